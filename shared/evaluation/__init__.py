@@ -1,0 +1,1 @@
+"""Evidence: intervals around every number."""

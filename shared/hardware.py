@@ -1,0 +1,78 @@
+"""Which device, precision and thread count to compute with: by what the chip has, unless the user says otherwise."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from shared import config
+from shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was picked. `reason` says why, in words for the log and the report."""
+
+    device: str
+    precision: str
+    threads: int
+    reason: str
+
+    def describe(self) -> dict[str, Any]:
+        """For metrics.json: the choice and the machine it was made on."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+            "reason": self.reason,
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+
+def select(wanted: config.Hardware) -> Choice:
+    """Pick the device, the training precision and the CPU threads, and set the threads for this process.
+
+    On a CPU bf16 is picked only where the chip multiplies it natively (AMX or AVX512-BF16): elsewhere it is emulated
+    and was measured hundreds of times slower than fp32.
+    """
+    device, precision = wanted.device, wanted.precision
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise UserError("hardware.device = 'cuda', but PyTorch sees no CUDA GPU here. Use hardware.device=auto.")
+    elif device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("hardware.device = 'mps', but PyTorch sees no Apple GPU here. Use hardware.device=auto.")
+    if device == "cpu":
+        native = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+        fast, reason = bool(native), f"native bf16 ({native[0]})" if native else "no native bf16 (AMX, AVX512-BF16)"
+    else:
+        fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        reason = f"{device}, bf16 {'native' if fast else 'not native'}"
+    if precision == "auto":
+        precision = "bf16" if fast else "fp32"
+    else:
+        reason += ", precision set by the user"
+    threads = wanted.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(threads)
+    return Choice(device, precision, threads, reason)
+
+
+def agree(value: Any) -> Any:
+    """The main process's value, on every process (see `accelerate launch`); with one process the value itself."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]
+
+
+def _processor() -> str:
+    name = torch.cpu.get_capabilities().get("cpu_name")
+    return str(name or platform.processor() or platform.machine())

@@ -1,0 +1,1 @@
+"""Networks as plain modules with plain arguments; they know no domain."""

@@ -1,0 +1,137 @@
+"""A run's folder: where it lies, how it is found again, and how things are written into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shared.config import RunConfig, dump
+from shared.errors import UserError, require
+from shared.files import read_json, write_json, write_text
+
+
+def runs_root() -> Path:
+    """`USECASES_RUNS`, or `runs` in the current folder."""
+    return Path(os.environ.get("USECASES_RUNS") or "runs")
+
+
+class Run:
+    """One run's folder. Under several processes only the main one writes (`is_main`)."""
+
+    def __init__(self, folder: Path, usecase: str, *, is_main: bool = True, tensorboard: bool = False) -> None:
+        self.folder = folder
+        self.usecase = usecase
+        self.is_main = is_main
+        self.tensorboard = tensorboard
+        self.started = time.monotonic()
+
+    @classmethod
+    def create(cls, usecase: str, config: RunConfig, out: Path | None = None, *, is_main: bool = True) -> Run:
+        """Make a new folder (`out`, or a fresh one below `runs_root()`) that holds the resolved configuration."""
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+        folder = out or runs_root() / usecase / name
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} is not empty. Give another --out, or --resume to go on with the run in it.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
+        write_text(folder / "config.yaml", dump(config))
+        write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now()})
+        return cls(folder, usecase, is_main=is_main, tensorboard=config.tensorboard)
+
+    @property
+    def artifact_dir(self) -> Path:
+        return self.folder / "artifact"
+
+    def checkpoint_dir(self, name: str) -> Path:
+        return self.folder / "checkpoints" / name
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to events.jsonl."""
+        if self.is_main:
+            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"time": _now(), "event": kind, **fields}) + "\n")
+
+    def scalars(self, fit: str, step: int, values: dict[str, float]) -> None:
+        """Record the numbers of one epoch: an event always, TensorBoard where the configuration asks for it."""
+        self.event("epoch", fit=fit, **values)
+        if self.is_main and self.tensorboard:
+            writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(self.folder / "tensorboard" / fit))
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+            writer.close()
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_json(self.folder / name, value)
+
+    def finish(self) -> None:
+        """Mark the run as ended well and point `latest` beside it to it."""
+        seconds = round(time.monotonic() - self.started, 2)
+        write_json(self.folder / "run.json", {**state(self.folder), "state": "done", "ended": _now(), "seconds": seconds})
+        default_place = runs_root() / self.usecase
+        if self.folder.parent.resolve() == default_place.resolve():
+            link = default_place / f".latest-{uuid.uuid4().hex[:8]}"
+            link.symlink_to(self.folder.name)
+            link.replace(default_place / "latest")
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """What run.json says.
+
+    Raises:
+        UserError: the folder is no run's.
+    """
+    try:
+        return read_json(folder / "run.json")
+    except (OSError, json.JSONDecodeError):
+        raise UserError(f"{folder} is not a run's folder: it has no readable run.json.") from None
+
+
+def find(name: str, usecases: list[str]) -> tuple[Path, str]:
+    """The folder and use case of a finished run, given its folder or a use case's name (its newest run).
+
+    Raises:
+        UserError: there is no such run, or it did not end well.
+    """
+    folder = Path(name)
+    if name in usecases and not (folder / "run.json").exists():
+        folder = runs_root() / name / "latest"
+        if not folder.exists():
+            raise UserError(f"There is no finished run of {name} below {runs_root()}. Make one: usecases run {name}")
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Give a run's folder or one of: {', '.join(usecases)}.")
+    found = state(folder)
+    if found["state"] != "done":
+        raise UserError(
+            f"The run in {folder} did not finish. Go on with it: usecases run {found['usecase']} --resume --out {folder}"
+        )
+    return folder.resolve(), found["usecase"]
+
+
+def unfinished(usecase: str, out: Path | None = None) -> Path:
+    """The run that `--resume` goes on with: the one in `out`, else the newest unfinished one.
+
+    Raises:
+        UserError: there is none, or it has ended already, or it is another use case's.
+    """
+    if out is not None:
+        found = state(out)
+        if found["usecase"] != usecase:
+            raise UserError(f"The run in {out} is one of {found['usecase']}, not of {usecase}.")
+        if found["state"] == "done":
+            raise UserError(f"The run in {out} has ended well already. Nothing to resume.")
+        return out
+    for marker in sorted((runs_root() / usecase).glob("[!l]*/run.json"), reverse=True):
+        if state(marker.parent)["state"] != "done":
+            return marker.parent
+    raise UserError(f"There is no unfinished run of {usecase} below {runs_root()}. Start one without --resume.")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

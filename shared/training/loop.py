@@ -1,0 +1,210 @@
+"""The training loop: any module, any objective, on Accelerate, from one CPU to many GPUs with the same code."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from shared.config import Training
+from shared.hardware import Choice
+from shared.runs import Run
+from shared.training import checkpoints
+
+Batch = Any
+
+
+class Objective(Protocol):
+    """What is minimised. It sees one batch and knows nothing of epochs."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """At least {"loss": scalar, "output": what the model gave}."""
+        ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What decides which epoch is best: the mean over `data` of `judge(model, batch)`, one value an example, higher is better."""
+
+    data: Dataset[Any]
+    judge: Callable[[nn.Module, Batch], torch.Tensor]
+    metric: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went. The model that was passed in holds the best weights."""
+
+    epochs: int
+    best_epoch: int
+    best_metric: float | None
+    seconds: float
+    examples_per_s: float
+    history: list[dict[str, float]]
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    data: Dataset[Any],
+    validation: Validation | None,
+    config: Training,
+    run: Run,
+    hardware: Choice,
+    *,
+    name: str,
+    seed: int,
+    collate: Callable[[list[Any]], Batch] | None = None,
+) -> Fitted:
+    """Train `model` in place and leave the best weights in it (without validation, the last ones).
+
+    A checkpoint is written after each epoch to `run.checkpoint_dir(name)`. Where one exists, training goes on from it
+    and ends in the same weights as if it had never stopped: shuffling and dropout are seeded by (seed, epoch, rank).
+    """
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    accelerator = Accelerator(
+        cpu=hardware.device == "cpu",
+        mixed_precision="bf16" if hardware.precision == "bf16" else "no",
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
+    net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    judged = DataLoader(validation.data, config.batch_size, collate_fn=collate) if validation else None
+    judged = accelerator.prepare(judged) if judged else None
+
+    path = run.checkpoint_dir(name) / "state.safetensors"
+    best: checkpoints.Weights = {}
+    progress: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_metric": None, "done": False, "history": []}
+    if path.exists():
+        best, progress = _resume(path, model, optimizer)
+        run.event("resumed", fit=name, epoch=progress["epoch"])
+    total = config.epochs * len(loader)
+    with _bar(accelerator, run) as bar:
+        task = bar.add_task(name, total=total, completed=progress["epoch"] * len(loader), note="")
+        while not progress["done"]:
+            epoch = progress["epoch"]
+            torch.manual_seed(hash((seed, epoch, accelerator.process_index)) % 2**63)
+            loader.iteration = epoch
+            step = _Step(accelerator, net, objective, optimizer, config, epoch * len(loader), total)
+            begun, losses = time.monotonic(), torch.zeros((), device=accelerator.device)
+            for batch in loader:
+                losses += step(batch)
+                bar.update(task, advance=1, note=step.note(losses))
+            entry = {"epoch": epoch + 1, "loss": losses.item() / len(loader), "seconds": time.monotonic() - begun}
+            entry["examples_per_s"] = len(data) / entry["seconds"]  # type: ignore[arg-type]
+            if validation and judged:
+                entry["metric"] = _judge(accelerator, net, validation, judged)
+            progress = _advance(progress, entry, config)
+            if progress["best_epoch"] == epoch + 1:
+                best = {k: v.detach().clone() for k, v in accelerator.unwrap_model(net).state_dict().items()}
+            if progress["done"]:
+                accelerator.set_trigger()
+            progress["done"] = accelerator.check_trigger()
+            if accelerator.is_main_process:
+                checkpoints.save(path, accelerator.unwrap_model(net).state_dict(), best, optimizer, progress)
+            run.scalars(name, epoch + 1, entry)
+        bar.update(task, completed=total, note=f"best epoch {progress['best_epoch']}")
+    model.load_state_dict(best)
+    model.to(accelerator.device).eval()
+    history = progress["history"]
+    rate = sum(entry["examples_per_s"] for entry in history) / len(history)
+    return Fitted(
+        progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history
+    )
+
+
+class _Step:
+    """One optimizer step: forward, backward, clip, the learning rate of this step, update."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        config: Training,
+        first: int,
+        total: int,
+    ) -> None:
+        self.accelerator, self.model, self.objective, self.optimizer = accelerator, model.train(), objective, optimizer
+        self.config, self.first, self.total = config, first, total
+        self.taken, self.begun = 0, time.monotonic()
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * _rate(self.first + self.taken, self.total, self.config.warmup)
+        with self.accelerator.autocast():
+            loss = self.objective(self.model, batch)["loss"]
+        self.accelerator.backward(loss)
+        if self.config.clip_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.taken += 1
+        return loss.detach()
+
+    def note(self, losses: torch.Tensor) -> str:
+        """For the progress bar: the epoch's mean loss and speed so far."""
+        return f"loss {losses.item() / self.taken:.3f}, {self.taken / (time.monotonic() - self.begun):.0f} steps/s"
+
+
+def _rate(step: int, total: int, warmup: float) -> float:
+    """Linear rise over the first `warmup` of the steps, then a cosine to zero; a share of the peak rate."""
+    rise = max(1, round(total * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+@torch.no_grad()
+def _judge(accelerator: Accelerator, model: nn.Module, validation: Validation, loader: Any) -> float:
+    model.eval()
+    values = [accelerator.gather_for_metrics(validation.judge(model, batch)) for batch in loader]
+    return torch.cat(values).mean().item()
+
+
+def _advance(progress: dict[str, Any], entry: dict[str, float], config: Training) -> dict[str, Any]:
+    """The progress after an epoch: is it the best, and is it the last?"""
+    epoch, metric = int(entry["epoch"]), entry.get("metric")
+    better = metric is None or progress["best_metric"] is None or metric > progress["best_metric"]
+    best_epoch = epoch if better else progress["best_epoch"]
+    waited = epoch - best_epoch
+    return {
+        "epoch": epoch,
+        "best_epoch": best_epoch,
+        "best_metric": metric if better else progress["best_metric"],
+        "done": epoch == config.epochs or bool(config.patience and waited >= config.patience),
+        "history": [*progress["history"], entry],
+    }
+
+
+def _resume(path: Path, model: nn.Module, optimizer: Any) -> tuple[checkpoints.Weights, dict[str, Any]]:
+    weights, best, slots, progress = checkpoints.load(path)
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    return best, progress
+
+
+def _bar(accelerator: Accelerator, run: Run) -> Progress:
+    return Progress(
+        TextColumn("  {task.description:<12}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not accelerator.is_local_main_process,
+    )

@@ -1,0 +1,67 @@
+"""The contract between a use case and everything that runs it: command line, tests, API and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.config import RunConfig
+from shared.errors import Finding
+from shared.runs import Run
+
+
+class Record(BaseModel):
+    """Base of request and response models: an unknown field is an error, not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Progress = Callable[[int], None]
+"""Called with the number of records done since the last call."""
+
+
+class Predictor(Protocol):
+    """A loaded model: records in, decisions with explanations out."""
+
+    Request: type[BaseModel]
+    Response: type[BaseModel]
+
+    def predict(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request, in order."""
+        ...
+
+    def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Predict for a file or folder in constant memory; returns a summary. `options` are fields of every request."""
+        ...
+
+    def examples(self) -> list[Any]:
+        """A few valid requests: for tests, API documentation and a first try."""
+        ...
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """What a folder under `usecases/` offers. Its package exports exactly one: `USECASE`.
+
+    Attributes:
+        train: `train(config, run)` writes the artefact, metrics.json, report.html and model_card.md into the run.
+        load: `load(artifact_dir)` needs nothing but that folder.
+        evaluate: `evaluate(predictor, config)` judges a trained model on the data that the configuration names.
+        check: `check(config)` returns every mismatch of the user's data at once; it never raises for bad data.
+        benchmarks: published protocols by name; `benchmark(data_folder, seeds, log)` returns the result as a dict.
+    """
+
+    name: str
+    title: str
+    summary: str
+    config: type[RunConfig]
+    configs: Path
+    train: Callable[[Any, Run], None]
+    load: Callable[[Path], Predictor]
+    evaluate: Callable[[Any, Any], dict[str, Any]]
+    check: Callable[[Any], list[Finding]]
+    benchmarks: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Deep-learning applications, one folder each, and the command line that runs them."""

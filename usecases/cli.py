@@ -1,0 +1,334 @@
+"""The command line. Results go to stdout, logs and progress to stderr; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from shared.config import RunConfig
+    from shared.usecase import UseCase
+
+DONE, USER_PROBLEM, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Deep-learning applications that run on your data: trained, compared with the strongest simple method, explained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Named public data sets: list them, download them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a use case; see `usecases list`")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or a use case's name for its newest run")]
+Source = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a path, or a name from `usecases data list`")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML with the keys to change")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, e.g. seed=1")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+
+
+def main() -> None:
+    """Run the command line; every problem of the user's is one message and exit code 1."""
+    from shared.errors import UserError
+
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code or DONE)
+    except UserError as error:
+        _fail(str(error), USER_PROBLEM)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted.", INTERRUPTED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", USER_PROBLEM)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's usage errors have it; the rest are ours to mend
+            raise
+        _fail(f"{error.format_message()} See `usecases --help`.", WRONG_USAGE)
+
+
+@app.command("list")
+def list_(json_: Json = False) -> None:
+    """List the use cases and how good their newest runs are."""
+    from shared.runs import runs_root
+    from usecases import catalog
+
+    rows = []
+    for name in catalog.MODULES:
+        usecase = catalog.get(name)
+        metrics = runs_root() / name / "latest" / "metrics.json"
+        newest = "none yet"
+        if metrics.exists():
+            found = json.loads(metrics.read_text("utf-8"))
+            metric = found["headline"]
+            newest = f"{metric} {found['model'][metric]['value']:.3f} ({found['data']['name']})"
+        rows.append({"name": name, "what": usecase.summary, "newest run": newest})
+    _print(rows, json_, lambda: _table(rows))
+
+
+@app.command()
+def run(
+    name: Name,
+    overrides: Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="small settings: a first look in seconds")] = False,
+    data: Source = None,
+    config: ConfigFile = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="the run's folder; default: a new one below runs/")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run, or the one in --out")] = False,
+    json_: Json = False,
+) -> None:
+    """Train, compare with baselines, and write a run's folder with the model and its report."""
+    from shared.hardware import agree
+    from shared.runs import Run, state, unfinished
+    from usecases import catalog
+
+    usecase = catalog.get(name)
+    is_main = _is_main()
+    if resume:
+        if overrides or quick or data or config:
+            raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
+        folder = Path(agree(str(unfinished(name, out)) if is_main else None))
+        settings = _settings(usecase, False, None, folder / "config.yaml", [])
+        current = Run(folder, name, is_main=is_main, tensorboard=settings.tensorboard)
+        _say(f"Going on with {folder}")
+    else:
+        settings = _settings(usecase, quick, data, config, overrides or [])
+        created = Run.create(name, settings, out) if is_main else None
+        folder = Path(agree(str(created.folder) if created else None))
+        current = created or Run(folder, name, is_main=False)
+    try:
+        usecase.train(settings, current)
+    except KeyboardInterrupt:
+        _fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
+    if not is_main:
+        return
+    current.finish()
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    result = {"run": str(folder), **metrics}
+
+    def show() -> None:
+        _show_metrics(metrics)
+        print(f"\n{metrics['conclusion']}\n")
+        print(f"Run     {folder} ({state(folder)['seconds']:.0f} s)")
+        print(f"Report  {folder / 'report.html'}")
+
+    _print(result, json_, show)
+
+
+@app.command()
+def predict(
+    run_: RunName,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file or folder, or one record as JSON")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="fields of every request")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="default: INPUT's name + .predictions.parquet")] = None,
+    json_: Json = False,
+) -> None:
+    """Predict for a file or folder (streamed), or for one record given as JSON."""
+    import yaml
+
+    from shared.errors import UserError
+
+    _, usecase, folder = _load(run_)
+    predictor = usecase.load(folder / "artifact")
+    fields = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
+        fields[key] = yaml.safe_load(value)
+    if source.lstrip()[:1] in ("{", "["):
+        from shared.records import parse
+
+        responses = predictor.predict(parse(predictor.Request, source, fields))
+        print(json.dumps([r.model_dump(mode="json") for r in responses], ensure_ascii=False, indent=None if json_ else 2))
+        return
+    if not Path(source).exists():
+        raise UserError(f"There is no file or folder {source}.")
+    target = out or Path(f"{Path(source).stem}.predictions.parquet")
+    with _counter("predicting") as progress:
+        summary = predictor.process(Path(source), target, fields, progress)
+    _print(summary, json_, lambda: _table([{"": key, "value": value} for key, value in summary.items()]))
+
+
+@app.command()
+def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, json_: Json = False) -> None:
+    """Judge a run's model again, on its own test part or on that of other data."""
+    from shared.config import resolve
+
+    _, usecase, folder = _load(run_)
+    extra = [f"data.source={data}"] if data else []
+    settings = resolve(usecase.config, [folder / "config.yaml"], extra + (overrides or []))
+    result = usecase.evaluate(usecase.load(folder / "artifact"), settings)
+    _print(result, json_, lambda: _show_metrics(result))
+
+
+@app.command()
+def check(name: Name, overrides: Overrides = None, data: Source = None, config: ConfigFile = None, json_: Json = False) -> None:
+    """Look for every fault in the data at once; exit code 1 if there is one that stops a run."""
+    from usecases import catalog
+
+    usecase = catalog.get(name)
+    findings = usecase.check(_settings(usecase, False, data, config, overrides or []))
+
+    def show() -> None:
+        for finding in sorted(findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
+            print(f"{finding.severity:<8} {finding}")
+        errors = sum(f.severity == "error" for f in findings)
+        print(f"{len(findings)} finding(s), {errors} of them stop a run." if findings else "No fault found.")
+
+    _print([f.as_dict() for f in findings], json_, show)
+    if any(f.severity == "error" for f in findings):
+        raise typer.Exit(USER_PROBLEM)
+
+
+@app.command()
+def bench(
+    name: Name,
+    protocol: Annotated[str | None, typer.Argument(metavar="[PROTOCOL]", help="leave out to list them")] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="the folder with the protocol's data")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds: 0, 1, …")] = 3,
+    json_: Json = False,
+) -> None:
+    """Run a published protocol and print the result beside baselines and published figures."""
+    from shared.errors import UserError, nearest
+    from usecases import catalog
+
+    usecase = catalog.get(name)
+    if protocol is None:
+        _print(sorted(usecase.benchmarks), json_, lambda: print("\n".join(sorted(usecase.benchmarks))))
+        return
+    if protocol not in usecase.benchmarks:
+        raise UserError(f"{name} has no protocol '{protocol}'. {nearest(protocol, usecase.benchmarks)}")
+    result = usecase.benchmarks[protocol](data, list(range(seeds)), _say)
+    _print(result, json_, lambda: _show_bench(result))
+
+
+@data_app.command("list")
+def data_list(json_: Json = False) -> None:
+    """List the named data sets, with their licences."""
+    from shared.data import sources
+
+    rows = [sources.describe(entry) for entry in sources.catalog().values()]
+    _print(rows, json_, lambda: _table(rows))
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="see `usecases data list`")], json_: Json = False) -> None:
+    """Download a data set from its source into the cache folder (USECASES_DATA), verified by size and sha256."""
+    from shared.data import sources
+
+    with _counter("downloading") as progress:
+        done = 0
+
+        def report(now: int, total: int) -> None:
+            nonlocal done
+            progress(now - done)
+            done = now
+
+        place = sources.get(name, report)
+    licence = sources.catalog()[name].licence
+    _print({"name": name, "place": place, "licence": licence}, json_, lambda: print(f"{name} is in {place}\nLicence: {licence}"))
+
+
+def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | None, overrides: list[str]) -> RunConfig:
+    from shared.config import resolve
+
+    files = [usecase.configs / "quick.yaml"] if quick else []
+    files += [config] if config else []
+    return resolve(usecase.config, files, ([f"data.source={data}"] if data else []) + overrides)
+
+
+def _load(run_: str) -> tuple[str, UseCase, Path]:
+    from shared.runs import find
+    from usecases import catalog
+
+    folder, name = find(run_, sorted(catalog.MODULES))
+    return name, catalog.get(name), folder
+
+
+def _is_main() -> bool:
+    """Is this the only process, or the main one of several (see `accelerate launch`)?"""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _fail(message: str, code: int) -> None:
+    _say(message)
+    sys.exit(code)
+
+
+def _print(value: Any, as_json: bool, show: Any) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+    else:
+        show()
+
+
+def _table(rows: list[dict[str, Any]], title: str | None = None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in rows[0] if rows else []:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    def row(name: str, values: dict[str, Any]) -> dict[str, str]:
+        return {"": name, **{m: f"{v['value']:.4f}" for m, v in values.items()}}
+
+    rows = [row(metrics["name"], metrics["model"]), *(row(n, v) for n, v in metrics["baselines"].items())]
+    _table(rows, metrics["protocol"])
+
+
+def _show_bench(result: dict[str, Any]) -> None:
+    for metric, entry in result["metrics"].items():
+        rows = [{metric: "ours", **{k: f"{v:.4f}" for k, v in entry["model"].items()}, "source": "measured in this run"}]
+        rows += [
+            {metric: name, "value": f"{v['value']:.4f}", "low": "", "high": "", "source": "measured in this run"}
+            for name, v in entry["baselines"].items()
+        ]
+        rows += [
+            {metric: name, "value": f"{v['value']:.4f}", "low": "", "high": "", "source": v["source"]}
+            for name, v in entry["published"].items()
+        ]
+        _table(rows)
+        if difference := entry.get("difference"):
+            print(f"  ours - best baseline: {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]")
+    print(f"\n{result['split']}\nseconds: {json.dumps(result['timing'])}")
+
+
+def _counter(what: str) -> Any:
+    """A context that yields `progress(n)` and shows a count on stderr."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def count() -> Any:
+        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda n: bar.advance(task, n)
+
+    return count()

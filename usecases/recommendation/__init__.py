@@ -1,0 +1,23 @@
+"""Recommendation: what a person is likely to choose next, from what they and others chose before."""
+
+from pathlib import Path
+
+from shared.usecase import UseCase
+from usecases.recommendation.benchmark import BENCHMARKS
+from usecases.recommendation.config import RecommendationConfig
+from usecases.recommendation.data import check
+from usecases.recommendation.pipeline import evaluate, train
+from usecases.recommendation.predictor import NAME, Recommender
+
+USECASE = UseCase(
+    name=NAME,
+    title="Recommendation",
+    summary="What a person is likely to choose next, from a table of who chose what.",
+    config=RecommendationConfig,
+    configs=Path(__file__).parent / "configs",
+    train=train,
+    load=Recommender.load,
+    evaluate=evaluate,
+    check=check,
+    benchmarks=BENCHMARKS,
+)

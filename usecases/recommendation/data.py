@@ -1,0 +1,273 @@
+"""Raw tables to validated interactions: every fault is found, named with its rows, then handled as configured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shared.data import sources
+from shared.errors import DataError, Finding, UserError
+from usecases.recommendation import formats
+from usecases.recommendation.config import Data, RecommendationConfig
+
+DAY_S = 86_400.0
+LARGEST_SECONDS = 1e11  # a larger number is a time in milliseconds
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Valid events in file order.
+
+    Attributes:
+        frame: columns user, item (strings), rating (float, if any), timestamp (float seconds, if any).
+        items: index item id, columns title, text and tags (joined by |); empty where nothing is known.
+        users: index user id, one column for each group.
+        findings: what was noticed, and handled, on the way.
+    """
+
+    frame: pd.DataFrame
+    items: pd.DataFrame
+    users: pd.DataFrame
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def timed(self) -> bool:
+        return "timestamp" in self.frame
+
+    def describe(self) -> dict[str, object]:
+        """For metrics.json and the model card."""
+        return {
+            "name": self.name,
+            "fingerprint": sources.fingerprint(self.frame),
+            "events": len(self.frame),
+            "users": int(self.frame["user"].nunique()),
+            "items": int(self.frame["item"].nunique()),
+        }
+
+
+def load(config: RecommendationConfig) -> Interactions:
+    """Read, validate and clean the interactions.
+
+    Raises:
+        UserError: the source cannot be read at all.
+        DataError: lists every fault that stops a run.
+    """
+    interactions = inspect(config)
+    if errors := [f for f in interactions.findings if f.severity == "error"]:
+        raise DataError(errors)
+    return interactions
+
+
+def check(config: RecommendationConfig) -> list[Finding]:
+    """Every fault at once; never raises for bad data."""
+    try:
+        return inspect(config).findings
+    except DataError as error:
+        return error.findings
+    except (UserError, UnicodeDecodeError) as error:
+        return [Finding("error", str(error).rstrip("."), config.data.source, "See `usecases data list` or give another --data")]
+
+
+def inspect(config: RecommendationConfig) -> Interactions:
+    """Read and clean; the findings tell what was wrong, errors included."""
+    raw = formats.read(config.data)
+    faults = _Faults(raw, config.data)
+    frame = raw.interactions
+    frame = faults.drop(frame, _tidy_ids(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
+    if "rating" in frame:
+        frame, bad = _numbers(frame, "rating")
+        frame = faults.drop(frame, bad, "not a number in the rating", ("rating",), "Write ratings as numbers")
+    if "timestamp" in frame:
+        frame, bad = _times(frame, faults)
+        frame = faults.drop(frame, bad, "unusable timestamp", ("timestamp",), "Use Unix seconds or ISO 8601, from 1970 to today")
+    frame = _duplicates(frame, faults)
+    if config.data.min_rating is not None:
+        if "rating" not in frame:
+            faults.add("error", "data.min_rating is set, but there is no rating", "Set data.columns.rating, or leave it out")
+        else:
+            frame = frame[frame["rating"] >= config.data.min_rating]
+    if config.data.k_core:
+        frame = k_core(frame, config.data.k_core)
+    _sizes(frame, config, faults)
+    items = _items(raw, config, faults, frame)
+    users = _users(raw, config, faults)
+    columns = [c for c in ("user", "item", "rating", "timestamp") if c in frame]
+    return Interactions(frame[columns], items, users, Path(config.data.source).name, [*raw.findings, *faults.findings])
+
+
+def k_core(frame: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Drop users and items with fewer than k events until all have k (Batagelj & Zaversnik 2003)."""
+    while True:
+        enough = (frame.groupby("user")["item"].transform("size") >= k) & (frame.groupby("item")["user"].transform("size") >= k)
+        if enough.all():
+            return frame
+        frame = frame[enough]
+
+
+class _Faults:
+    """Collects findings; rows with faults are dropped or refused as `data.faults` says."""
+
+    def __init__(self, raw: formats.Raw, config: Data) -> None:
+        self.where, self.config = raw.where, config
+        self.findings: list[Finding] = []
+
+    def add(self, severity: str, what: str, fix: str, rows: Sequence[int] = (), examples: Sequence[str] = ()) -> None:
+        count = max(1, len(rows))
+        self.findings.append(Finding(severity, what, self.where, fix, count, [int(r) for r in rows[:5]], examples))  # type: ignore[arg-type]
+
+    def drop(self, frame: pd.DataFrame, bad: pd.Series, what: str, shown: tuple[str, ...], fix: str) -> pd.DataFrame:
+        """Name the rows where `bad` and return the others."""
+        if not bad.any():
+            return frame
+        rows = frame.index[bad]
+        examples = [" / ".join(str(frame.at[row, c]) for c in shown) for row in rows[:2]] if rows.is_unique else []
+        refuse = self.config.faults == "refuse"
+        fix += "" if refuse else "; these rows were left out (data.faults=refuse stops instead)"
+        self.add("error" if refuse else "warning", what, fix, list(rows), examples)
+        return frame[~bad]
+
+
+def _tidy_ids(frame: pd.DataFrame) -> pd.Series:
+    """Make user and item tidy strings, in place; True where one is missing."""
+    bad = pd.Series(False, index=frame.index)
+    for column in ("user", "item"):
+        frame[column] = _ids(frame[column])
+        bad |= frame[column].isna() | (frame[column] == "")
+    return bad
+
+
+def _ids(values: pd.Series) -> pd.Series:
+    """Strings without surrounding space; whole numbers that became floats because some are missing are written whole."""
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    return values.astype("str").where(values.notna()).str.strip()
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.Series]:
+    numbers = pd.to_numeric(frame[column], errors="coerce")
+    bad = ~np.isfinite(numbers.astype("float64"))
+    if not bad.any():
+        frame = frame.assign(**{column: numbers.astype("float64")})
+        return frame, bad
+    clean = frame.assign(**{column: frame[column].where(bad, numbers)})
+    clean[column] = clean[column].astype("object")
+    return clean, bad
+
+
+def _times(frame: pd.DataFrame, faults: _Faults) -> tuple[pd.DataFrame, pd.Series]:
+    """Timestamps as float seconds since 1970; True where one is unparsable, negative or in the future."""
+    given = frame["timestamp"]
+    if pd.api.types.is_datetime64_any_dtype(given):
+        seconds = pd.Series(_epoch(given), index=frame.index)
+    else:
+        seconds = pd.to_numeric(given, errors="coerce").astype("float64")
+        text = seconds.isna() & given.notna()
+        if text.any():
+            seconds[text] = _epoch(pd.to_datetime(given[text].astype("str"), errors="coerce", utc=True, format="ISO8601"))
+        if (milliseconds := seconds > LARGEST_SECONDS).mean() > 0.5:
+            faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
+            seconds[milliseconds] /= 1000
+    bad = ~((seconds >= 0) & (seconds < time.time() + DAY_S))
+    clean = frame.assign(timestamp=seconds.astype("object").where(~bad, given.astype("object")) if bad.any() else seconds)
+    return clean, bad
+
+
+def _epoch(times: pd.Series) -> np.ndarray:
+    stamps = pd.to_datetime(times, utc=True)
+    return ((stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy()
+
+
+def _duplicates(frame: pd.DataFrame, faults: _Faults) -> pd.DataFrame:
+    keep = faults.config.duplicates
+    ordered = frame.sort_values("timestamp", kind="stable") if "timestamp" in frame else frame
+    again = ordered.duplicated(["user", "item"], keep="last" if keep == "last" else "first")
+    if not again.any():
+        return frame
+    rows = sorted(set(ordered.index[again]))
+    handled = {"last": "the last of them counts", "first": "the first of them counts", "keep": "all of them count", "refuse": ""}
+    fix = f"data.duplicates={keep}: {handled[keep]}" if handled[keep] else "Remove them, or set data.duplicates to last, first or keep"
+    examples = [f"{u} / {i}" for u, i in ordered.loc[again, ["user", "item"]].head(2).to_numpy()]
+    faults.findings.append(
+        Finding(
+            "error" if keep == "refuse" else "warning",
+            "the same user and item again",
+            faults.where,
+            fix,
+            int(again.sum()),
+            [int(r) for r in rows[:5]],
+            examples,
+        )
+    )
+    return frame if keep in ("keep", "refuse") else ordered[~again].sort_index(kind="stable")
+
+
+def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: _Faults) -> None:
+    users, items = frame.groupby("user")["item"].size(), frame["item"].nunique()
+    if len(users) < 10 or items < 10:
+        what = f"only {len(users)} users and {items} items are left"
+        faults.add("error", what, "A recommender needs at least 10 of each; check the columns and filters")
+        return
+    if singles := int((users == 1).sum()):
+        first = frame.index[frame["user"].isin(users.index[users == 1])]
+        fix = "They teach a model nothing; they count as new users where they fall into the test part"
+        faults.add("info", f"{singles} users have one interaction", fix, list(first))
+    timed = "timestamp" in frame
+    if not timed and config.split.method == "time":
+        fix = "Set data.columns.timestamp, or split.method=random (or leave_one_out, if rows are in time order)"
+        faults.add("error", "there is no timestamp, and the split is by time", fix)
+    elif timed and frame["timestamp"].nunique() == 1:
+        severity = "error" if config.split.method == "time" else "warning"
+        faults.add(severity, "all timestamps are equal", "Check data.columns.timestamp, or use split.method=random")
+
+
+def _items(raw: formats.Raw, config: RecommendationConfig, faults: _Faults, frame: pd.DataFrame) -> pd.DataFrame:
+    """Title, text and tags by item id."""
+    wanted = config.data.items.text
+    nothing = pd.DataFrame(columns=["title", "text", "tags"], dtype="str")
+    if raw.items is None or "item" not in raw.items:
+        return nothing
+    table = raw.items.assign(item=_ids(raw.items["item"])).dropna(subset="item")
+    table = table.drop_duplicates("item").set_index("item")
+    present = [column for column in wanted if column in table]
+    if not present:
+        found = ", ".join(map(str, table.columns))
+        faults.add("warning", f"the items have none of the columns {', '.join(wanted)}", f"Set data.items.text to some of: {found}")
+        return nothing
+    if (unknown := ~frame["item"].isin(table.index)).any():
+        fix = "They are known by their id only; add them to the table of items"
+        faults.add("info", "items without an entry in the table of items", fix, list(frame.index[unknown]))
+    words = table[present].fillna("").astype("str").apply(lambda column: column.str.replace("|", ", ").str.strip())
+    text = words[present[0]].str.cat([words[column] for column in present[1:]], sep=" · ")
+    tags = [_tags(table[column]) for column in config.data.items.tags if column in table]
+    joined = tags[0].str.cat(tags[1:], sep="|").str.strip("|") if tags else pd.Series("", index=table.index)
+    return pd.DataFrame({"title": words[present[0]], "text": text, "tags": joined})
+
+
+def _tags(values: pd.Series) -> pd.Series:
+    """Tags joined by |: the words of a text column, or the tenth of the range that a number lies in."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().mean() > 0.5 and numbers.nunique() > 10:
+        tenths = pd.qcut(numbers, 10, labels=False, duplicates="drop")
+        return tenths.map(lambda tenth: f"{values.name}:{tenth:.0f}", na_action="ignore").fillna("").astype("str")
+    return values.fillna("").astype("str").str.replace(r"[|,;\s]+", "|", regex=True)
+
+
+def _users(raw: formats.Raw, config: RecommendationConfig, faults: _Faults) -> pd.DataFrame:
+    """The groups of each user, by user id."""
+    groups = config.data.users.groups
+    if not groups:
+        return pd.DataFrame()
+    found = [] if raw.users is None else [str(column) for column in raw.users.columns]
+    if absent := [group for group in groups if group not in found]:
+        fix = f"The table of users has: {', '.join(found) or 'no columns, there is no such table'}. Set data.users.groups and data.users.path"
+        faults.add("error", f"there is no user column {', '.join(absent)}", fix)
+        return pd.DataFrame()
+    assert raw.users is not None
+    table = raw.users.assign(user=_ids(raw.users["user"]))
+    return table.drop_duplicates("user").set_index("user")[list(groups)]

@@ -1,0 +1,155 @@
+"""Fitting the members: first with settings to choose from, judged on validation, then again on all of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from shared.config import Training
+from shared.hardware import Choice, agree
+from shared.runs import Run
+from shared.training import Fitted, Validation, fit
+from usecases.recommendation import linear, networks
+from usecases.recommendation.blending import choose_weights
+from usecases.recommendation.config import RecommendationConfig
+from usecases.recommendation.linear import Settings
+from usecases.recommendation.model import Blend, ColdLinks, Member, Neural, Popularity, ndcg
+from usecases.recommendation.splits import Stage
+
+# What validation picks from, for the simple methods as their papers give them and for those that know of nearness.
+GRIDS: dict[str, list[Settings]] = {
+    "item_knn": [Settings(row_power=p, column_power=p, neighbours=n) for p in (0.3, 0.5) for n in (50, 200)],
+    "ease": [Settings(l2=l2) for l2 in (100.0, 200.0, 400.0, 800.0)],
+    "near_knn": [
+        Settings(near=1.0, scale=9.5, backward=b, row_power=0.5, column_power=0.3, decay=d) for b in (0.3, 1.0) for d in (0.7, 0.95)
+    ],
+    "near_ease": [
+        *(Settings(l2=l2) for l2 in (200.0, 400.0)),
+        *(Settings(near=0.5, row_power=0.3, tag_weight=t, l2=l2) for t in (0.0, 4.0) for l2 in (30.0, 100.0)),
+    ],
+}
+BASELINES = ("popularity", "item_knn", "ease")
+
+
+@dataclass
+class Recipe:
+    """What was chosen on validation.
+
+    Attributes:
+        settings: of the closed-form methods, baselines included.
+        epochs: of the networks.
+        weights: of the blend's members.
+        validation: NDCG of each method and of the blend on the validation queries.
+    """
+
+    settings: dict[str, Settings] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+class Workshop:
+    """Fits any method by its name on a stage's past. `label` tells the stages' checkpoints apart."""
+
+    def __init__(self, stage: Stage, config: RecommendationConfig, run: Run, hardware: Choice, label: str) -> None:
+        self.stage, self.config, self.run, self.hardware, self.label = stage, config, run, hardware, label
+        self.n_items = stage.catalogue.warm
+        self.counts = linear.popularity(stage.past, self.n_items)
+        self.fits: dict[str, Fitted] = {}
+        self.pairs = lru_cache(maxsize=2)(partial(linear.count_pairs, stage.past, self.n_items))
+
+    def closed_form(self, name: str, settings: Settings) -> Member:
+        if name == "popularity":
+            return Popularity(self.counts)
+        pairs = self.pairs(settings.near, settings.scale, settings.backward)
+        if name.endswith("ease"):
+            tags = self.stage.catalogue.tags[: self.n_items]
+            return linear.fit_ease(pairs.toarray() if sp.issparse(pairs) else pairs, tags, settings)
+        return linear.fit_item_knn(pairs, settings)
+
+    def network(self, name: str, epochs: int | None = None) -> Member:
+        """Train a network: with `epochs` for just as many, without for the best epoch on validation."""
+        past = self.stage.past.keep(self.stage.past.items < self.n_items)
+        longest = self.config.model.transformer.max_length if name == "transformer" else None
+        torch.manual_seed(self.config.seed)
+        network: networks.VaeRecommender | networks.TransformerRecommender
+        if name == "vae":
+            network = networks.VaeRecommender(self.n_items, self.config.model.vae)
+            network.network.expect(torch.from_numpy(self.counts))
+        else:
+            network = networks.TransformerRecommender(self.n_items, self.config.model.transformer).expect(self.counts)
+        training: Training = network.config.training
+        watched: Validation | None = None
+        if epochs is None:
+            watched = networks.validation(self.stage.queries, self.n_items, longest)
+        else:
+            training = training.model_copy(update={"epochs": epochs})
+        self.fits[name] = fit(
+            network,
+            network.objective,
+            networks.trainable(past, longest and longest + 1),
+            watched,
+            training,
+            self.run,
+            self.hardware,
+            name=f"{name}-{self.label}",
+            seed=self.config.seed,
+            collate=networks.collate,
+        )
+        return Neural(network, longest)
+
+    def judge(self, member: Member) -> float:
+        """NDCG on the stage's queries, all of them: those that a member cannot score get popularity."""
+        alone = self.blend({"it": member}, {"it": 1.0})
+        return ndcg(alone.score, self.stage.queries, len(self.stage.catalogue), self.config.at[0])
+
+    def blend(self, members: Mapping[str, Member], weights: Mapping[str, float], cold: ColdLinks | None = None) -> Blend:
+        links = cold or ColdLinks.none(len(self.stage.catalogue) - self.n_items)
+        return Blend(members, weights, torch.from_numpy(self.counts), links)
+
+
+def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str, Member]]:
+    """Settings, epochs and weights by validation; also the members that were fitted on the way."""
+    recipe, fitted = Recipe(), {}
+    wanted = [name for name in shop.config.model.members if name not in ("vae", "transformer")]
+    for name in dict.fromkeys((*BASELINES, *wanted)):
+        if name.endswith("ease") and shop.n_items > shop.config.model.ease_up_to:
+            say(f"{name} is left out: {shop.n_items:,} items are more than model.ease_up_to")
+            continue
+        tried = [(shop.closed_form(name, settings), settings) for settings in GRIDS.get(name, [Settings()])]
+        scores = [shop.judge(member) for member, _ in tried]
+        best = int(np.argmax(scores))
+        fitted[name], recipe.settings[name] = tried[best]
+        recipe.validation[name] = scores[best]
+        say(f"{name:<12} {_metric(shop)} {scores[best]:.4f} on validation")
+    for name in ("vae", "transformer"):
+        if name in shop.config.model.members:
+            fitted[name] = shop.network(name)
+            recipe.epochs[name] = shop.fits[name].best_epoch
+            recipe.validation[name] = shop.judge(fitted[name])
+            say(f"{name:<12} {_metric(shop)} {recipe.validation[name]:.4f} on validation, epoch {recipe.epochs[name]}")
+    members = {name: fitted[name] for name in shop.config.model.members if name in fitted}
+    recipe.weights = agree(choose_weights(members, shop.stage.queries, shop.n_items, shop.config.at[0], shop.config.seed))
+    blend = shop.blend({name: members[name] for name in recipe.weights}, recipe.weights)
+    recipe.validation["blend"] = ndcg(blend.score, shop.stage.queries, len(shop.stage.catalogue), shop.config.at[0])
+    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in recipe.weights.items())
+    say(f"{'blend':<12} {_metric(shop)} {recipe.validation['blend']:.4f} on validation: {shares}")
+    return recipe, fitted
+
+
+def fit_again(shop: Workshop, recipe: Recipe) -> dict[str, Member]:
+    """The baselines and the blend's members on a stage's past, with what was chosen."""
+    names = [name for name in dict.fromkeys((*BASELINES, *recipe.weights)) if name in recipe.validation]
+    return {
+        name: shop.network(name, recipe.epochs[name]) if name in recipe.epochs else shop.closed_form(name, recipe.settings[name])
+        for name in names
+    }
+
+
+def _metric(shop: Workshop) -> str:
+    return f"NDCG@{shop.config.at[0]}"

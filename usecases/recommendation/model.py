@@ -1,0 +1,180 @@
+"""The recommender: several scorers, trained alike, and the blend of them that wins on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from usecases.recommendation import metrics, networks
+from usecases.recommendation.config import Transformer, Vae
+from usecases.recommendation.linear import Linear
+from usecases.recommendation.splits import Histories, Queries
+
+CHUNK = 1024
+NEIGHBOURS = 10
+
+
+class Member(Protocol):
+    """Something that scores the trained items for users with at least one known event."""
+
+    def score(self, known: Histories) -> torch.Tensor:
+        """[users, items] float32, higher is better."""
+        ...
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors, and settings as JSON."""
+        ...
+
+
+class Popularity:
+    """The same scores for everyone: how many past users had the item."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts = torch.from_numpy(counts.astype(np.float32))
+
+    def score(self, known: Histories) -> torch.Tensor:
+        return self.counts.expand(len(known), -1)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        return {"counts": self.counts}, {}
+
+
+class Neural:
+    """A trained network as a member."""
+
+    def __init__(self, network: networks.VaeRecommender | networks.TransformerRecommender, longest: int | None) -> None:
+        self.network, self.longest = network.eval(), longest
+
+    @torch.inference_mode()
+    def score(self, known: Histories) -> torch.Tensor:
+        seen = known.last(self.longest) if self.longest else known
+        order = np.argsort(seen.lengths, kind="stable")  # like lengths together: little padding
+        scores = torch.empty(len(known), self.network.n_items)
+        device = next(self.network.parameters()).device
+        for start in range(0, len(order), CHUNK):
+            rows = order[start : start + CHUNK]
+            batch = {name: tensor.to(device) for name, tensor in networks.pack(seen.take(rows)).items()}
+            scores[rows] = self.network(batch).float().cpu()
+        return scores
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        return self.network.state_dict(), {"config": self.network.config.model_dump(), "n_items": self.network.n_items}
+
+
+def restore(name: str, tensors: dict[str, torch.Tensor], settings: dict[str, Any]) -> Member:
+    """A member from its saved state."""
+    if name == "popularity":
+        return Popularity(tensors["counts"].numpy())
+    if name in ("near_ease", "near_knn"):
+        return Linear.restore(tensors, settings)
+    network: networks.VaeRecommender | networks.TransformerRecommender
+    if name == "vae":
+        network, longest = networks.VaeRecommender(settings["n_items"], Vae(**settings["config"])), None
+    else:
+        shape = Transformer(**settings["config"])
+        network, longest = networks.TransformerRecommender(settings["n_items"], shape), shape.max_length
+    network.load_state_dict(tensors)
+    return Neural(network, longest)
+
+
+@dataclass(frozen=True)
+class ColdLinks:
+    """For each item that no member is trained on, its nearest trained items by text; such an item scores as they do."""
+
+    indices: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def none(cls, cold: int) -> ColdLinks:
+        return cls(torch.zeros(cold, 0, dtype=torch.int64), torch.zeros(cold, 0))
+
+    @classmethod
+    def nearest(cls, warm: torch.Tensor, cold: torch.Tensor) -> ColdLinks:
+        """From unit vectors of the texts, [warm, dim] and [cold, dim]; items without a text (zero vectors) get no link."""
+        similarity, indices = (cold @ warm.T).topk(min(NEIGHBOURS, len(warm)))
+        weights = torch.softmax(similarity * 20, dim=-1) * (cold.norm(dim=-1, keepdim=True) > 0)
+        return cls(indices, weights)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A weighted sum of members, each standardised a user; popularity where nothing is known of a user.
+
+    Attributes:
+        popularity: [warm] events.
+        cold: links of the items beyond the warm ones.
+    """
+
+    members: Mapping[str, Member]
+    weights: Mapping[str, float]
+    popularity: torch.Tensor
+    cold: ColdLinks
+
+    @property
+    def n_items(self) -> int:
+        return len(self.popularity) + len(self.cold.indices)
+
+    def score(self, known: Histories) -> torch.Tensor:
+        """[users, n_items] float32; items that cannot be scored are -inf."""
+        warm = len(self.popularity)
+        inside = self._trained_events(known)
+        usable = np.flatnonzero(inside.lengths > 0)
+        scores = standardise(self.popularity[None]).repeat(len(known), 1)
+        if len(usable):
+            asked = inside.take(usable)
+            parts = [weight * standardise(self.members[name].score(asked)) for name, weight in self.weights.items()]
+            scores[usable] = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        if not len(self.cold.indices):
+            return scores
+        if not self.cold.indices.shape[1]:
+            return torch.cat([scores, scores.new_full((len(scores), len(self.cold.indices)), -torch.inf)], dim=1)
+        linked = (scores[:, self.cold.indices] * self.cold.weights).sum(-1)
+        linked[:, self.cold.weights.sum(-1) == 0] = -torch.inf
+        return torch.cat([scores, linked], dim=1)
+
+
+    def _trained_events(self, known: Histories) -> Histories:
+        """Events of trained items; a user who has none, but of items linked by text, is given their nearest trained items."""
+        warm = len(self.popularity)
+        cold = known.items >= warm
+        if not cold.any() or not self.cold.indices.shape[1]:
+            return known.keep(~cold)
+        lost = np.bincount(known.rows[~cold], minlength=len(known)) == 0
+        linked = cold & lost[known.rows]
+        items = known.items.copy()
+        items[linked] = self.cold.indices[known.items[linked] - warm, 0].numpy()
+        return Histories(known.offsets, items, known.weights, known.times).keep(~cold | linked)
+
+
+def standardise(scores: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit deviation in each row, so that members of different scale can be added."""
+    deviation, mean = torch.std_mean(scores, dim=1, keepdim=True, correction=0)
+    return (scores - mean) / deviation.clamp(min=1e-9)
+
+
+def recommend(
+    score: Callable[[Histories], torch.Tensor], known: Histories, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items that are not known, and their scores, [users, k] each, in constant memory."""
+    tops, values = [], []
+    for start in range(0, len(known), CHUNK):
+        asked = known.take(slice(start, start + CHUNK))
+        scores = score(asked).clone()
+        inside = asked.items < scores.shape[1]
+        scores[torch.from_numpy(asked.rows[inside]), torch.from_numpy(asked.items[inside])] = -torch.inf
+        best = scores.topk(min(k, scores.shape[1]), dim=1)
+        tops.append(best.indices.numpy())
+        values.append(best.values.numpy())
+    return np.concatenate(tops), np.concatenate(values)
+
+
+def ndcg(score: Callable[[Histories], torch.Tensor], queries: Queries, n_items: int, k: int) -> float:
+    """Mean NDCG at k over queries that have a target."""
+    top, _ = recommend(score, queries.known, k)
+    hit = metrics.hits(top, queries.targets, n_items)
+    asked = queries.targets.lengths > 0
+    return float(metrics.per_user(hit[asked], queries.targets.lengths[asked], (k,))[f"ndcg@{k}"].mean())

@@ -1,0 +1,187 @@
+"""The neural recommenders: a variational autoencoder over the bag of a user's items, a transformer over their sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from shared.models.autoencoder import BagVAE
+from shared.models.transformer import CausalTransformer, rows_and_positions
+from shared.training import Validation
+from usecases.recommendation.config import Transformer, Vae
+from usecases.recommendation.splits import Histories, Queries
+
+Batch = dict[str, torch.Tensor]
+MONITORED = 10  # list length of the NDCG that decides which epoch is best
+
+
+class Users(Dataset[tuple[np.ndarray, ...]]):
+    """One example a user: items and their weights, and with `targets` the items to find."""
+
+    def __init__(self, known: Histories, targets: Histories | None = None) -> None:
+        self.known, self.targets = known, targets
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, user: int) -> tuple[np.ndarray, ...]:
+        span = slice(self.known.offsets[user], self.known.offsets[user + 1])
+        example = (self.known.items[span], self.known.weights[span])
+        if self.targets is None:
+            return example
+        return (*example, self.targets.items[self.targets.offsets[user] : self.targets.offsets[user + 1]])
+
+
+def collate(examples: list[tuple[np.ndarray, ...]]) -> Batch:
+    """Packed tensors: items, weights [tokens], lengths [batch]; with targets also wanted, wanted_lengths."""
+    items, weights, *targets = zip(*examples, strict=True)
+    batch = {
+        "items": torch.from_numpy(np.concatenate(items)),
+        "weights": torch.from_numpy(np.concatenate(weights)),
+        "lengths": torch.tensor([len(i) for i in items]),
+    }
+    for wanted in targets:
+        batch["wanted"] = torch.from_numpy(np.concatenate(wanted))
+        batch["wanted_lengths"] = torch.tensor([len(w) for w in wanted])
+    return batch
+
+
+def pack(known: Histories) -> Batch:
+    """Histories as the networks take them."""
+    return {
+        "items": torch.from_numpy(known.items),
+        "weights": torch.from_numpy(known.weights),
+        "lengths": torch.from_numpy(known.lengths),
+    }
+
+
+class VaeRecommender(nn.Module):
+    """Mult-VAE. In training the forward pass gives logits and divergence, in evaluation scores [batch, items].
+
+    Scores are square roots of probabilities, which add up better with other members' than logits do.
+    """
+
+    def __init__(self, n_items: int, config: Vae) -> None:
+        super().__init__()
+        self.n_items, self.config = n_items, config
+        self.network = BagVAE(n_items, config.hidden, config.latent, config.dropout)
+
+    def forward(self, batch: Batch) -> Any:
+        logits, divergence = self.network(batch["items"], batch["weights"], batch["lengths"])
+        return (logits, divergence) if self.training else logits.float().softmax(-1).sqrt()
+
+    def objective(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """The negative evidence lower bound with a weighted divergence, mean over users (Liang et al. 2018, eq. 7).
+
+        Each item counts with its event's weight; a user counts as many events as they have.
+        """
+        logits, divergence = model(batch)
+        lengths, weights = batch["lengths"], batch["weights"]
+        row, _ = rows_and_positions(lengths)
+        share = weights * (lengths / torch.zeros_like(divergence).index_add(0, row, weights))[row]
+        likelihood = (F.log_softmax(logits.float(), dim=-1)[row, batch["items"]] * share).sum() / len(lengths)
+        return {"loss": self.config.kl_weight * divergence.mean() - likelihood, "output": logits}
+
+
+class TransformerRecommender(nn.Module):
+    """SASRec with a softmax over the catalogue, sampled and corrected where the catalogue is large.
+
+    In training the forward pass gives a vector for each event but the last of each user, in evaluation scores
+    [batch, items] of what comes next.
+    """
+
+    def __init__(self, n_items: int, config: Transformer) -> None:
+        super().__init__()
+        self.n_items, self.config = n_items, config
+        self.items = nn.Embedding(n_items, config.dim)
+        self.places = nn.Embedding(config.max_length, config.dim)
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.places.weight, std=0.02)
+        self.drop = nn.Dropout(config.dropout)
+        self.encoder = CausalTransformer(config.dim, config.layers, config.heads, config.dropout)
+        self.register_buffer("share", torch.full((n_items,), 1 / n_items), persistent=False)
+
+    def expect(self, counts: np.ndarray) -> Self:
+        """Tell the sampled softmax how frequent each item is as a target; [items]."""
+        self.share = torch.from_numpy(counts / counts.sum()).float().clamp(max=0.999)
+        return self
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        items, lengths = batch["items"], batch["lengths"]
+        _, place = rows_and_positions(lengths)
+        if self.training:  # the last event of each is a target only
+            ends = torch.cumsum(lengths, 0) - 1
+            kept = torch.ones(len(items), dtype=torch.bool, device=items.device)
+            kept[ends] = False
+            items, place, lengths = items[kept], place[kept], lengths - 1
+        hidden = self.encoder(self.drop(self.items(items) + self.places(place)), lengths)
+        if self.training:
+            return hidden
+        return hidden[torch.cumsum(lengths, 0) - 1] @ self.items.weight.T
+
+    def objective(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """Cross-entropy of each next item.
+
+        With more than `full_softmax_up_to` items the candidates are the batch's targets and `sampled` random items, each
+        weighted by the inverse of its probability of being one, its own target by 1 (importance-sampled softmax,
+        Bengio & Senécal 2003).
+        """
+        hidden = model(batch)
+        _, place = rows_and_positions(batch["lengths"])
+        targets = batch["items"][place > 0]
+        n_items = self.n_items
+        smoothing = self.config.label_smoothing
+        if n_items <= self.config.full_softmax_up_to:
+            logits = hidden @ self.items.weight.T
+            return {"loss": F.cross_entropy(logits, targets, label_smoothing=smoothing), "output": hidden}
+        member = torch.zeros(n_items, dtype=torch.bool, device=hidden.device)
+        member[targets] = True
+        member[torch.randint(n_items, (self.config.sampled,), device=hidden.device)] = True
+        candidates = member.nonzero()[:, 0]
+        missed = torch.log1p(-self.share[candidates]) * len(targets) + self.config.sampled * np.log1p(-1 / n_items)
+        weight = -torch.log(-torch.expm1(missed))  # log of 1 / inclusion probability
+        column = torch.searchsorted(candidates, targets)
+        logits = hidden @ self.items.weight[candidates].T + weight
+        own = torch.arange(len(targets), device=hidden.device)
+        logits[own, column] = logits[own, column] - weight[column]
+        return {"loss": F.cross_entropy(logits, column, label_smoothing=smoothing), "output": hidden}
+
+
+def trainable(past: Histories, longest: int | None = None) -> Users:
+    """Users with at least two events, with at most their `longest` last events."""
+    past = past.take(np.flatnonzero(past.lengths >= 2))
+    return Users(past.last(longest) if longest else past)
+
+
+def validation(queries: Queries, n_items: int, longest: int | None = None) -> Validation:
+    """NDCG of the validation queries that have a history and a target among the `n_items` trained ones."""
+    known, targets = queries.known.keep(queries.known.items < n_items), queries.targets
+    usable = np.flatnonzero((known.lengths > 0) & (targets.lengths > 0))
+    known = known.take(usable)
+    seen = known if longest is None else known.last(longest)
+    return Validation(Users(seen, targets.take(usable)), judge(n_items), f"ndcg@{MONITORED}")
+
+
+def judge(n_items: int) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """NDCG of each user of a batch, [batch]; items already known are not ranked."""
+    discount = 1 / torch.log2(torch.arange(2.0, MONITORED + 2))
+    ideal = torch.cumsum(discount, 0)
+
+    def ndcg(model: nn.Module, batch: Batch) -> torch.Tensor:
+        scores = model(batch).float()
+        row, _ = rows_and_positions(batch["lengths"])
+        scores[row, batch["items"]] = -torch.inf
+        wanted = torch.zeros(len(scores), n_items + 1, dtype=torch.bool, device=scores.device)
+        asked, _ = rows_and_positions(batch["wanted_lengths"])
+        wanted[asked, batch["wanted"].clamp(max=n_items)] = True  # untrained items cannot be found
+        top = scores.topk(min(MONITORED, n_items)).indices
+        gain = (wanted.gather(1, top) * discount[: top.shape[1]].to(scores.device)).sum(1)
+        return gain / ideal.to(scores.device)[batch["wanted_lengths"].clamp(max=MONITORED) - 1]
+
+    return ndcg

@@ -1,0 +1,190 @@
+"""Train a recommender: the recipe, read top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from sklearn.utils.extmath import randomized_svd
+from torch.nn import functional as F
+
+from shared import hardware
+from shared.files import whole
+from shared.pretrained import SentenceEncoder
+from shared.runs import Run
+from usecases.recommendation import data, evidence, fitting, report, splits
+from usecases.recommendation.config import RecommendationConfig
+from usecases.recommendation.data import Interactions
+from usecases.recommendation.evidence import Judge, Judged
+from usecases.recommendation.fitting import Recipe, Workshop
+from usecases.recommendation.model import Blend, ColdLinks, Member
+from usecases.recommendation.predictor import Recommender, Request
+from usecases.recommendation.splits import Catalogue, Histories, Stage
+
+SHOWN_USERS = 4
+TIMED_REQUESTS = 100
+VECTOR_DIM = 32
+
+
+def train(config: RecommendationConfig, run: Run) -> None:
+    """Fit recommenders on past interactions, choose on later ones, judge on the last."""
+    started = time.monotonic()
+    say = _teller(run)
+    chip = hardware.select(config.hardware)
+    say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
+
+    interactions = data.load(config)
+    for finding in interactions.findings:
+        say(f"{finding.severity}: {finding}")
+    choosing, judging = splits.split(interactions, config)
+
+    first = Workshop(choosing, config, run, chip, "choose")
+    say(f"Choosing on {len(choosing.queries.users):,} users, with {len(choosing.past.items):,} earlier events to train on")
+    recipe, fitted = fitting.choose(first, say)
+    final = Workshop(judging, config, run, chip, "final")
+    if config.split.refits:
+        say(f"Training again on all {len(judging.past.items):,} events before the test part")
+        fitted = fitting.fit_again(final, recipe)
+    if not run.is_main:
+        return
+
+    links = link_new_items(judging.catalogue, config, say)
+    blend = final.blend({name: fitted[name] for name in recipe.weights}, recipe.weights, links)
+    recommender = package(blend, judging, interactions)
+    trained = time.monotonic() - started
+
+    say(f"Judging on {len(judging.queries.users):,} users")
+    judge = Judge(judging, config.at)
+    ours, others = judge_all(judge, blend, fitted, recipe, final)
+    result = {
+        **evidence.summarise(judge, ours, others, fitting.BASELINES, interactions.users),
+        "data": interactions.describe(),
+        "data_findings": [str(finding) for finding in interactions.findings],
+        "protocol": splits.protocol(config.split, config.at[0]),
+        "split": config.split.method,
+        "seed": config.seed,
+        "choice": {"weights": recipe.weights, "validation": recipe.validation, "epochs": recipe.epochs},
+        "timing": {"train_s": round(trained, 2), **speed(recommender)},
+        "hardware": chip.describe(),
+    }
+    about = {key: result[key] for key in ("data", "protocol", "seed", "model")}
+    recommender.save(run.artifact_dir, about)
+    run.write_json("metrics.json", result)
+    write_predictions(run.folder / "predictions.parquet", judge, ours)
+    report.write(run, result, recipe, judge, ours, others, first.fits, show(recommender, judge, ours, config.seed))
+
+
+def link_new_items(catalogue: Catalogue, config: RecommendationConfig, say: Callable[[str], None]) -> ColdLinks:
+    """Links of the items that are too new or rare to train on to their neighbours by text."""
+    cold = len(catalogue) - catalogue.warm
+    if config.model.text == "none" or not cold or not any(catalogue.texts[catalogue.warm :]):
+        return ColdLinks.none(cold)
+    say(f"Reading the texts of {len(catalogue):,} items, for {cold:,} that are too new or rare to train on")
+    vectors = SentenceEncoder()(catalogue.texts.tolist())
+    vectors[torch.from_numpy(catalogue.texts == "")] = 0
+    return ColdLinks.nearest(vectors[: catalogue.warm], vectors[catalogue.warm :])
+
+
+def package(blend: Blend, stage: Stage, interactions: Interactions) -> Recommender:
+    """The predictor: the blend, all that users are known to have (the test part included), and what items are alike."""
+    catalogue = stage.catalogue
+    users, histories = splits.everything(interactions, catalogue)
+    bag = stage.past.matrix(catalogue.warm)
+    bag = bag.multiply(1 / np.sqrt(np.maximum(bag.sum(0), 1))).tocsr()
+    _, strength, right = randomized_svd(bag, min(VECTOR_DIM, min(bag.shape) - 1), random_state=0)
+    vectors = F.normalize(torch.from_numpy((right.T * strength).astype(np.float32)), dim=-1)
+    cold = (vectors[blend.cold.indices] * blend.cold.weights.unsqueeze(-1)).sum(1)
+    return Recommender(blend, catalogue.ids.tolist(), catalogue.titles.tolist(), torch.cat([vectors, F.normalize(cold, dim=-1)]), users, histories)
+
+
+def judge_all(
+    judge: Judge, blend: Blend, fitted: dict[str, Member], recipe: Recipe, shop: Workshop
+) -> tuple[Judged, dict[str, Judged]]:
+    """The blend, and each baseline and part alone, on the same users and items."""
+    names = [name for name in dict.fromkeys((*fitting.BASELINES, *recipe.weights)) if name in fitted]
+    return judge(blend.score), {name: judge(shop.blend({name: fitted[name]}, {name: 1.0}).score) for name in names}
+
+
+def speed(recommender: Recommender) -> dict[str, float]:
+    """Users a second in batch (scoring, filtering, top 10), and milliseconds for one request with reasons."""
+    known = recommender.histories
+    repeats = max(1, 4096 // len(known))
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        recommender.best(known, Request())
+    rate = repeats * len(known) / (time.perf_counter() - begun)
+    laps = []
+    for user in np.resize(recommender.users, TIMED_REQUESTS):
+        begun = time.perf_counter()
+        recommender.predict([Request(user=user)])
+        laps.append(1000 * (time.perf_counter() - begun))
+    p50, p99 = np.quantile(laps, [0.5, 0.99])
+    return {"rows_per_s": round(rate), "latency_ms_p50": round(float(p50), 3), "latency_ms_p99": round(float(p99), 3)}
+
+
+def show(recommender: Recommender, judge: Judge, ours: Judged, seed: int) -> list[dict[str, Any]]:
+    """Random users of the test part who bring a history, with what they were recommended and why."""
+    able = np.flatnonzero(judge.known.lengths >= 3)
+    picked = np.sort(np.random.default_rng(seed).choice(able, min(SHOWN_USERS, len(able)), replace=False))
+    ids = judge.stage.catalogue.ids
+    requests = [Request(history=ids[judge.known.take(np.asarray([user])).items].tolist(), k=5) for user in picked]
+    return report.example_rows(judge, ours, recommender.predict(requests), picked)
+
+
+def write_predictions(path: Path, judge: Judge, ours: Judged) -> None:
+    """What was recommended to each test user: items, scores, which were chosen, and how many could have been."""
+    ids = judge.stage.catalogue.ids
+    table = pa.table(
+        {
+            "user": pa.array(judge.users.tolist(), pa.string()),
+            "items": ids[ours.top].tolist(),
+            "scores": ours.scores.tolist(),
+            "chosen": ours.hit.tolist(),
+            "targets": judge.targets.lengths,
+        }
+    )
+    with whole(path) as partial:
+        pq.write_table(table, partial)
+
+
+def evaluate(recommender: Recommender, config: RecommendationConfig) -> dict[str, Any]:
+    """Judge a trained model on the test part of the data that the configuration names, beside popularity there."""
+    interactions = data.load(config)
+    _, judging = splits.split(interactions, config)
+    index = recommender.items.get_indexer(judging.catalogue.ids)
+
+    def translate(known: Histories) -> Histories:
+        items = index[known.items]
+        return Histories(known.offsets, items, known.weights, known.times).keep(items >= 0)
+
+    def score(known: Histories) -> torch.Tensor:
+        """Scores in the order of the data's catalogue; what the model does not know cannot be recommended."""
+        ours = recommender.blend.score(translate(known))
+        scores = ours.new_full((len(known), len(index)), -torch.inf)
+        scores[:, index >= 0] = ours[:, index[index >= 0]]
+        return scores
+
+    judge = Judge(judging, config.at)
+    counts = np.bincount(judging.past.items, minlength=len(index)).astype(np.float32)
+    popular = judge(lambda known: torch.from_numpy(counts).repeat(len(known), 1))
+    return {
+        **evidence.summarise(judge, judge(score), {"popularity": popular}, ("popularity",), interactions.users),
+        "data": interactions.describe(),
+        "protocol": splits.protocol(config.split, config.at[0]),
+    }
+
+
+def _teller(run: Run) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        run.event("log", text=line)
+        if run.is_main:
+            print(line, file=sys.stderr, flush=True)
+
+    return say

@@ -1,0 +1,316 @@
+"""Recommendations from a saved model: for known users, given histories, nobody in particular, and similar items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from pydantic import Field, model_validator
+
+from shared import artifact
+from shared.data import tables
+from shared.errors import DataError, Finding, UserError, nearest
+from shared.records import validate
+from shared.usecase import Progress, Record
+from usecases.recommendation.formats import usual_column
+from usecases.recommendation.model import Blend, ColdLinks, restore
+from usecases.recommendation.splits import Histories
+
+NAME = "recommendation"
+BLOCK = 8192
+CANDIDATES = 10  # times k, from which a diverse list is picked
+EXPLAINED = 100  # last events of a history that may be named as reasons
+
+Id = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+class Request(Record):
+    """Whom or what to recommend for: a known `user`, a given `history`, items `similar_to` one, or (none of them) anybody."""
+
+    user: Id | None = Field(None, description="id of a user from the training data", examples=["15"])
+    history: list[Id] | None = Field(None, description="item ids, oldest first; of a user that the model need not know")
+    similar_to: Id | None = Field(None, description="item id: what goes with it")
+    k: int = Field(10, ge=1, le=1000, description="items to recommend")
+    exclude_seen: bool = Field(True, description="leave out items of the history")
+    allow: list[Id] | None = Field(None, description="recommend only these item ids")
+    deny: list[Id] = Field([], description="never recommend these item ids")
+    diversity: float = Field(0.0, ge=0, le=1, description="0: best scores; towards 1: items unlike each other")
+    because: int = Field(2, ge=0, le=10, description="reasons for each item")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(value is not None for value in (self.user, self.history, self.similar_to)) > 1:
+            raise ValueError("give only one of user, history and similar_to")
+        return self
+
+
+class Reason(Record):
+    """An item of the history, and by how much the score falls without it."""
+
+    item: str
+    title: str
+    contribution: float
+
+
+class Line(Record):
+    item: str
+    title: str
+    score: float = Field(description="comparable within one list only")
+    because: list[Reason]
+
+
+class Response(Record):
+    items: list[Line] = Field(description="best first")
+    basis: str = Field(description="what the list was made from")
+    unknown: list[str] = Field(description="ids of the request that the model does not know")
+
+
+class Recommender:
+    """A loaded model. It holds the histories of the users it knows, so that it needs no data beside it."""
+
+    Request, Response = Request, Response
+
+    def __init__(
+        self, blend: Blend, ids: Sequence[str], titles: Sequence[str], vectors: torch.Tensor, users: Sequence[str], histories: Histories
+    ) -> None:
+        self.blend, self.vectors, self.histories = blend, vectors, histories
+        self.ids, self.titles = np.asarray(ids, dtype=object), np.asarray(titles, dtype=object)
+        self.items, self.users = pd.Index(self.ids), pd.Index(np.asarray(users, dtype=object))
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write the artefact."""
+        tensors = {"popularity": self.blend.popularity, "cold.indices": self.blend.cold.indices,
+                   "cold.weights": self.blend.cold.weights, "vectors": self.vectors}  # fmt: skip
+        tensors |= {f"histories.{name}": torch.from_numpy(array) for name, array in vars(self.histories).items()}
+        members = {}
+        for name, member in self.blend.members.items():
+            state, members[name] = member.state()
+            tensors |= {f"members.{name}.{key}": tensor for key, tensor in state.items()}
+        preprocess = {
+            "ids": self.ids.tolist(),
+            "titles": self.titles.tolist(),
+            "users": self.users.tolist(),
+            "members": members,
+            "weights": dict(self.blend.weights),
+        }
+        artifact.save(folder, usecase=NAME, tensors=tensors, preprocess=preprocess, request=Request, response=Response, about=about)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read and verify the artefact; see `shared.artifact.load` for what it refuses."""
+        saved = artifact.load(folder, NAME)
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for key, tensor in saved.tensors.items():
+            group, _, name = key.rpartition(".")
+            parts.setdefault(group, {})[name] = tensor
+        members = {}
+        for name, settings in saved.preprocess["members"].items():
+            state = {key.removeprefix(f"members.{name}."): t for key, t in saved.tensors.items() if key.startswith(f"members.{name}.")}
+            members[name] = restore(name, state, settings)
+        blend = Blend(members, saved.preprocess["weights"], saved.tensors["popularity"], ColdLinks(**parts["cold"]))
+        histories = Histories(**{name: tensor.numpy() for name, tensor in parts["histories"].items()})
+        read = saved.preprocess
+        return cls(blend, read["ids"], read["titles"], saved.tensors["vectors"], read["users"], histories)
+
+    def examples(self) -> list[Request]:
+        """A known user, a given history, similar items, and nobody."""
+        popular = self.ids[: len(self.blend.popularity)][torch.argsort(self.blend.popularity, descending=True)[:3].numpy()].tolist()
+        return [
+            Request(user=self.users[0], k=5),
+            Request(history=popular, k=5, diversity=0.3),
+            Request(similar_to=popular[0], k=5),
+            Request(k=5),
+        ]
+
+    def predict(self, requests: Sequence[Request]) -> list[Response]:
+        """One list a request."""
+        if not requests:
+            return []
+        asked = [self._history(request) for request in requests]
+        known = Histories.of([history.tolist() for history, _, _ in asked])
+        scores = self.blend.score(known).clone()
+        responses = []
+        for row, (request, (history, basis, unknown)) in enumerate(zip(requests, asked, strict=True)):
+            own = scores[row]
+            unknown = unknown + self._filter(own, request, history)
+            picked = self._pick(own, request)
+            reasons = self._reasons(history, picked, request.because)
+            lines = [
+                Line(item=self.ids[i], title=self.titles[i], score=round(float(own[i]), 4), because=reason)
+                for i, reason in zip(picked.tolist(), reasons, strict=True)
+            ]
+            responses.append(Response(items=lines, basis=basis, unknown=unknown))
+        return responses
+
+    def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Recommend for each row of a table with a user column, or a `history` column (a list, or ids joined by |).
+
+        Writes user, items and scores (lists, best first), and with because=N also the reasons. Constant memory. Reasons
+        (off here unless asked for), diversity and allow-lists are computed a user at a time: slower.
+        """
+        summary = {"rows": 0, "unknown users (popular items)": 0, "out": str(out)}
+        validate(Request, [{}], options)  # a wrong option is found before anything is read or written
+        with tables.writer(out) as append:
+            for table in tables.stream(source, BLOCK):
+                column = "history" if "history" in table else usual_column("user", table.columns)
+                if column is None:
+                    found = ", ".join(map(str, table.columns))
+                    fix = f"The table has the columns: {found}. Name the users' column user, or give lists in a column history"
+                    raise DataError([Finding("error", "there is no column with users or histories", str(source), fix)])
+                append(self._process_block(table[column], column == "history", options, summary))
+                summary["rows"] += len(table)
+                progress(len(table))
+        return summary
+
+    def _process_block(self, values: pd.Series, are_histories: bool, options: Mapping[str, Any], summary: dict[str, Any]) -> pa.Table:
+        keys = values.astype("str").to_numpy(dtype=object) if not are_histories else values.to_numpy(dtype=object)
+        if are_histories:
+            lists = [_as_list(value) for value in keys]
+            names = pa.array(["|".join(one) for one in lists], pa.string())
+        else:
+            places = self.users.get_indexer(keys)
+            summary["unknown users (popular items)"] += int((places < 0).sum())
+            names = pa.array(keys, pa.string())
+        plain = {"k", "exclude_seen", "deny"}.issuperset(options)
+        if plain:
+            known = Histories.of([self._indices(one)[0].tolist() for one in lists]) if are_histories else self._of_users(places)
+            top, scores = self.best(known, Request(**options))
+            reasons = None
+        else:
+            requests = [
+                Request(**{"because": 0, **options, "history": one}) for one in lists
+            ] if are_histories else [Request(**{"because": 0, **options, "user": key}) for key in keys]  # fmt: skip
+            responses = self.predict(requests)
+            top, scores = _rectangle([[self.items.get_loc(line.item) for line in r.items] for r in responses],
+                                     [[line.score for line in r.items] for r in responses])  # fmt: skip
+            reasons = [["|".join(reason.item for reason in line.because) for line in r.items] for r in responses]
+        there = np.isfinite(scores)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(1))]), pa.int32())
+        items = pa.array(self.ids, pa.string()).take(pa.array(top[there]))
+        columns = {
+            "history" if are_histories else "user": names,
+            "items": pa.ListArray.from_arrays(offsets, items),
+            "scores": pa.ListArray.from_arrays(offsets, pa.array(scores[there], pa.float32())),
+        }
+        if options.get("because") and reasons is not None:
+            columns["because"] = pa.array(reasons, pa.list_(pa.string()))
+        return pa.table(columns)
+
+    def best(self, known: Histories, request: Request) -> tuple[np.ndarray, np.ndarray]:
+        """The k best for many users with one filter, [users, k] each."""
+        deny = torch.from_numpy(self._indices(request.deny)[0])
+        tops, values = [], []
+        for start in range(0, len(known), 1024):
+            part = known.take(slice(start, start + 1024))
+            scores = self.blend.score(part)
+            if request.exclude_seen:
+                scores[torch.from_numpy(part.rows), torch.from_numpy(part.items)] = -torch.inf
+            scores[:, deny] = -torch.inf
+            best = scores.topk(min(request.k, scores.shape[1]), dim=1)
+            tops.append(best.indices.numpy())
+            values.append(best.values.numpy())
+        return np.concatenate(tops), np.concatenate(values)
+
+    def _history(self, request: Request) -> tuple[np.ndarray, str, list[str]]:
+        """Item indices, what they are, and the ids that are not known."""
+        if request.user is not None:
+            place = self.users.get_indexer([request.user])[0]
+            if place < 0:
+                return np.empty(0, np.int64), "what is popular: the user is not known", [request.user]
+            items = self._of_users(np.asarray([place])).items
+            return items, f"the user's {len(items)} events", []
+        if request.similar_to is not None:
+            items, unknown = self._indices([request.similar_to])
+            if unknown:
+                hint = nearest(request.similar_to, self.ids[: len(self.blend.popularity)])
+                raise UserError(f"There is no item '{request.similar_to}'. {hint}" if len(self.ids) < 100_000 else f"There is no item '{request.similar_to}'.")
+            return items, "what goes with the item", []
+        items, unknown = self._indices(request.history or [])
+        basis = f"the given history of {len(items)} known items" if len(items) else "what is popular: no known item was given"
+        return items, basis, unknown
+
+    def _indices(self, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        found = self.items.get_indexer(pd.Index(ids, dtype=object)) if len(ids) else np.empty(0, np.int64)
+        return found[found >= 0].astype(np.int64), [i for i, place in zip(ids, found, strict=True) if place < 0]
+
+    def _of_users(self, places: np.ndarray) -> Histories:
+        """The histories of known users; of unknown ones (-1) empty ones."""
+        taken = self.histories.take(np.maximum(places, 0)) if len(self.histories) else Histories.of([[]] * len(places))
+        return taken.keep(np.repeat(places >= 0, taken.lengths))
+
+    def _filter(self, scores: torch.Tensor, request: Request, history: np.ndarray) -> list[str]:
+        """Set what must not be recommended to -inf, in place; returns unknown ids of the lists."""
+        if request.exclude_seen or request.similar_to is not None:
+            scores[torch.from_numpy(history)] = -torch.inf
+        denied, unknown = self._indices(request.deny)
+        scores[torch.from_numpy(denied)] = -torch.inf
+        if request.allow is not None:
+            allowed, more = self._indices(request.allow)
+            unknown += more
+            mask = torch.ones(len(scores), dtype=torch.bool)
+            mask[torch.from_numpy(allowed)] = False
+            scores[mask] = -torch.inf
+        return unknown
+
+    def _pick(self, scores: torch.Tensor, request: Request) -> torch.Tensor:
+        """Indices of the items to show: the best, or with diversity by maximal marginal relevance (Carbonell & Goldstein 1998)."""
+        wide = request.k * (CANDIDATES if request.diversity else 1)
+        best = scores.topk(min(wide, len(scores)))
+        pool = best.indices[torch.isfinite(best.values)]
+        if not request.diversity or len(pool) <= 1:
+            return pool[: request.k]
+        relevance = scores[pool]
+        relevance = (relevance - relevance.min()) / (relevance.max() - relevance.min()).clamp(min=1e-9)
+        alike = self.vectors[pool] @ self.vectors[pool].T
+        closest = torch.zeros(len(pool))
+        left, picked = torch.ones(len(pool), dtype=torch.bool), []
+        for _ in range(min(request.k, len(pool))):
+            worth = (1 - request.diversity) * relevance - request.diversity * closest
+            place = int(worth.masked_fill(~left, -torch.inf).argmax())
+            picked.append(place)
+            left[place] = False
+            closest = torch.maximum(closest, alike[place])
+        return pool[picked]
+
+    def _reasons(self, history: np.ndarray, picked: torch.Tensor, count: int) -> list[list[Reason]]:
+        """For each picked item the history items without which its score falls most: each is left out in turn."""
+        if not count or len(history) < 1:
+            return [[] for _ in picked]
+        if len(history) == 1:
+            only = Reason(item=self.ids[history[0]], title=self.titles[history[0]], contribution=0.0)
+            return [[only] for _ in picked]
+        first = max(0, len(history) - EXPLAINED)
+        without = [np.delete(history, i) for i in range(first, len(history))]
+        scores = self.blend.score(Histories.of([h.tolist() for h in (history, *without)]))[:, picked]
+        fall = scores[0] - scores[1:]
+        reasons = []
+        for column in fall.T:
+            best = column.topk(min(count, len(column)))
+            reasons.append(
+                [
+                    Reason(item=self.ids[history[first + i]], title=self.titles[history[first + i]], contribution=round(float(value), 4))
+                    for value, i in zip(best.values, best.indices.tolist(), strict=True)
+                    if value > 0
+                ]
+            )
+        return reasons
+
+
+def _as_list(value: Any) -> list[str]:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return []
+    return [part for part in value.split("|") if part] if isinstance(value, str) else [str(part) for part in value]
+
+
+def _rectangle(indices: list[list[int]], scores: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of different length as arrays, filled up with -inf scores."""
+    width = max((len(row) for row in indices), default=0)
+    top, values = np.zeros((len(indices), width), np.int64), np.full((len(indices), width), -np.inf)
+    for row, (places, given) in enumerate(zip(indices, scores, strict=True)):
+        top[row, : len(places)], values[row, : len(given)] = places, given
+    return top, values
