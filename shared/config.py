@@ -33,6 +33,12 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps over which the rate rises; then it falls as a cosine")
     patience: int = Field(0, ge=0, description="epochs without a better validation metric before stopping; 0: never stop early")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay a step of a running average of the weights, which is what is kept; 0: the weights themselves",
+    )
     clip_norm: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no clipping")
 
 
@@ -74,13 +80,9 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
         if not equals or not key:
             problems.append(f"'{override}': expected key=value, for example seed=1")
             continue
-        *sections, last = key.split(".")
-        layer = value_at = {}
-        for section in sections:
-            value_at[section] = {}
-            value_at = value_at[section]
-        value_at[last] = value
-        _merge(merged, layer)
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(merged, value)
     try:
         config = cls.model_validate(merged)
     except ValidationError as error:

@@ -68,8 +68,10 @@ def agree(value: Any) -> Any:
     """The main process's value, on every process (see `accelerate launch`); with one process the value itself."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return value
+    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
+    PartialState(cpu=not torch.cuda.is_available())
     return broadcast_object_list([value])[0]
 
 

@@ -27,8 +27,15 @@ Progress = Callable[[int], None]
 class Predictor(Protocol):
     """A loaded model: records in, decisions with explanations out."""
 
-    Request: type[BaseModel]
-    Response: type[BaseModel]
+    @property
+    def Request(self) -> type[BaseModel]:  # noqa: N802 (a class)
+        """The model of one request."""
+        ...
+
+    @property
+    def Response(self) -> type[BaseModel]:  # noqa: N802
+        """The model of one response."""
+        ...
 
     def predict(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request, in order."""

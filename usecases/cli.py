@@ -91,7 +91,7 @@ def run(
     from usecases import catalog
 
     usecase = catalog.get(name)
-    is_main = _is_main()
+    is_main = os.environ.get("RANK", "0") == "0"  # of the processes of `accelerate launch` or `torchrun`
     if resume:
         if overrides or quick or data or config:
             raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
@@ -235,7 +235,11 @@ def data_get(name: Annotated[str, typer.Argument(help="see `usecases data list`"
 
         place = sources.get(name, report)
     licence = sources.catalog()[name].licence
-    _print({"name": name, "place": place, "licence": licence}, json_, lambda: print(f"{name} is in {place}\nLicence: {licence}"))
+    _print(
+        {"name": name, "place": place, "licence": licence},
+        json_,
+        lambda: print(f"{name} is in {place}\nLicence: {licence}"),
+    )
 
 
 def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | None, overrides: list[str]) -> RunConfig:
@@ -252,15 +256,6 @@ def _load(run_: str) -> tuple[str, UseCase, Path]:
 
     folder, name = find(run_, sorted(catalog.MODULES))
     return name, catalog.get(name), folder
-
-
-def _is_main() -> bool:
-    """Is this the only process, or the main one of several (see `accelerate launch`)?"""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return True
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
 
 
 def _say(message: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 SHOWN = 5
 
 
-def read(path: Path, encoding: str = "utf-8", delimiter: str | None = None, header: list[str] | None = None) -> tuple[pd.DataFrame, list[Finding]]:
+def read(
+    path: Path, encoding: str = "utf-8", delimiter: str | None = None, header: list[str] | None = None
+) -> tuple[pd.DataFrame, list[Finding]]:
     """Read a table; columns of text files come as strings (missing: NA), those of Parquet as they are.
 
     The index holds row numbers: 1 is the first row after the header. Lines that cannot be read are left out and named
@@ -35,14 +37,14 @@ def read(path: Path, encoding: str = "utf-8", delimiter: str | None = None, head
         UserError: the file does not exist, is empty or of an unknown kind.
     """
     kind = _kind(path, delimiter)
+    findings: list[Finding] = []
     if kind == "parquet":
-        table, findings = _open_parquet(path).read().to_pandas(), []
+        table = _open_parquet(path).read().to_pandas().reset_index(drop=True)
+        table.index += 1
     elif kind == "jsonl":
         table, findings = _read_json_lines(path, encoding)
     else:
         table, findings = _read_delimited(path, kind, encoding, header)
-    if "RangeIndex" in type(table.index).__name__:
-        table.index = pd.RangeIndex(1, len(table) + 1)
     return table, findings
 
 
@@ -68,32 +70,33 @@ def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFr
 
 
 @contextmanager
-def writer(path: Path) -> Iterator[Any]:
-    """Yield a function that appends a DataFrame to `path` (.parquet, .csv, .tsv, .jsonl); it appears whole at the end."""
+def writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield a function that appends rows to `path` (.parquet, .csv, .tsv, .jsonl); it appears whole at the end.
+
+    In .csv and .tsv, lists are written as their values joined by |.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".parquet", ".csv", ".tsv", *JSON_LINES):
         raise UserError(f"Cannot write {path}: its name must end in .parquet, .csv, .tsv or .jsonl.")
-    with whole(path) as partial:
+    with whole(path) as partial, ExitStack() as stack:
         sinks: list[pq.ParquetWriter] = []
         partial.touch()
 
-        def append(table: pd.DataFrame) -> None:
+        def append(rows: pa.Table) -> None:
             if suffix == ".parquet":
-                rows = pa.Table.from_pandas(table, preserve_index=False)
                 if not sinks:
-                    sinks.append(pq.ParquetWriter(partial, rows.schema))
+                    sinks.append(stack.enter_context(pq.ParquetWriter(partial, rows.schema)))
                 sinks[0].write_table(rows)
             elif suffix in JSON_LINES:
-                table.to_json(partial, orient="records", lines=True, mode="a", force_ascii=False)
+                rows.to_pandas().to_json(partial, orient="records", lines=True, mode="a", force_ascii=False)
             else:
-                first = partial.stat().st_size == 0
-                table.to_csv(partial, sep=DELIMITERS[suffix], mode="a", header=first, index=False)
+                table = rows.to_pandas()
+                for field in rows.schema:
+                    if pa.types.is_list(field.type):
+                        table[field.name] = ["|".join(map(str, values)) for values in table[field.name]]
+                table.to_csv(partial, sep=DELIMITERS[suffix], mode="a", header=partial.stat().st_size == 0, index=False)
 
-        try:
-            yield append
-        finally:
-            for sink in sinks:
-                sink.close()
+        yield append
 
 
 def _kind(path: Path, delimiter: str | None) -> str:
@@ -159,7 +162,11 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             path,
             pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=0 if header else 1, encoding=usable),
             pa_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=collect, newlines_in_values=delimiter == ","),
-            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=["", "NA", "NaN", "null"]),
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                null_values=["", "NA", "NaN", "null"],
+            ),
         )
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} cannot be read as a table: {error}") from None
@@ -179,7 +186,8 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
 
 def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -> pd.DataFrame:
     lines = path.read_text(encoding=encoding).splitlines()
-    return pd.DataFrame([line.split(delimiter)[: len(header)] for line in lines], columns=header, dtype="str")
+    rows = [line.split(delimiter)[: len(header)] for line in lines]
+    return pd.DataFrame(rows, columns=header, index=pd.RangeIndex(1, len(rows) + 1), dtype="str")
 
 
 def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Finding]]:

@@ -33,9 +33,7 @@ class BagVAE(nn.Module):
         with torch.no_grad():
             self.decoder.bias.copy_(torch.log((counts + 0.5) / counts.sum()))
 
-    def forward(
-        self, items: torch.Tensor, weights: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, items: torch.Tensor, weights: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of all items, and the KL divergence of the code from N(0, 1).
 
         Args:

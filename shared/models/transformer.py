@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and feed-forward (Vaswani et al. 2017; pre-norm: Xiong et al. 2020)."""
+    """Causal self-attention and feed-forward, each followed by a norm (Vaswani et al. 2017, section 3.1)."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -21,23 +21,27 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor, place: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         """x: [tokens, dim]; place: [tokens] position of each token in the padded [batch * length] grid of `shape`."""
         (batch, length), dim = shape, x.shape[1]
-        qkv = self.qkv(self.norm1(x))
+        qkv = self.qkv(x)
         grid = qkv.new_zeros(batch * length, 3 * dim).index_copy(0, place, qkv)
         query, key, value = grid.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         # Padding is at the end, so that the causal mask alone keeps it from every token.
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
-        x = x + self.drop(self.out(mixed.transpose(1, 2).reshape(batch * length, dim)[place]))
-        return x + self.drop(self.feed(self.norm2(x)))
+        x = self.norm1(x + self.drop(self.out(mixed.transpose(1, 2).reshape(batch * length, dim)[place])))
+        return self.norm2(x + self.drop(self.feed(x)))
 
 
 class CausalTransformer(nn.Module):
-    """Blocks and a final norm. Give it embeddings that know their positions."""
+    """A norm, dropout and blocks. Give it embeddings that know their positions."""
 
     def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
+        self.norm, self.drop = nn.LayerNorm(dim), nn.Dropout(dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Each token's representation, made from itself and the earlier tokens of its sequence.
@@ -52,9 +56,10 @@ class CausalTransformer(nn.Module):
         longest = int(lengths.max())
         row, position = rows_and_positions(lengths)
         place = row * longest + position
+        x = self.drop(self.norm(x))
         for block in self.blocks:
             x = block(x, place, (len(lengths), longest))
-        return self.norm(x)
+        return x
 
 
 def rows_and_positions(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,26 +15,29 @@ from shared.files import whole
 Weights = dict[str, torch.Tensor]
 
 
-def save(path: Path, weights: Weights, best: Weights, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-    """Write weights, best weights, the optimizer's state and the progress so far (JSON)."""
-    tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+def save(path: Path, parts: dict[str, Weights], optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+    """Write named sets of weights (the live ones, their average, the best), the optimizer's state and the progress (JSON)."""
+    tensors = {f"{part}.{name}": tensor for part, weights in parts.items() for name, tensor in weights.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     with whole(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"progress": json.dumps(progress)})
+        save_file(
+            {name: tensor.detach().clone() for name, tensor in tensors.items()},
+            partial,
+            {"progress": json.dumps(progress)},
+        )
 
 
-def load(path: Path) -> tuple[Weights, Weights, dict[int, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Read what `save` wrote: weights, best weights, optimizer slots by parameter index, progress."""
-    parts: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}}
+def load(path: Path) -> tuple[dict[str, Weights], dict[int, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Read what `save` wrote: the sets of weights, optimizer slots by parameter index, progress."""
+    parts: dict[str, Weights] = {}
     with safe_open(path, framework="pt") as file:
         progress = json.loads(file.metadata()["progress"])
         for key in file.keys():  # noqa: SIM118 (not a dict)
             part, _, name = key.partition(".")
-            parts[part][name] = file.get_tensor(key)
+            parts.setdefault(part, {})[name] = file.get_tensor(key)
     slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
+    for name, tensor in parts.pop("optimizer", {}).items():
         index, _, slot = name.partition(".")
         slots.setdefault(int(index), {})[slot] = tensor
-    return parts["weights"], parts["best"], slots, progress
+    return parts, slots, progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and leave the best weights in it (without validation, the last ones).
 
+    With `config.average` it is a running average of the weights that is judged and kept.
+
     A checkpoint is written after each epoch to `run.checkpoint_dir(name)`. Where one exists, training goes on from it
     and ends in the same weights as if it had never stopped: shuffling and dropout are seeded by (seed, epoch, rank).
     """
@@ -82,6 +85,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    kept = copy.deepcopy(model) if config.average else model
     judged = DataLoader(validation.data, config.batch_size, collate_fn=collate) if validation else None
     judged = accelerator.prepare(judged) if judged else None
 
@@ -89,7 +93,7 @@ def fit(
     best: checkpoints.Weights = {}
     progress: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_metric": None, "done": False, "history": []}
     if path.exists():
-        best, progress = _resume(path, model, optimizer)
+        best, progress = _resume(path, model, kept, optimizer)
         run.event("resumed", fit=name, epoch=progress["epoch"])
     total = config.epochs * len(loader)
     with _bar(accelerator, run) as bar:
@@ -98,7 +102,7 @@ def fit(
             epoch = progress["epoch"]
             torch.manual_seed(hash((seed, epoch, accelerator.process_index)) % 2**63)
             loader.iteration = epoch
-            step = _Step(accelerator, net, objective, optimizer, config, epoch * len(loader), total)
+            step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
             begun, losses = time.monotonic(), torch.zeros((), device=accelerator.device)
             for batch in loader:
                 losses += step(batch)
@@ -106,24 +110,23 @@ def fit(
             entry = {"epoch": epoch + 1, "loss": losses.item() / len(loader), "seconds": time.monotonic() - begun}
             entry["examples_per_s"] = len(data) / entry["seconds"]  # type: ignore[arg-type]
             if validation and judged:
-                entry["metric"] = _judge(accelerator, net, validation, judged)
+                entry["metric"] = _judge(accelerator, kept, validation, judged)
             progress = _advance(progress, entry, config)
             if progress["best_epoch"] == epoch + 1:
-                best = {k: v.detach().clone() for k, v in accelerator.unwrap_model(net).state_dict().items()}
+                best = {k: v.detach().clone() for k, v in kept.state_dict().items()}
             if progress["done"]:
                 accelerator.set_trigger()
             progress["done"] = accelerator.check_trigger()
             if accelerator.is_main_process:
-                checkpoints.save(path, accelerator.unwrap_model(net).state_dict(), best, optimizer, progress)
+                parts = {"weights": model.state_dict(), "average": kept.state_dict(), "best": best}
+                checkpoints.save(path, parts, optimizer, progress)
             run.scalars(name, epoch + 1, entry)
         bar.update(task, completed=total, note=f"best epoch {progress['best_epoch']}")
     model.load_state_dict(best)
     model.to(accelerator.device).eval()
     history = progress["history"]
     rate = sum(entry["examples_per_s"] for entry in history) / len(history)
-    return Fitted(
-        progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history
-    )
+    return Fitted(progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history)
 
 
 class _Step:
@@ -133,6 +136,7 @@ class _Step:
         self,
         accelerator: Accelerator,
         model: nn.Module,
+        kept: nn.Module,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         config: Training,
@@ -140,6 +144,8 @@ class _Step:
         total: int,
     ) -> None:
         self.accelerator, self.model, self.objective, self.optimizer = accelerator, model.train(), objective, optimizer
+        self.kept: list[torch.Tensor] = [*kept.parameters()]
+        self.live: list[torch.Tensor] = [*accelerator.unwrap_model(model).parameters()]
         self.config, self.first, self.total = config, first, total
         self.taken, self.begun = 0, time.monotonic()
 
@@ -154,6 +160,10 @@ class _Step:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.taken += 1
+        if self.config.average:
+            with torch.no_grad():
+                done = self.first + self.taken
+                torch._foreach_lerp_(self.kept, self.live, 1 - min(self.config.average, done / (done + 10)))
         return loss.detach()
 
     def note(self, losses: torch.Tensor) -> str:
@@ -191,11 +201,12 @@ def _advance(progress: dict[str, Any], entry: dict[str, float], config: Training
     }
 
 
-def _resume(path: Path, model: nn.Module, optimizer: Any) -> tuple[checkpoints.Weights, dict[str, Any]]:
-    weights, best, slots, progress = checkpoints.load(path)
-    model.load_state_dict(weights)
+def _resume(path: Path, model: nn.Module, kept: nn.Module, optimizer: Any) -> tuple[checkpoints.Weights, dict[str, Any]]:
+    parts, slots, progress = checkpoints.load(path)
+    kept.load_state_dict(parts["average"])
+    model.load_state_dict(parts["weights"])
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return best, progress
+    return parts["best"], progress
 
 
 def _bar(accelerator: Accelerator, run: Run) -> Progress:

@@ -46,7 +46,13 @@ class _Candidates:
     """Standardised scores of every member for the items that any of them ranks high."""
 
     def __init__(
-        self, members: Mapping[str, Member], queries: Queries, known: Histories, usable: np.ndarray, n_items: int, k: int
+        self,
+        members: Mapping[str, Member],
+        queries: Queries,
+        known: Histories,
+        usable: np.ndarray,
+        n_items: int,
+        k: int,
     ) -> None:
         histories = known.take(usable)
         self.targets, self.k = queries.targets.take(usable), k

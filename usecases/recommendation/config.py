@@ -23,8 +23,12 @@ class Items(Section):
 
     path: str | None = Field(None, description="table of items; null: columns of the interactions, or the format's own table")
     id: str | None = Field(None, description="its id column; null: recognised by its usual names")
-    text: tuple[str, ...] = Field(("title", "genres"), description="columns that together describe an item; the first is its title")
-    tags: tuple[str, ...] = Field(("genres", "year", "categories", "brand"), description="columns with words or numbers that items share")
+    text: tuple[str, ...] = Field(
+        ("title", "genres"), description="columns that together describe an item; the first is its title"
+    )
+    tags: tuple[str, ...] = Field(
+        ("genres", "year", "categories", "brand"), description="columns with words or numbers that items share"
+    )
 
 
 class Users(Section):
@@ -43,7 +47,9 @@ class Data(Section):
     items: Items = Items()
     users: Users = Users()
     faults: Literal["drop", "refuse"] = Field("drop", description="rows with missing or unusable values")
-    duplicates: Literal["last", "first", "keep", "refuse"] = Field("last", description="which of several events of a user with an item counts")
+    duplicates: Literal["last", "first", "keep", "refuse"] = Field(
+        "last", description="which of several events of a user with an item counts"
+    )
     min_rating: float | None = Field(None, description="events rated lower do not count; null: every event counts")
     k_core: int = Field(0, ge=0, description="drop users and items with fewer events, repeatedly, before the split; 0: keep all")
 
@@ -72,15 +78,15 @@ class Vae(Section):
 class Transformer(Section):
     """SASRec."""
 
-    dim: int = Field(64, ge=1, description="size of an item's vector")
+    dim: int = Field(128, ge=1, description="size of an item's vector")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(2, ge=1, description="attention heads; divides dim")
     dropout: float = Field(0.5, ge=0, lt=1, description="in the blocks and on the embeddings")
     max_length: int = Field(50, ge=2, description="last events of a history that it sees")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the softmax")
+    warm_start: float = Field(0.12, ge=0, description="size of what item vectors get from co-occurrence at the start; 0: nothing")
     full_softmax_up_to: int = Field(4096, ge=1, description="items; above, the softmax is sampled")
     sampled: int = Field(1500, ge=1, description="random candidates of the sampled softmax, beside the batch's targets")
-    training: Training = Training(epochs=20, batch_size=256, learning_rate=3e-3)
+    training: Training = Training(epochs=9, batch_size=256, learning_rate=3e-3, average=0.99, warmup=0.1)
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -91,7 +97,9 @@ class Transformer(Section):
 
 class Model(Section):
     members: tuple[Literal["popularity", "near_ease", "near_knn", "vae", "transformer"], ...] = Field(
-        ("popularity", "near_ease", "near_knn", "vae", "transformer"), min_length=1, description="what may take part in the blend"
+        ("popularity", "near_ease", "near_knn", "vae", "transformer"),
+        min_length=1,
+        description="what may take part in the blend",
     )
     min_item_events: int = Field(5, ge=1, description="items with fewer training events are recommended through their text only")
     ease_up_to: int = Field(12_000, ge=1, description="items; with more, EASE is left out (its matrix has items squared numbers)")

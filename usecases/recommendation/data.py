@@ -190,8 +190,17 @@ def _duplicates(frame: pd.DataFrame, faults: _Faults) -> pd.DataFrame:
     if not again.any():
         return frame
     rows = sorted(set(ordered.index[again]))
-    handled = {"last": "the last of them counts", "first": "the first of them counts", "keep": "all of them count", "refuse": ""}
-    fix = f"data.duplicates={keep}: {handled[keep]}" if handled[keep] else "Remove them, or set data.duplicates to last, first or keep"
+    handled = {
+        "last": "the last of them counts",
+        "first": "the first of them counts",
+        "keep": "all of them count",
+        "refuse": "",
+    }
+    fix = (
+        f"data.duplicates={keep}: {handled[keep]}"
+        if handled[keep]
+        else "Remove them, or set data.duplicates to last, first or keep"
+    )
     examples = [f"{u} / {i}" for u, i in ordered.loc[again, ["user", "item"]].head(2).to_numpy()]
     faults.findings.append(
         Finding(
@@ -237,7 +246,11 @@ def _items(raw: formats.Raw, config: RecommendationConfig, faults: _Faults, fram
     present = [column for column in wanted if column in table]
     if not present:
         found = ", ".join(map(str, table.columns))
-        faults.add("warning", f"the items have none of the columns {', '.join(wanted)}", f"Set data.items.text to some of: {found}")
+        faults.add(
+            "warning",
+            f"the items have none of the columns {', '.join(wanted)}",
+            f"Set data.items.text to some of: {found}",
+        )
         return nothing
     if (unknown := ~frame["item"].isin(table.index)).any():
         fix = "They are known by their id only; add them to the table of items"
@@ -265,7 +278,8 @@ def _users(raw: formats.Raw, config: RecommendationConfig, faults: _Faults) -> p
         return pd.DataFrame()
     found = [] if raw.users is None else [str(column) for column in raw.users.columns]
     if absent := [group for group in groups if group not in found]:
-        fix = f"The table of users has: {', '.join(found) or 'no columns, there is no such table'}. Set data.users.groups and data.users.path"
+        have = ", ".join(found) or "no columns, for there is none"
+        fix = f"The table of users has {have}. Set data.users.groups and data.users.path"
         faults.add("error", f"there is no user column {', '.join(absent)}", fix)
         return pd.DataFrame()
     assert raw.users is not None

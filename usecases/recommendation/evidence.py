@@ -39,6 +39,11 @@ class Judged:
     def intervals(self) -> dict[str, dict[str, float]]:
         return {name: bootstrap_mean(values).as_dict() for name, values in self.values.items()}
 
+    def ordered(self, order: np.ndarray) -> Judged:
+        """The same with the users in another order."""
+        values = {name: one[order] for name, one in self.values.items()}
+        return Judged(self.top[order], self.scores[order], self.hit[order], values, self.beyond)
+
 
 class Judge:
     """Ranks the full catalogue for the users of a stage who have a target, and compares methods on them."""
@@ -99,7 +104,12 @@ class Judge:
             return {}
         found = (ours.hit[:, :k] & (ours.top[:, :k] >= warm)).sum(1)[asked] / cold.lengths[asked]
         shown = float((ours.top[:, :k] >= warm).mean())
-        return {"users": int(asked.sum()), "targets": len(cold.items), f"recall@{k}": bootstrap_mean(found).as_dict(), "shown": round(shown, 4)}
+        return {
+            "users": int(asked.sum()),
+            "targets": len(cold.items),
+            f"recall@{k}": bootstrap_mean(found).as_dict(),
+            "shown": round(shown, 4),
+        }
 
 
 def summarise(
@@ -109,7 +119,6 @@ def summarise(
     metric = judge.headline
     mean = {name: one.values[metric].mean() for name, one in others.items()}
     best = max((name for name in baselines if name in mean), key=lambda name: mean[name])
-    part = max(mean, key=lambda name: mean[name])
     difference = judge.difference(ours, others[best])
     return {
         "usecase": "recommendation",
@@ -120,7 +129,7 @@ def summarise(
         "parts": {name: one.intervals() for name, one in others.items() if name not in baselines},
         "best_baseline": best,
         "difference": {"name": best, **difference.as_dict()},
-        "difference_to_parts": {"name": part, **judge.difference(ours, others[part]).as_dict()},
+        "differences": {name: judge.difference(ours, one).as_dict() for name, one in others.items()},
         "lists": {"model": ours.beyond, **{name: one.beyond for name, one in others.items()}},
         "slices": judge.slices(ours, others[best], groups),
         "new_items": judge.new_items(ours),
@@ -134,5 +143,10 @@ def conclusion(difference: Interval, best: str, metric: str) -> str:
     if difference.low > 0:
         return f"The recommender beats the strongest simple method, {best}, by {gap}."
     if difference.high < 0:
-        return f"The simple method {best} is better than the recommender on the test part ({gap}): use it instead (model.members)."
-    return f"The recommender is not distinguishable from the strongest simple method, {best} ({gap}): that may be all this data needs."
+        return (
+            f"The simple method {best} is better than the recommender on the test part ({gap}): use it instead (model.members)."
+        )
+    return (
+        f"The recommender is not distinguishable from the strongest simple method, {best} ({gap}): "
+        "that may be all this data needs."
+    )

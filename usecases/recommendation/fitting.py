@@ -24,16 +24,17 @@ from usecases.recommendation.splits import Stage
 # What validation picks from, for the simple methods as their papers give them and for those that know of nearness.
 GRIDS: dict[str, list[Settings]] = {
     "item_knn": [Settings(row_power=p, column_power=p, neighbours=n) for p in (0.3, 0.5) for n in (50, 200)],
-    "ease": [Settings(l2=l2) for l2 in (100.0, 200.0, 400.0, 800.0)],
+    "ease": [Settings(l2=l2) for l2 in (400.0, 200.0, 100.0, 800.0)],
     "near_knn": [
-        Settings(near=1.0, scale=9.5, backward=b, row_power=0.5, column_power=0.3, decay=d) for b in (0.3, 1.0) for d in (0.7, 0.95)
+        Settings(near=1.0, scale=9.5, backward=b, row_power=0.5, column_power=c, decay=d)
+        for b, c, d in ((0.3, 0.15, 0.75), (0.3, 0.3, 0.75), (0.3, 0.3, 0.95), (1.0, 0.5, 0.95))
     ],
     "near_ease": [
         *(Settings(l2=l2) for l2 in (200.0, 400.0)),
         *(Settings(near=0.5, row_power=0.3, tag_weight=t, l2=l2) for t in (0.0, 4.0) for l2 in (30.0, 100.0)),
     ],
 }
-BASELINES = ("popularity", "item_knn", "ease")
+BASELINES = ("popularity", "item_knn", "ease", "near_knn", "near_ease")  # all simple: closed form, seconds
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Workshop:
         pairs = self.pairs(settings.near, settings.scale, settings.backward)
         if name.endswith("ease"):
             tags = self.stage.catalogue.tags[: self.n_items]
-            return linear.fit_ease(pairs.toarray() if sp.issparse(pairs) else pairs, tags, settings)
+            return linear.fit_ease(pairs, tags, settings)
         return linear.fit_item_knn(pairs, settings)
 
     def network(self, name: str, epochs: int | None = None) -> Member:
@@ -83,6 +84,8 @@ class Workshop:
             network.network.expect(torch.from_numpy(self.counts))
         else:
             network = networks.TransformerRecommender(self.n_items, self.config.model.transformer).expect(self.counts)
+            if network.config.warm_start:
+                network.start_from(sp.csr_matrix(self.pairs(1.0, 9.5, 0.0)), self.config.seed)
         training: Training = network.config.training
         watched: Validation | None = None
         if epochs is None:
@@ -133,7 +136,7 @@ def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str
             recipe.epochs[name] = shop.fits[name].best_epoch
             recipe.validation[name] = shop.judge(fitted[name])
             say(f"{name:<12} {_metric(shop)} {recipe.validation[name]:.4f} on validation, epoch {recipe.epochs[name]}")
-    members = {name: fitted[name] for name in shop.config.model.members if name in fitted}
+    members: dict[str, Member] = {name: fitted[name] for name in shop.config.model.members if name in fitted}
     recipe.weights = agree(choose_weights(members, shop.stage.queries, shop.n_items, shop.config.at[0], shop.config.seed))
     blend = shop.blend({name: members[name] for name in recipe.weights}, recipe.weights)
     recipe.validation["blend"] = ndcg(blend.score, shop.stage.queries, len(shop.stage.catalogue), shop.config.at[0])

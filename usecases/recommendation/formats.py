@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from shared.data import sources, tables
@@ -15,15 +14,40 @@ from usecases.recommendation.config import Data
 
 # The usual names, most specific first; compared without case, spaces, underscores and hyphens.
 USUAL = {
-    "user": ("userid", "user", "uid", "customerid", "customer", "visitorid", "memberid", "accountid", "reviewerid", "sessionid"),
-    "item": ("itemid", "item", "iid", "movieid", "productid", "product", "asin", "sku", "articleid", "trackid", "bookid"),
+    "user": (
+        "userid",
+        "user",
+        "uid",
+        "customerid",
+        "customer",
+        "visitorid",
+        "memberid",
+        "accountid",
+        "reviewerid",
+        "sessionid",
+    ),
+    "item": (
+        "itemid",
+        "item",
+        "iid",
+        "movieid",
+        "productid",
+        "product",
+        "asin",
+        "sku",
+        "articleid",
+        "trackid",
+        "bookid",
+    ),
     "rating": ("rating", "score", "stars", "overall"),
     "timestamp": ("timestamp", "time", "datetime", "date", "unixreviewtime", "eventtime", "createdat", "ts"),
 }
-MOVIELENS_GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical Mystery "
-    "Romance Sci-Fi Thriller War Western"
-).split()
+# fmt: off
+MOVIELENS_GENRES = [
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+]
+# fmt: on
 
 
 @dataclass
@@ -149,8 +173,11 @@ def _recbole(path: Path, config: Data) -> Raw:
 
 def _sequences(path: Path, config: Data) -> Raw:
     """SASRec's layout: a line is `user item item …` in time order. Row numbers are line numbers, times are positions."""
-    users, items, rows, places = [], [], [], []
-    faults = []
+    users: list[str] = []
+    items: list[str] = []
+    rows: list[int] = []
+    places: list[float] = []
+    faults: list[int] = []
     for number, line in enumerate(path.read_text(config.encoding).splitlines(), 1):
         user, *sequence = line.split() or [""]
         if not sequence:
@@ -159,7 +186,7 @@ def _sequences(path: Path, config: Data) -> Raw:
         items += sequence
         rows += [number] * len(sequence)
         places += range(len(sequence))
-    table = pd.DataFrame({"user": users, "item": items, "timestamp": np.asarray(places, float)}, index=rows, dtype=None)
+    table = pd.DataFrame({"user": users, "item": items, "timestamp": places}, index=rows)
     findings = []
     if faults:
         fix = "Each line needs a user and at least one item; these lines were left out"

@@ -80,7 +80,7 @@ def popularity(past: Histories, n_items: int) -> np.ndarray:
     return np.bincount(past.items[past.items < n_items], minlength=n_items).astype(np.float32)
 
 
-def fit_ease(pairs: np.ndarray, tags: sp.csr_matrix, settings: Settings) -> Linear:
+def fit_ease(pairs: sp.csr_matrix | np.ndarray, tags: sp.csr_matrix, settings: Settings) -> Linear:
     """EASE (Steck 2019, eq. 8): ridge regression of each item on all others, in closed form.
 
     With `near` the Gram matrix counts pairs by their nearness in time, so that what was chosen in one sitting says
@@ -90,6 +90,8 @@ def fit_ease(pairs: np.ndarray, tags: sp.csr_matrix, settings: Settings) -> Line
         pairs: [items, items] from `count_pairs`, symmetric.
         tags: [items, tags].
     """
+    if not isinstance(pairs, np.ndarray):
+        pairs = pairs.toarray()
     frequency = np.maximum(np.diag(pairs), 1) ** settings.row_power
     together = pairs + settings.tag_weight * (tags @ tags.T).toarray() if settings.tag_weight else pairs
     gram = torch.from_numpy(together / frequency[:, None] / frequency[None])

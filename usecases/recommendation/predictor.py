@@ -29,7 +29,7 @@ EXPLAINED = 100  # last events of a history that may be named as reasons
 Id = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
-class Request(Record):
+class RecommendationRequest(Record):
     """Whom or what to recommend for: a known `user`, a given `history`, items `similar_to` one, or (none of them) anybody."""
 
     user: Id | None = Field(None, description="id of a user from the training data", examples=["15"])
@@ -64,7 +64,7 @@ class Line(Record):
     because: list[Reason]
 
 
-class Response(Record):
+class RecommendationResponse(Record):
     items: list[Line] = Field(description="best first")
     basis: str = Field(description="what the list was made from")
     unknown: list[str] = Field(description="ids of the request that the model does not know")
@@ -73,10 +73,16 @@ class Response(Record):
 class Recommender:
     """A loaded model. It holds the histories of the users it knows, so that it needs no data beside it."""
 
-    Request, Response = Request, Response
+    Request, Response = RecommendationRequest, RecommendationResponse
 
     def __init__(
-        self, blend: Blend, ids: Sequence[str], titles: Sequence[str], vectors: torch.Tensor, users: Sequence[str], histories: Histories
+        self,
+        blend: Blend,
+        ids: Sequence[str],
+        titles: Sequence[str],
+        vectors: torch.Tensor,
+        users: Sequence[str],
+        histories: Histories,
     ) -> None:
         self.blend, self.vectors, self.histories = blend, vectors, histories
         self.ids, self.titles = np.asarray(ids, dtype=object), np.asarray(titles, dtype=object)
@@ -98,7 +104,15 @@ class Recommender:
             "members": members,
             "weights": dict(self.blend.weights),
         }
-        artifact.save(folder, usecase=NAME, tensors=tensors, preprocess=preprocess, request=Request, response=Response, about=about)
+        artifact.save(
+            folder,
+            usecase=NAME,
+            tensors=tensors,
+            preprocess=preprocess,
+            request=RecommendationRequest,
+            response=RecommendationResponse,
+            about=about,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -110,24 +124,28 @@ class Recommender:
             parts.setdefault(group, {})[name] = tensor
         members = {}
         for name, settings in saved.preprocess["members"].items():
-            state = {key.removeprefix(f"members.{name}."): t for key, t in saved.tensors.items() if key.startswith(f"members.{name}.")}
+            state = {
+                key.removeprefix(f"members.{name}."): t for key, t in saved.tensors.items() if key.startswith(f"members.{name}.")
+            }
             members[name] = restore(name, state, settings)
         blend = Blend(members, saved.preprocess["weights"], saved.tensors["popularity"], ColdLinks(**parts["cold"]))
         histories = Histories(**{name: tensor.numpy() for name, tensor in parts["histories"].items()})
         read = saved.preprocess
         return cls(blend, read["ids"], read["titles"], saved.tensors["vectors"], read["users"], histories)
 
-    def examples(self) -> list[Request]:
+    def examples(self) -> list[RecommendationRequest]:
         """A known user, a given history, similar items, and nobody."""
-        popular = self.ids[: len(self.blend.popularity)][torch.argsort(self.blend.popularity, descending=True)[:3].numpy()].tolist()
+        popular = self.ids[: len(self.blend.popularity)][
+            torch.argsort(self.blend.popularity, descending=True)[:3].numpy()
+        ].tolist()
         return [
-            Request(user=self.users[0], k=5),
-            Request(history=popular, k=5, diversity=0.3),
-            Request(similar_to=popular[0], k=5),
-            Request(k=5),
+            RecommendationRequest(user=self.users[0], k=5),
+            RecommendationRequest(history=popular, k=5, diversity=0.3),
+            RecommendationRequest(similar_to=popular[0], k=5),
+            RecommendationRequest(k=5),
         ]
 
-    def predict(self, requests: Sequence[Request]) -> list[Response]:
+    def predict(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
         """One list a request."""
         if not requests:
             return []
@@ -144,7 +162,7 @@ class Recommender:
                 Line(item=self.ids[i], title=self.titles[i], score=round(float(own[i]), 4), because=reason)
                 for i, reason in zip(picked.tolist(), reasons, strict=True)
             ]
-            responses.append(Response(items=lines, basis=basis, unknown=unknown))
+            responses.append(RecommendationResponse(items=lines, basis=basis, unknown=unknown))
         return responses
 
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -153,8 +171,8 @@ class Recommender:
         Writes user, items and scores (lists, best first), and with because=N also the reasons. Constant memory. Reasons
         (off here unless asked for), diversity and allow-lists are computed a user at a time: slower.
         """
-        summary = {"rows": 0, "unknown users (popular items)": 0, "out": str(out)}
-        validate(Request, [{}], options)  # a wrong option is found before anything is read or written
+        summary: dict[str, Any] = {"rows": 0, "unknown users (popular items)": 0, "out": str(out)}
+        validate(RecommendationRequest, [{}], options)  # a wrong option is found before anything is read or written
         with tables.writer(out) as append:
             for table in tables.stream(source, BLOCK):
                 column = "history" if "history" in table else usual_column("user", table.columns)
@@ -167,7 +185,9 @@ class Recommender:
                 progress(len(table))
         return summary
 
-    def _process_block(self, values: pd.Series, are_histories: bool, options: Mapping[str, Any], summary: dict[str, Any]) -> pa.Table:
+    def _process_block(
+        self, values: pd.Series, are_histories: bool, options: Mapping[str, Any], summary: dict[str, Any]
+    ) -> pa.Table:
         keys = values.astype("str").to_numpy(dtype=object) if not are_histories else values.to_numpy(dtype=object)
         if are_histories:
             lists = [_as_list(value) for value in keys]
@@ -179,12 +199,12 @@ class Recommender:
         plain = {"k", "exclude_seen", "deny"}.issuperset(options)
         if plain:
             known = Histories.of([self._indices(one)[0].tolist() for one in lists]) if are_histories else self._of_users(places)
-            top, scores = self.best(known, Request(**options))
+            top, scores = self.best(known, RecommendationRequest(**options))
             reasons = None
         else:
             requests = [
-                Request(**{"because": 0, **options, "history": one}) for one in lists
-            ] if are_histories else [Request(**{"because": 0, **options, "user": key}) for key in keys]  # fmt: skip
+                RecommendationRequest(**{"because": 0, **options, "history": one}) for one in lists
+            ] if are_histories else [RecommendationRequest(**{"because": 0, **options, "user": key}) for key in keys]  # fmt: skip
             responses = self.predict(requests)
             top, scores = _rectangle([[self.items.get_loc(line.item) for line in r.items] for r in responses],
                                      [[line.score for line in r.items] for r in responses])  # fmt: skip
@@ -201,7 +221,7 @@ class Recommender:
             columns["because"] = pa.array(reasons, pa.list_(pa.string()))
         return pa.table(columns)
 
-    def best(self, known: Histories, request: Request) -> tuple[np.ndarray, np.ndarray]:
+    def best(self, known: Histories, request: RecommendationRequest) -> tuple[np.ndarray, np.ndarray]:
         """The k best for many users with one filter, [users, k] each."""
         deny = torch.from_numpy(self._indices(request.deny)[0])
         tops, values = [], []
@@ -216,7 +236,7 @@ class Recommender:
             values.append(best.values.numpy())
         return np.concatenate(tops), np.concatenate(values)
 
-    def _history(self, request: Request) -> tuple[np.ndarray, str, list[str]]:
+    def _history(self, request: RecommendationRequest) -> tuple[np.ndarray, str, list[str]]:
         """Item indices, what they are, and the ids that are not known."""
         if request.user is not None:
             place = self.users.get_indexer([request.user])[0]
@@ -228,7 +248,11 @@ class Recommender:
             items, unknown = self._indices([request.similar_to])
             if unknown:
                 hint = nearest(request.similar_to, self.ids[: len(self.blend.popularity)])
-                raise UserError(f"There is no item '{request.similar_to}'. {hint}" if len(self.ids) < 100_000 else f"There is no item '{request.similar_to}'.")
+                raise UserError(
+                    f"There is no item '{request.similar_to}'. {hint}"
+                    if len(self.ids) < 100_000
+                    else f"There is no item '{request.similar_to}'."
+                )
             return items, "what goes with the item", []
         items, unknown = self._indices(request.history or [])
         basis = f"the given history of {len(items)} known items" if len(items) else "what is popular: no known item was given"
@@ -243,7 +267,7 @@ class Recommender:
         taken = self.histories.take(np.maximum(places, 0)) if len(self.histories) else Histories.of([[]] * len(places))
         return taken.keep(np.repeat(places >= 0, taken.lengths))
 
-    def _filter(self, scores: torch.Tensor, request: Request, history: np.ndarray) -> list[str]:
+    def _filter(self, scores: torch.Tensor, request: RecommendationRequest, history: np.ndarray) -> list[str]:
         """Set what must not be recommended to -inf, in place; returns unknown ids of the lists."""
         if request.exclude_seen or request.similar_to is not None:
             scores[torch.from_numpy(history)] = -torch.inf
@@ -257,8 +281,8 @@ class Recommender:
             scores[mask] = -torch.inf
         return unknown
 
-    def _pick(self, scores: torch.Tensor, request: Request) -> torch.Tensor:
-        """Indices of the items to show: the best, or with diversity by maximal marginal relevance (Carbonell & Goldstein 1998)."""
+    def _pick(self, scores: torch.Tensor, request: RecommendationRequest) -> torch.Tensor:
+        """Indices of the items to show: the best, or with diversity by marginal relevance (Carbonell & Goldstein 1998)."""
         wide = request.k * (CANDIDATES if request.diversity else 1)
         best = scores.topk(min(wide, len(scores)))
         pool = best.indices[torch.isfinite(best.values)]
@@ -293,7 +317,11 @@ class Recommender:
             best = column.topk(min(count, len(column)))
             reasons.append(
                 [
-                    Reason(item=self.ids[history[first + i]], title=self.titles[history[first + i]], contribution=round(float(value), 4))
+                    Reason(
+                        item=self.ids[history[first + i]],
+                        title=self.titles[history[first + i]],
+                        contribution=round(float(value), 4),
+                    )
                     for value, i in zip(best.values, best.indices.tolist(), strict=True)
                     if value > 0
                 ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shared.evaluation.intervals import Interval
 from shared.report import Report, Section, Table, plots, write_card
 from shared.runs import Run
-from shared.training import Fitted
-from usecases.recommendation.evidence import Judge, Judged
-from usecases.recommendation.fitting import Recipe
+from usecases.recommendation.evidence import Judge
+from usecases.recommendation.predictor import RecommendationResponse
+
+if TYPE_CHECKING:
+    from usecases.recommendation.pipeline import Outcome
 
 NAMES = {
     "blend": "blend (the model)",
@@ -31,31 +33,21 @@ LIMITS = (
 )
 
 
-def write(
-    run: Run,
-    result: dict[str, Any],
-    recipe: Recipe,
-    judge: Judge,
-    ours: Judged,
-    others: dict[str, Judged],
-    fits: dict[str, Fitted],
-    examples: list[dict[str, Any]],
-) -> None:
-    """report.html and model_card.md from what was measured; `others` are the baselines, then the blend's parts."""
-    metric, k = judge.headline, judge.at[0]
+def write(run: Run, result: dict[str, Any], outcome: Outcome, shown: list[tuple[int, RecommendationResponse]]) -> None:
+    """report.html and model_card.md; `result` is the content of metrics.json, `shown` are a few judged users' lists."""
     sections = [
-        _comparison(metric, ours, others, result),
-        _choice(recipe, metric),
-        _whom(result, metric),
-        _lists(ours, others, judge, k),
-        _examples(examples),
-        _training(fits, metric),
+        _comparison(result, outcome),
+        _choice(result, outcome),
+        _whom(result),
+        _lists(result),
+        _examples(outcome, shown),
+        _training(outcome, result["headline"]),
     ]
     Report(
         title=f"Recommendation on {result['data']['name']}",
         verdict=result["conclusion"],
-        findings=_findings(result, judge, ours, others),
-        facts=_facts(result, judge),
+        findings=_findings(result, outcome),
+        facts=_facts(result, outcome.judge),
         sections=[section for section in sections if section],
     ).write(run.folder / "report.html")
     write_card(
@@ -69,115 +61,148 @@ def write(
 
 
 def _facts(result: dict[str, Any], judge: Judge) -> list[tuple[str, str]]:
-    data, hardware = result["data"], result["hardware"]
+    data, hardware, timing = result["data"], result["hardware"], result["timing"]
     return [
         ("Data", f"{data['events']:,} events of {data['users']:,} users with {data['items']:,} items"),
-        ("Protocol", result["protocol"]),
         ("Users judged", f"{len(judge.users):,}, of them {int(judge.new.sum()):,} new"),
-        ("Trained in", f"{result['timing']['train_s']:.0f} s on {hardware['threads']} threads, {hardware['precision']}"),
-        ("Batch speed", f"{result['timing']['rows_per_s']:,.0f} users a second"),
-        ("One request", f"{result['timing']['latency_ms_p50']:.1f} ms (99%: {result['timing']['latency_ms_p99']:.1f} ms), reasons included"),
+        (
+            "Trained in",
+            f"{timing['train_s']:.0f} s on {hardware['threads']} {hardware['device']} threads, {hardware['precision']}",
+        ),
+        ("Batch speed", f"{timing['rows_per_s']:,.0f} users a second"),
+        (
+            "One request",
+            f"{timing['latency_ms_p50']:.0f} ms, 99% within {timing['latency_ms_p99']:.0f} ms, reasons included",
+        ),
+        ("Seed", str(result["seed"])),
     ]
 
 
-def _findings(result: dict[str, Any], judge: Judge, ours: Judged, others: dict[str, Judged]) -> list[str]:
-    k = judge.at[0]
-    hit, recall = ours.values[f"hit_rate@{k}"].mean(), ours.values[f"recall@{k}"].mean()
-    found = [f"Of {k} recommended items at least one was chosen later by {hit:.0%} of the users; {recall:.1%} of all later choices were in the list."]
-    if hurt := [row for row in result["slices"] if row["difference"]["high"] < 0]:
-        found.append("It is worse than the best simple method for: " + ", ".join(row["slice"] for row in hurt) + ".")
-    coverage, popular = ours.beyond[f"coverage@{k}"], ours.beyond[f"popularity_percentile@{k}"]
-    plain = others["popularity"].beyond[f"coverage@{k}"]
-    found.append(f"The lists cover {coverage:.1%} of the catalogue (most popular items alone: {plain:.1%}); a listed item is on average more popular than {popular:.0f}% of all.")
-    if cold := result.get("new_items"):
-        recall = cold[f"recall@{k}"]["value"]
-        found.append(f"{cold['targets']:,} later choices were of items without enough events to train on. Their text brings {recall:.1%} of them into the lists; without it none could be.")
-    found += [f"In the data: {finding}" for finding in result["data_findings"]]
-    return found
+def _findings(result: dict[str, Any], outcome: Outcome) -> list[str]:
+    k, model, lists = outcome.judge.at[0], result["model"], result["lists"]
+    found = [
+        f"How it was measured: {result['protocol']}.",
+        f"Of {k} recommended items at least one was chosen later by {model[f'hit_rate@{k}']['value']:.0%} of the users; "
+        f"{model[f'recall@{k}']['value']:.1%} of a user's later choices were in the list.",
+    ]
+    if hurt := [row["slice"] for row in result["slices"] if row["difference"]["high"] < 0]:
+        found.append(f"It is worse than {NAMES[result['best_baseline']]} for: {', '.join(hurt)}.")
+    coverage, plain = lists["model"][f"coverage@{k}"], lists["popularity"][f"coverage@{k}"]
+    found.append(
+        f"The lists cover {coverage:.1%} of the catalogue (the most popular items alone: {plain:.1%}); a listed item is on "
+        f"average more popular than {lists['model'][f'popularity_percentile@{k}']:.0f}% of all."
+    )
+    if new := result["new_items"]:
+        judged = len(outcome.judge.targets.items)
+        share = f"{new['targets']:,} of the {judged:,} later choices were of items too new or rare to train on"
+        linked = bool(outcome.blend.cold.indices.shape[1])
+        found.append(
+            f"{share}; through their text {new[f'recall@{k}']['value']:.2%} of them came into the lists."
+            if linked
+            else f"{share}: they cannot be recommended, because their text is not read (model.text=none, or there is none)."
+        )
+    return found + [f"In the data: {finding}" for finding in result["data_findings"]]
 
 
-def _comparison(metric: str, ours: Judged, others: dict[str, Judged], result: dict[str, Any]) -> Section:
-    judged = {"blend": ours, **others}
+def _comparison(result: dict[str, Any], outcome: Outcome) -> Section:
+    metric = result["headline"]
+    judged = {"blend": outcome.ours, **outcome.others}
     intervals = {NAMES[name]: Interval(**one.intervals()[metric]) for name, one in judged.items()}
     intervals = dict(sorted(intervals.items(), key=lambda pair: -pair[1].value))
-    columns = ["method", *ours.values]
-    rows = [[NAMES[name], *(float(v.mean()) for v in one.values.values())] for name, one in judged.items()]
-    gap = result["difference_to_parts"]
     text = (
-        f"All methods rank the same items for the same users. {result['conclusion']} The blend against its own best part, "
-        f"{NAMES[gap['name']]}: {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]. Lines show 95% intervals over users; "
-        "differences are paired, so that they can be sure even where the lines overlap."
+        "All methods rank the same items for the same users. Lines show 95% intervals over users; the differences to the model "
+        "are paired, so that they can be sure even where the lines overlap."
     )
     chart = plots.bars(intervals, metric.upper(), [NAMES["blend"]])
-    return Section("How good, against what", text, [(chart, f"{metric.upper()} of every method on the test part")], [Table(columns, rows, 0)])
-
-
-def _choice(recipe: Recipe, metric: str) -> Section:
-    shares = {NAMES[name]: Interval(weight, weight, weight) for name, weight in sorted(recipe.weights.items(), key=lambda p: -p[1])}
-    rows = [[NAMES[name], value, recipe.weights.get(name, "–")] for name, value in recipe.validation.items()]
-    text = (
-        "Settings, epochs and the blend's weights were chosen on validation users alone; the test part was scored once, afterwards. "
-        "A member that brought less than 0.2% was left out."
-    )
-    chart = plots.bars(shares, "weight in the blend", list(shares))
-    return Section("How it was chosen", text, [(chart, "Weights of the blend")], [Table(["method", f"{metric} on validation", "weight"], rows)])
-
-
-def _whom(result: dict[str, Any], metric: str) -> Section:
-    best = result["best_baseline"]
+    metrics = [name for name in outcome.ours.values if name.endswith(f"@{outcome.judge.at[0]}")]
     rows = [
-        [row["slice"], row["users"], row["model"]["value"], row["baseline"], f"{row['difference']['value']:+.4f} [{row['difference']['low']:+.4f}, {row['difference']['high']:+.4f}]"]
+        [
+            NAMES[name],
+            *(float(one.values[m].mean()) for m in metrics),
+            _interval(result["differences"][name]) if name != "blend" else "",
+        ]
+        for name, one in judged.items()
+    ]
+    columns = ["method", *metrics, f"model minus it, {metric}"]
+    return Section(
+        "How good, against what",
+        text,
+        [(chart, f"{metric.upper()} of every method on the test part")],
+        [Table(columns, rows, 0)],
+    )
+
+
+def _choice(result: dict[str, Any], outcome: Outcome) -> Section:
+    recipe = outcome.recipe
+    rows = [
+        [NAMES[name], value, f"{recipe.weights[name]:.2f}" if name in recipe.weights else ""]
+        for name, value in recipe.validation.items()
+    ]
+    text = (
+        "Settings, epochs and the blend's weights were chosen on validation users alone; the test part was scored once. "
+        "A member that brought less than 0.2% is left out of the blend."
+    )
+    return Section(
+        "How it was chosen",
+        text,
+        [],
+        [Table(["method", f"{result['headline']} on validation", "weight in the blend"], rows)],
+    )
+
+
+def _whom(result: dict[str, Any]) -> Section:
+    best, metric = NAMES[result["best_baseline"]], result["headline"]
+    rows = [
+        [row["slice"], row["users"], row["model"]["value"], row["baseline"], _interval(row["difference"])]
         for row in result["slices"]
     ]
-    columns = ["users", "how many", f"model {metric}", f"{NAMES[best]} {metric}", "difference, 95% interval"]
-    return Section("For whom", f"The model and {NAMES[best]}, the strongest simple method, by kind of user.", [], [Table(columns, rows)])
+    columns = ["users", "how many", f"model {metric}", f"{best} {metric}", "difference"]
+    return Section("For whom", f"The model and the strongest simple method, {best}, by kind of user.", [], [Table(columns, rows)])
 
 
-def _lists(ours: Judged, others: dict[str, Judged], judge: Judge, k: int) -> Section:
-    judged = {"blend": ours, **others}
-    rows = [[NAMES[name], *one.beyond.values()] for name, one in judged.items()]
-    columns = ["method", f"coverage@{k}", f"novelty@{k} (bits)", f"popularity percentile@{k}"]
+def _lists(result: dict[str, Any]) -> Section:
+    rows = [[NAMES.get(name, NAMES["blend"]), *values.values()] for name, values in result["lists"].items()]
     text = (
         "Coverage is the share of the catalogue that is in anyone's list. Novelty is how surprising a listed item is, in bits "
         "(-log2 of the share of users who have it). The percentile is 100 for the most popular item."
     )
+    columns = ["method", *(name.replace("_", " ") for name in result["lists"]["model"])]
     return Section("What the lists are like", text, [], [Table(columns, rows, 0)])
 
 
-def _examples(examples: list[dict[str, Any]]) -> Section | None:
-    if not examples:
+def _examples(outcome: Outcome, shown: list[tuple[int, RecommendationResponse]]) -> Section | None:
+    if not shown:
         return None
-    rows = [[e["user"], e["history"], line["title"], ", ".join(line["because"]), "yes" if line["hit"] else ""] for e in examples for line in e["items"]]
+    judge, catalogue, rows = outcome.judge, outcome.stage.catalogue, []
+    for user, response in shown:
+        last = catalogue.titles[judge.known.take(np.asarray([user])).items[-3:]]
+        chosen = set(catalogue.ids[judge.targets.take(np.asarray([user])).items])
+        for place, line in enumerate(response.items):
+            first = [f"{judge.users[user]}", ", ".join(last)] if place == 0 else ["", ""]
+            because = ", ".join(reason.title for reason in line.because)
+            rows.append([*first, line.title, because, "yes" if line.item in chosen else ""])
     text = "Random users of the test part: what was known last, what was recommended and why, and whether they chose it later."
     return Section("Examples", text, [], [Table(["user", "last known", "recommended", "because of", "chosen later"], rows)])
 
 
-def _training(fits: dict[str, Fitted], metric: str) -> Section | None:
+def _training(outcome: Outcome, metric: str) -> Section | None:
+    fits = outcome.fits
     if not fits:
         return None
     curves = {NAMES[name]: ([h["epoch"] for h in one.history], [h["metric"] for h in one.history]) for name, one in fits.items()}
-    rows = [[NAMES[name], one.best_epoch, one.epochs, round(one.seconds, 1), f"{one.examples_per_s:,.0f}"] for name, one in fits.items()]
-    text = "The networks' quality on validation after each epoch. The best epoch counts; on all of the past they are trained for as many."
+    rows = [
+        [NAMES[name], one.best_epoch, one.epochs, f"{one.seconds:.1f}", f"{one.examples_per_s:,.0f}"]
+        for name, one in fits.items()
+    ]
+    text = "The networks' quality on validation users after each epoch; the best epoch counts."
     columns = ["network", "best epoch", "epochs", "seconds", "users a second"]
-    return Section("Training", text, [(plots.lines(curves, "epoch", metric.upper()), "Validation quality by epoch")], [Table(columns, rows)])
+    return Section(
+        "Training",
+        text,
+        [(plots.lines(curves, "epoch", metric.upper()), "Validation quality by epoch")],
+        [Table(columns, rows)],
+    )
 
 
-def example_rows(judge: Judge, ours: Judged, responses: list[Any], picked: np.ndarray) -> list[dict[str, Any]]:
-    """Recommendations of a few users in words, from the predictor's responses to the judge's `picked` users."""
-    titles = judge.stage.catalogue.titles
-    rows = []
-    for response, user in zip(responses, picked, strict=True):
-        hits = dict(zip(ours.top[user].tolist(), ours.hit[user].tolist(), strict=True))
-        known = judge.known.take(np.asarray([user])).items
-        place = {item_id: index for index, item_id in enumerate(judge.stage.catalogue.ids)}
-        rows.append(
-            {
-                "user": str(judge.users[user]),
-                "history": ", ".join(titles[known[-3:]]),
-                "items": [
-                    {"title": line.title, "because": [reason.title for reason in line.because], "hit": hits.get(place[line.item], False)}
-                    for line in response.items
-                ],
-            }
-        )
-    return rows
+def _interval(numbers: dict[str, float]) -> str:
+    return f"{numbers['value']:+.4f} [{numbers['low']:+.4f}, {numbers['high']:+.4f}]"

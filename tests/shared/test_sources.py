@@ -1,0 +1,132 @@
+"""Downloads against a real HTTP server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.data import sources
+from shared.errors import UserError
+
+
+def zipped(members: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+class Server:
+    """Serves `content` with ranges; cuts the connection after `cut` bytes of a response."""
+
+    def __init__(self) -> None:
+        self.content, self.cut, self.ranges = zipped({"set/ratings.csv": "user,item\n" + "1,2\n" * 5000}), 0, []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # noqa: N802
+                asked = self.headers.get("Range")
+                outer.ranges.append(asked)
+                start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+                body = outer.content[start:]
+                self.send_response(206 if asked else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: outer.cut or None])
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/set.zip"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    running = Server()
+
+    def catalog() -> dict[str, sources.DataSet]:
+        digest = hashlib.sha256(running.content).hexdigest()
+        entry = sources.DataSet(name="set", title="", licence="", source="its home", url=running.url, size=len(running.content), sha256=digest, folder="set")
+        return {"set": entry}
+
+    monkeypatch.setattr(sources, "catalog", catalog)
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+def left() -> list[str]:
+    home = sources.cache_dir() / "set"
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
+
+
+def test_it_downloads_once_into_the_cache(server: Server) -> None:
+    seen: list[tuple[int, int]] = []
+    place = sources.get("set", lambda done, total: seen.append((done, total)))
+    assert (Path(place) / "ratings.csv").read_text().startswith("user,item\n1,2")
+    assert seen[-1] == (len(server.content), len(server.content))
+    assert left() == ["set/ratings.csv"]
+    sources.get("set")
+    assert len(server.ranges) == 1
+    assert sources.locate("set") == Path(place)
+
+
+def test_a_cut_download_is_resumed(server: Server) -> None:
+    server.cut = 200
+    with pytest.raises(UserError, match="ended after 200 of|Cannot download"):
+        sources.get("set")
+    assert left() == ["set.zip.part"]
+    with pytest.raises(UserError, match="usecases data get set"):
+        sources.locate("set")
+    server.cut = 0
+    sources.get("set")
+    assert server.ranges[-1] == "bytes=200-"
+    assert left() == ["set/ratings.csv"]
+
+
+@pytest.mark.parametrize("change", [lambda c: c[:-1] + b"x", lambda c: c + b"more"])
+def test_a_wrong_file_is_removed(server: Server, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    entry = sources.catalog()["set"]
+    monkeypatch.setattr(sources, "catalog", lambda: {"set": entry})
+    server.content = change(server.content)
+    with pytest.raises(UserError, match="not the expected file"):
+        sources.get("set")
+    assert left() == []
+
+
+def test_no_network_is_a_clear_error(server: Server) -> None:
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(UserError, match=r"Cannot download .* Check the network"):
+        sources.get("set")
+    assert left() == []
+
+
+def test_an_archive_cannot_write_outside(server: Server) -> None:
+    server.content = zipped({"../../evil.txt": "x", "set/a": "y"})
+    with pytest.raises(UserError, match="unsafe path"):
+        sources.get("set")
+    assert not (sources.cache_dir().parent / "evil.txt").exists()
+    assert not (sources.cache_dir() / "evil.txt").exists()
+
+
+def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
+    entries = sources.catalog()
+    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m"} <= set(entries)
+    for entry in entries.values():
+        assert entry.package or (entry.url.startswith("https://") and entry.size and len(entry.sha256) == 64 and entry.folder)
+    with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
+        sources.get("movielens-1")
+    with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
+        sources.locate("movielens1m")
