@@ -117,7 +117,7 @@ def test_two_processes_see_each_row_once(tmp_path: Path) -> None:
     assert ranks[0]["judged"].tolist() == list(range(37))
     assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])
     assert ranks[0]["metric"] == ranks[1]["metric"]
-    alone = train(Run(tmp_path / "alone", "t"), network())
+    alone = train(Run(tmp_path / "alone", "t"), network(), epochs=20)
     assert ranks[0]["metric"] == pytest.approx(alone.best_metric, abs=0.2)
 
 
@@ -125,7 +125,7 @@ def _as_one_of_two(folder: Path) -> None:
     from accelerate import Accelerator
 
     model, rank = network(), Accelerator(cpu=True).process_index
-    fitted = train(Run(folder / f"run{rank}", "t", is_main=rank == 0), model)
+    fitted = train(Run(folder / f"run{rank}", "t", is_main=rank == 0), model, epochs=20, batch_size=8)  # 16 in all
     numbers = Validation(Points(37), lambda _, batch: batch[:, 2], "n")
     accelerator = Accelerator(cpu=True)
     loader = accelerator.prepare(torch.utils.data.DataLoader(numbers.data, 16))

@@ -71,6 +71,7 @@ class Vae(Section):
     hidden: int = Field(200, ge=1, description="units of the encoder's hidden layer")
     latent: int = Field(64, ge=1, description="size of the code")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of a user's items hidden from the encoder in training")
+    copies: int = Field(2, ge=1, description="networks with different initial weights, whose probabilities are averaged")
     kl_weight: float = Field(0.2, ge=0, description="weight of the divergence (beta)")
     training: Training = Training(epochs=60, batch_size=128, learning_rate=2e-3)
 

@@ -27,7 +27,7 @@ GRIDS: dict[str, list[Settings]] = {
     "ease": [Settings(l2=l2) for l2 in (400.0, 200.0, 100.0, 800.0)],
     "near_knn": [
         Settings(near=1.0, scale=9.5, backward=b, row_power=0.5, column_power=c, decay=d)
-        for b, c, d in ((0.3, 0.15, 0.75), (0.3, 0.3, 0.75), (0.3, 0.3, 0.95), (1.0, 0.5, 0.95))
+        for b, c, d in ((0.3, 0.15, 0.75), (0.3, 0.3, 0.95), (1.0, 0.5, 0.99), (1.0, 0.5, 1.0))
     ],
     "near_ease": [
         *(Settings(l2=l2) for l2 in (200.0, 400.0)),
@@ -80,8 +80,7 @@ class Workshop:
         torch.manual_seed(self.config.seed)
         network: networks.VaeRecommender | networks.TransformerRecommender
         if name == "vae":
-            network = networks.VaeRecommender(self.n_items, self.config.model.vae)
-            network.network.expect(torch.from_numpy(self.counts))
+            network = networks.VaeRecommender(self.n_items, self.config.model.vae).expect(self.counts)
         else:
             network = networks.TransformerRecommender(self.n_items, self.config.model.transformer).expect(self.counts)
             if network.config.warm_start:

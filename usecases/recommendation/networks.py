@@ -64,31 +64,43 @@ def pack(known: Histories) -> Batch:
 
 
 class VaeRecommender(nn.Module):
-    """Mult-VAE. In training the forward pass gives logits and divergence, in evaluation scores [batch, items].
-
-    Scores are square roots of probabilities, which add up better with other members' than logits do.
+    """A small ensemble of Mult-VAEs. In training the forward pass gives each one's logits and divergence, in evaluation
+    scores [batch, items]: the square root of the mean probability, which adds up better with other members than logits.
     """
 
     def __init__(self, n_items: int, config: Vae) -> None:
         super().__init__()
         self.n_items, self.config = n_items, config
-        self.network = BagVAE(n_items, config.hidden, config.latent, config.dropout)
+        self.copies = nn.ModuleList(
+            BagVAE(n_items, config.hidden, config.latent, config.dropout) for _ in range(config.copies)
+        )
+
+    def expect(self, counts: np.ndarray) -> Self:
+        """Start from how frequent each item is; [items]."""
+        for copy in self.copies:
+            copy.expect(torch.from_numpy(counts))
+        return self
 
     def forward(self, batch: Batch) -> Any:
-        logits, divergence = self.network(batch["items"], batch["weights"], batch["lengths"])
-        return (logits, divergence) if self.training else logits.float().softmax(-1).sqrt()
+        outputs = [copy(batch["items"], batch["weights"], batch["lengths"]) for copy in self.copies]
+        if self.training:
+            return outputs
+        return torch.stack([logits.float().softmax(-1) for logits, _ in outputs]).mean(0).sqrt()
 
     def objective(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """The negative evidence lower bound with a weighted divergence, mean over users (Liang et al. 2018, eq. 7).
 
         Each item counts with its event's weight; a user counts as many events as they have.
         """
-        logits, divergence = model(batch)
         lengths, weights = batch["lengths"], batch["weights"]
         row, _ = rows_and_positions(lengths)
-        share = weights * (lengths / torch.zeros_like(divergence).index_add(0, row, weights))[row]
-        likelihood = (F.log_softmax(logits.float(), dim=-1)[row, batch["items"]] * share).sum() / len(lengths)
-        return {"loss": self.config.kl_weight * divergence.mean() - likelihood, "output": logits}
+        share = weights * (lengths / torch.zeros(len(lengths), device=weights.device).index_add(0, row, weights))[row]
+        outputs = model(batch)
+        loss = torch.zeros((), device=weights.device)
+        for logits, divergence in outputs:
+            likelihood = (F.log_softmax(logits.float(), dim=-1)[row, batch["items"]] * share).sum() / len(lengths)
+            loss = loss + self.config.kl_weight * divergence.mean() - likelihood
+        return {"loss": loss, "output": outputs[0][0]}
 
 
 class TransformerRecommender(nn.Module):
