@@ -41,8 +41,8 @@ SENTENCE_ENCODER = Source(
 )
 
 
-def locate(source: Source, path: Path | None = None, *, allow_download: bool = False) -> Path:
-    """The folder that holds the model: `path`, else the installed package, else (if allowed) the hub.
+def locate(source: Source, path: Path | None = None) -> Path:
+    """The folder that holds the model: `path`, else the installed package, else the hub.
 
     Raises:
         UserError: it is in none of these places, or its weights are not the expected ones.
@@ -54,15 +54,14 @@ def locate(source: Source, path: Path | None = None, *, allow_download: bool = F
     spec = importlib.util.find_spec(source.package)
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / source.folder
-    elif allow_download:
+    else:
         from huggingface_hub import snapshot_download
 
         try:
             folder = Path(snapshot_download(source.hub, revision=source.revision))
-        except OSError as error:
-            raise UserError(f"Cannot download {source.hub}: {error}. {_how(source)}") from None
-    else:
-        raise UserError(f"The pretrained model {source.hub} is not installed. {_how(source)}")
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{source.hub} is not installed and cannot be downloaded ({reason}). {_how(source)}") from None
     if _digest(folder / source.weights) != source.digest:
         raise UserError(f"{folder / source.weights} is not the expected file (sha256 differs). {_how(source)}")
     return folder
@@ -75,10 +74,10 @@ class SentenceEncoder:
         path: a folder with another BERT-like model in transformers' format; its weights are the user's own affair.
     """
 
-    def __init__(self, path: Path | None = None, *, allow_download: bool = False) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         from transformers import AutoModel, AutoTokenizer, logging
 
-        folder = locate(SENTENCE_ENCODER, path, allow_download=allow_download)
+        folder = locate(SENTENCE_ENCODER, path)
         logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(folder, local_files_only=True).eval()

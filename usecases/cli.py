@@ -288,28 +288,38 @@ def _table(rows: list[dict[str, Any]], title: str | None = None) -> None:
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:
-    def row(name: str, values: dict[str, Any]) -> dict[str, str]:
-        return {"": name, **{m: f"{v['value']:.4f}" for m, v in values.items()}}
-
-    rows = [row(metrics["name"], metrics["model"]), *(row(n, v) for n, v in metrics["baselines"].items())]
-    _table(rows, metrics["protocol"])
+    """The methods by those metrics that share the headline's list length (all, where it has none)."""
+    at = metrics["headline"].partition("@")[2]
+    shown = [name for name in metrics["model"] if name.partition("@")[2] == at]
+    methods = {metrics["name"]: metrics["model"], **metrics["baselines"]}
+    _table([{"": name, **{m: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()])
+    print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
 
 
 def _show_bench(result: dict[str, Any]) -> None:
     for metric, entry in result["metrics"].items():
-        rows = [{metric: "ours", **{k: f"{v:.4f}" for k, v in entry["model"].items()}, "source": "measured in this run"}]
-        rows += [
-            {metric: name, "value": f"{v['value']:.4f}", "low": "", "high": "", "source": "measured in this run"}
-            for name, v in entry["baselines"].items()
-        ]
-        rows += [
-            {metric: name, "value": f"{v['value']:.4f}", "low": "", "high": "", "source": v["source"]}
-            for name, v in entry["published"].items()
-        ]
-        _table(rows)
-        if difference := entry.get("difference"):
-            print(f"  ours - best baseline: {difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]")
-    print(f"\n{result['split']}\nseconds: {json.dumps(result['timing'])}")
+        ours = entry["model"]
+        rows = [("ours", ours, "this run")]
+        rows += [(name, value, "this run") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
+        rows += [(name, value, value["source"]) for name, value in entry["published"].items()]
+        differences = entry.get("differences", {})
+        _table(
+            [
+                {
+                    metric: name,
+                    "value": f"{value['value']:,.4f}" if value["value"] < 10 else f"{value['value']:,.0f}",
+                    "ours minus it": _interval(differences[name]) if name in differences else "",
+                    "ours over it": f"{ours['value'] / value['value']:.2f}x" if value is not ours else "",
+                    "measured by": source,
+                }
+                for name, value, source in rows
+            ]
+        )
+    print(f"{result['split']}; seeds {', '.join(map(str, result['seeds']))}")
+
+
+def _interval(numbers: dict[str, float]) -> str:
+    return f"{numbers['value']:+.4f} [{numbers['low']:+.4f}, {numbers['high']:+.4f}]"
 
 
 def _counter(what: str) -> Any:

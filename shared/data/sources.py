@@ -21,7 +21,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import UserError, nearest, require
-from shared.files import whole
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30
@@ -177,12 +176,6 @@ def _unpack(archive: Path, home: Path) -> None:
         raise UserError(f"{archive} is not a readable zip file ({error}). It was removed; try again.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, whole or not at all."""
-    with whole(path) as partial:
-        table.to_parquet(partial, index=False)
 
 
 def fingerprint(table: pd.DataFrame) -> str:

@@ -54,6 +54,7 @@ class Report:
 def _svg(figure: Figure) -> Markup:
     """The figure as inline SVG, in the page's own font."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata=no_metadata)
     _, tag, rest = text.getvalue().partition("<svg")
     return Markup(tag + rest)

@@ -33,7 +33,7 @@ class Server:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 asked = self.headers.get("Range")
                 outer.ranges.append(asked)
                 start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
@@ -57,7 +57,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     def catalog() -> dict[str, sources.DataSet]:
         digest = hashlib.sha256(running.content).hexdigest()
-        entry = sources.DataSet(name="set", title="", licence="", source="its home", url=running.url, size=len(running.content), sha256=digest, folder="set")
+        entry = sources.DataSet(
+            name="set",
+            title="",
+            licence="",
+            source="its home",
+            url=running.url,
+            size=len(running.content),
+            sha256=digest,
+            folder="set",
+        )
         return {"set": entry}
 
     monkeypatch.setattr(sources, "catalog", catalog)
@@ -84,7 +93,7 @@ def test_it_downloads_once_into_the_cache(server: Server) -> None:
 
 def test_a_cut_download_is_resumed(server: Server) -> None:
     server.cut = 200
-    with pytest.raises(UserError, match="ended after 200 of|Cannot download"):
+    with pytest.raises(UserError, match=r"ended after 200 of|Cannot download"):
         sources.get("set")
     assert left() == ["set.zip.part"]
     with pytest.raises(UserError, match="usecases data get set"):

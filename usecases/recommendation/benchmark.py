@@ -19,6 +19,7 @@ from usecases.recommendation import data, fitting
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.evidence import Judged
 from usecases.recommendation.pipeline import fit_and_judge
+from usecases.recommendation.throughput import batch_speed, training_speed
 
 Log = Callable[[str], None]
 
@@ -117,4 +118,9 @@ AMAZON_BEAUTY = Protocol(
     },
 )
 
-BENCHMARKS = {protocol.name: protocol for protocol in (ML_100K, AMAZON_BEAUTY)}
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "ml-100k": ML_100K,
+    "amazon-beauty": AMAZON_BEAUTY,
+    "training-speed": training_speed,
+    "batch-speed": batch_speed,
+}

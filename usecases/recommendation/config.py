@@ -105,6 +105,7 @@ class Model(Section):
     min_item_events: int = Field(5, ge=1, description="items with fewer training events are recommended through their text only")
     ease_up_to: int = Field(12_000, ge=1, description="items; with more, EASE is left out (its matrix has items squared numbers)")
     text: Literal["sentence_encoder", "none"] = Field("sentence_encoder", description="how new items are known by their text")
+    text_path: str | None = Field(None, description="folder of another sentence encoder in transformers' format")
     vae: Vae = Vae()
     transformer: Transformer = Transformer()
 

@@ -176,8 +176,13 @@ def _sum_pairs(rows: list[np.ndarray], columns: list[np.ndarray], weights: list[
 
 def _strongest(matrix: sp.csr_matrix, keep: int) -> sp.csr_matrix:
     """The `keep` largest entries of each row."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((-matrix.data, row))
-    rank = np.arange(len(order)) - matrix.indptr[row]
-    chosen = order[rank < keep]
-    return sp.csr_matrix((matrix.data[chosen], (row[chosen], matrix.indices[chosen])), shape=matrix.shape)
+    blocks = []
+    for start in range(0, matrix.shape[0], 1024):
+        rows = torch.from_numpy(matrix[start : start + 1024].toarray())
+        values, columns = rows.topk(min(keep, rows.shape[1]), dim=1)
+        pointers = np.arange(0, values.numel() + 1, values.shape[1])
+        parts = (values.flatten().numpy(), columns.flatten().numpy(), pointers)
+        blocks.append(sp.csr_matrix(parts, shape=rows.shape))
+    kept = sp.vstack(blocks, format="csr")
+    kept.eliminate_zeros()
+    return kept

@@ -71,13 +71,12 @@ class VaeRecommender(nn.Module):
     def __init__(self, n_items: int, config: Vae) -> None:
         super().__init__()
         self.n_items, self.config = n_items, config
-        self.copies = nn.ModuleList(
-            BagVAE(n_items, config.hidden, config.latent, config.dropout) for _ in range(config.copies)
-        )
+        self.copies = nn.ModuleList(BagVAE(n_items, config.hidden, config.latent, config.dropout) for _ in range(config.copies))
 
     def expect(self, counts: np.ndarray) -> Self:
         """Start from how frequent each item is; [items]."""
         for copy in self.copies:
+            assert isinstance(copy, BagVAE)
             copy.expect(torch.from_numpy(counts))
         return self
 

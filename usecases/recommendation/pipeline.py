@@ -114,7 +114,7 @@ def link_new_items(catalogue: Catalogue, config: RecommendationConfig, say: Call
     if config.model.text == "none" or not cold or not any(catalogue.texts[catalogue.warm :]):
         return ColdLinks.none(cold)
     say(f"Reading the texts of {len(catalogue):,} items, for {cold:,} that are too new or rare to train on")
-    vectors = SentenceEncoder()(catalogue.texts.tolist())
+    vectors = SentenceEncoder(Path(config.model.text_path) if config.model.text_path else None)(catalogue.texts.tolist())
     vectors[torch.from_numpy(catalogue.texts == "")] = 0
     return ColdLinks.nearest(vectors[: catalogue.warm], vectors[catalogue.warm :])
 

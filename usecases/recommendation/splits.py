@@ -233,8 +233,8 @@ def _histories(frame: pd.DataFrame, users: np.ndarray, items: pd.Index) -> Histo
     rows = pd.Index(users).get_indexer(frame["user"])
     frame = frame.iloc[np.argsort(rows, kind="stable")]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))]).astype(np.int64)
-    weights = frame["weight"].to_numpy(np.float32)
-    times = frame["timestamp"].to_numpy(np.float64) if "timestamp" in frame else np.zeros(len(frame))
+    weights = frame["weight"].to_numpy(np.float32, copy=True)
+    times = frame["timestamp"].to_numpy(np.float64, copy=True) if "timestamp" in frame else np.zeros(len(frame))
     return Histories(offsets, items.get_indexer(frame["item"]).astype(np.int64), weights, times)
 
 

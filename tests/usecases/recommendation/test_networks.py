@@ -33,7 +33,12 @@ def test_the_sampled_softmax_is_near_the_full_one() -> None:
 def test_the_monitored_ndcg_is_that_of_the_metrics() -> None:
     rng = np.random.default_rng(0)
     known = Histories.of([rng.permutation(50)[:5].tolist() for _ in range(20)])
-    targets = Histories.of([[i for i in rng.permutation(60)[:4].tolist() if i not in set(known.take(np.array([u])).items)] or [59] for u in range(20)])
+    targets = Histories.of(
+        [
+            [i for i in rng.permutation(60)[:4].tolist() if i not in set(known.take(np.array([u])).items)] or [59]
+            for u in range(20)
+        ]
+    )
     net = transformer().eval()
     data = networks.Users(known, targets)
     batch = networks.collate([data[i] for i in range(20)])

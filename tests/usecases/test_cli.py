@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.usecases.test_contract import command
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['usecases', '--help']\nfrom usecases.cli import main\n"
+    code += "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "recommend" not in done.stdout.split("Commands")[0]
+    assert all(word in done.stdout for word in ("run", "predict", "evaluate", "check", "bench", "data", "list"))
+    assert not {"torch", "pandas", "numpy", "transformers", "pydantic"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "recomendation"], 1, "Did you mean 'recommendation'?"),
+        (["rnu", "recommendation"], 2, "run"),
+        (["run", "recommendation", "seeed=1", "split.method=tme"], 1, "Did you mean 'seed'?"),
+        (["run", "recommendation", "--config", "absent.yaml"], 1, "absent.yaml"),
+        (["run", "recommendation", "--nope"], 2, "--nope"),
+        (["run"], 2, "NAME"),
+        (["run", "recommendation", "--resume", "seed=1"], 2, "--resume goes on with the run's own configuration"),
+        (["run", "recommendation", "--resume"], 1, "no unfinished run of recommendation"),
+        (["predict", "recommendation", "x.csv"], 1, "no finished run of recommendation"),
+        (["predict", "nowhere", "x.csv"], 1, "no folder nowhere"),
+        (["check", "recommendation", "--data", "movilens-small"], 1, "Did you mean 'movielens-small'?"),
+        (["bench", "recommendation", "ml100k"], 1, "Did you mean 'ml-100k'?"),
+        (["bench", "recommendation", "ml-100k"], 1, "needs the folder that holds ml-100k.inter"),
+        (["data", "get", "movielens"], 1, "movielens-"),
+    ],
+)
+def test_mistakes_get_one_message_and_the_right_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert says in done.stdout + done.stderr
+
+
+def test_json_goes_to_stdout_alone() -> None:
+    for arguments in (["list"], ["data", "list"], ["bench", "recommendation"], ["data", "get", "movielens-small"]):
+        done = command(*arguments, "--json")
+        assert done.returncode == 0
+        assert json.loads(done.stdout)
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "usecases", "run", "recommendation", "--quick", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    events, deadline = tmp_path / "run" / "events.jsonl", time.monotonic() + 120
+    while not events.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume --out {tmp_path / 'run'}" in stderr
+    assert "Traceback" not in stderr
