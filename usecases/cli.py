@@ -217,7 +217,7 @@ def data_list(json_: Json = False) -> None:
     from shared.data import sources
 
     rows = [sources.describe(entry) for entry in sources.catalog().values()]
-    _print(rows, json_, lambda: _table(rows))
+    _print(rows, json_, lambda: _table([{key: row[key] for key in ("name", "here", "title", "licence")} for row in rows]))
 
 
 @data_app.command("get")
@@ -281,7 +281,7 @@ def _table(rows: list[dict[str, Any]], title: str | None = None) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in rows[0] if rows else []:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=not table.columns)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)

@@ -17,6 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from shared.errors import UserError
+from shared.runs import Run
 from usecases import catalog
 
 PREDICT = """
@@ -148,7 +149,7 @@ def test_wrong_data_gives_findings_and_no_traceback(name: str, tmp_path: Path, f
     assert any(finding.severity == "error" for finding in findings)
     assert all(finding.what and finding.fix and finding.where for finding in findings)
     with pytest.raises(UserError):
-        usecase.train(config, None)
+        usecase.train(config, Run.create(name, config, tmp_path / "run"))
 
 
 def test_wrong_data_ends_the_commands_with_a_message(name: str, tmp_path: Path) -> None:
