@@ -42,7 +42,7 @@ class Run:
         except OSError as error:
             raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
         write_text(folder / "config.yaml", dump(config))
-        write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now()})
+        write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now(), "pid": os.getpid()})
         return cls(folder, usecase, is_main=is_main, tensorboard=config.tensorboard)
 
     @property
@@ -69,6 +69,18 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         write_json(self.folder / name, value)
+
+    @classmethod
+    def reopen(cls, folder: Path, config: RunConfig, *, is_main: bool = True) -> Run:
+        """Go on with an unfinished run; see `unfinished`."""
+        found = state(folder)
+        if is_main:
+            write_json(folder / "run.json", {**found, "state": "running", "pid": os.getpid()})
+        return cls(folder, found["usecase"], is_main=is_main, tensorboard=config.tensorboard)
+
+    def fail(self, reason: str) -> None:
+        """Mark the run as ended by a problem with what the user gave."""
+        write_json(self.folder / "run.json", {**state(self.folder), "state": "failed", "ended": _now(), "reason": reason})
 
     def finish(self) -> None:
         """Mark the run as ended well and point `latest` beside it to it."""
@@ -118,7 +130,7 @@ def unfinished(usecase: str, out: Path | None = None) -> Path:
     """The run that `--resume` goes on with: the one in `out`, else the newest unfinished one.
 
     Raises:
-        UserError: there is none, or it has ended already, or it is another use case's.
+        UserError: there is none, or it has ended already, is still going on, or is another use case's.
     """
     if out is not None:
         found = state(out)
@@ -126,11 +138,28 @@ def unfinished(usecase: str, out: Path | None = None) -> Path:
             raise UserError(f"The run in {out} is one of {found['usecase']}, not of {usecase}.")
         if found["state"] == "done":
             raise UserError(f"The run in {out} has ended well already. Nothing to resume.")
+        if _is_alive(found):
+            raise UserError(f"The run in {out} is still going on, in process {found['pid']}.")
         return out
     for marker in sorted((runs_root() / usecase).glob("[!l]*/run.json"), reverse=True):
-        if state(marker.parent)["state"] != "done":
+        found = state(marker.parent)
+        if found["state"] == "running" and not _is_alive(found):
             return marker.parent
     raise UserError(f"There is no unfinished run of {usecase} below {runs_root()}. Start one without --resume.")
+
+
+def _is_alive(found: dict[str, Any]) -> bool:
+    """Does the process that runs it (on this machine) still exist?"""
+    pid = found.get("pid")
+    if found["state"] != "running" or pid is None or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _now() -> str:

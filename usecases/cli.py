@@ -86,6 +86,7 @@ def run(
     json_: Json = False,
 ) -> None:
     """Train, compare with baselines, and write a run's folder with the model and its report."""
+    from shared.errors import UserError
     from shared.hardware import agree
     from shared.runs import Run, state, unfinished
     from usecases import catalog
@@ -97,7 +98,7 @@ def run(
             raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
         folder = Path(agree(str(unfinished(name, out)) if is_main else None))
         settings = _settings(usecase, False, None, folder / "config.yaml", [])
-        current = Run(folder, name, is_main=is_main, tensorboard=settings.tensorboard)
+        current = Run.reopen(folder, settings, is_main=is_main)
         _say(f"Going on with {folder}")
     else:
         settings = _settings(usecase, quick, data, config, overrides or [])
@@ -108,6 +109,10 @@ def run(
         usecase.train(settings, current)
     except KeyboardInterrupt:
         _fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
+    except UserError as error:
+        if is_main:
+            current.fail(str(error))
+        raise
     if not is_main:
         return
     current.finish()
@@ -164,8 +169,7 @@ def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, js
     from shared.config import resolve
 
     _, usecase, folder = _load(run_)
-    extra = [f"data.source={data}"] if data else []
-    settings = resolve(usecase.config, [folder / "config.yaml"], extra + (overrides or []))
+    settings = resolve(usecase.config, [folder / "config.yaml"], _source(data) + (overrides or []))
     result = usecase.evaluate(usecase.load(folder / "artifact"), settings)
     _print(result, json_, lambda: _show_metrics(result))
 
@@ -247,7 +251,14 @@ def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | No
 
     files = [usecase.configs / "quick.yaml"] if quick else []
     files += [config] if config else []
-    return resolve(usecase.config, files, ([f"data.source={data}"] if data else []) + overrides)
+    return resolve(usecase.config, files, _source(data) + overrides)
+
+
+def _source(data: str | None) -> list[str]:
+    """The override for --data; paths become absolute, so that a run's configuration works from any folder."""
+    if data is None:
+        return []
+    return [f"data.source={json.dumps(str(Path(data).resolve()) if Path(data).exists() else data)}"]
 
 
 def _load(run_: str) -> tuple[str, UseCase, Path]:

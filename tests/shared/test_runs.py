@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from shared.config import RunConfig
 from shared.errors import UserError
-from shared.files import whole
-from shared.runs import Run, find, runs_root, unfinished
+from shared.files import whole, write_json
+from shared.runs import Run, find, runs_root, state, unfinished
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -41,9 +42,23 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path: Path) -> None:
     assert unfinished("thing", open_run.folder) == open_run.folder
     with pytest.raises(UserError, match="not of other"):
         unfinished("other", open_run.folder)
-    open_run.finish()
+    write_json(open_run.folder / "run.json", {**state(open_run.folder), "pid": os.getppid()})
+    with pytest.raises(UserError, match="still going on"):
+        unfinished("thing", open_run.folder)
+    with pytest.raises(UserError, match="no unfinished run"):
+        unfinished("thing")
+    reopened = Run.reopen(open_run.folder, RunConfig())
+    reopened.finish()
     with pytest.raises(UserError, match="ended well already"):
         unfinished("thing", open_run.folder)
+
+
+def test_a_failed_run_is_resumed_only_when_named() -> None:
+    run = Run.create("thing", RunConfig())
+    run.fail("the data is bad")
+    with pytest.raises(UserError, match="no unfinished run"):
+        unfinished("thing")
+    assert unfinished("thing", run.folder) == run.folder
 
 
 def test_a_used_folder_is_not_written_to(tmp_path: Path) -> None:
