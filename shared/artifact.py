@@ -88,12 +88,12 @@ def load(folder: Path, usecase: str) -> Artifact:
     for name in _FILES:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing. Copy the whole folder.")
-        if sha256(folder / name) != metadata["sha256"][name]:
+        if sha256(folder / name) != metadata.get("sha256", {}).get(name):
             raise UserError(f"{folder / name} was changed after it was written (sha256 differs). It is not loaded.")
     try:
         tensors = load_file(folder / _FILES[0])
     except SafetensorError as error:
         raise UserError(f"{folder / _FILES[0]} cannot be read ({error}).") from None
-    if {name: list(tensor.shape) for name, tensor in tensors.items()} != metadata["shapes"]:
+    if {name: list(tensor.shape) for name, tensor in tensors.items()} != metadata.get("shapes"):
         raise UserError(f"{folder}: the tensors are not those that metadata.json lists. It is not loaded.")
     return Artifact(tensors, read_json(folder / _FILES[1]), metadata)

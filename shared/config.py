@@ -59,7 +59,7 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
     Raises:
         UserError: lists every unreadable file, unknown key and invalid value together.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = cls().model_dump()  # a changed key must not reset its neighbours to another default
     problems: list[str] = []
     for path in files:
         try:

@@ -58,7 +58,9 @@ def locate(source: Source, path: Path | None = None) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
-            folder = Path(snapshot_download(source.hub, revision=source.revision))
+            folder = Path(
+                snapshot_download(source.hub, revision=source.revision, allow_patterns=["*.json", "*.txt", source.weights])
+            )
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{source.hub} is not installed and cannot be downloaded ({reason}). {_how(source)}") from None
@@ -71,16 +73,15 @@ class SentenceEncoder:
     """Texts to unit vectors: mean over the tokens of MiniLM's last layer (Reimers & Gurevych 2019, section 3).
 
     Args:
-        path: a folder with another BERT-like model in transformers' format; its weights are the user's own affair.
+        folder: of a BERT-like model in transformers' format; see `locate`.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer, logging
 
-        folder = locate(SENTENCE_ENCODER, path)
         logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
         self.dim = int(self.model.config.hidden_size)
 
     @torch.inference_mode()

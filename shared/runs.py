@@ -31,7 +31,7 @@ class Run:
         self.started = time.monotonic()
 
     @classmethod
-    def create(cls, usecase: str, config: RunConfig, out: Path | None = None, *, is_main: bool = True) -> Run:
+    def create(cls, usecase: str, config: RunConfig, out: Path | None = None) -> Run:
         """Make a new folder (`out`, or a fresh one below `runs_root()`) that holds the resolved configuration."""
         name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
         folder = out or runs_root() / usecase / name
@@ -43,7 +43,7 @@ class Run:
             raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
         write_text(folder / "config.yaml", dump(config))
         write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now(), "pid": os.getpid()})
-        return cls(folder, usecase, is_main=is_main, tensorboard=config.tensorboard)
+        return cls(folder, usecase, tensorboard=config.tensorboard)
 
     @property
     def artifact_dir(self) -> Path:

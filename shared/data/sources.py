@@ -171,6 +171,9 @@ def _unpack(archive: Path, home: Path) -> None:
             contents.extractall(partial)
         for top in partial.iterdir():
             top.replace(home / top.name)
+    except UserError:
+        archive.unlink()
+        raise
     except zipfile.BadZipFile as error:
         archive.unlink()
         raise UserError(f"{archive} is not a readable zip file ({error}). It was removed; try again.") from None

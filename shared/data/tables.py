@@ -39,7 +39,7 @@ def read(
     kind = _kind(path, delimiter)
     findings: list[Finding] = []
     if kind == "parquet":
-        table = _open_parquet(path).read().to_pandas().reset_index(drop=True)
+        table = _open_parquet(path).read().to_pandas(integer_object_nulls=True).reset_index(drop=True)
         table.index += 1
     elif kind == "jsonl":
         table, findings = _read_json_lines(path, encoding)
@@ -57,7 +57,7 @@ def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFr
     kind = _kind(path, None)
     if kind == "parquet":
         for batch in _open_parquet(path).iter_batches(rows):
-            yield batch.to_pandas()
+            yield batch.to_pandas(integer_object_nulls=True)
         return
     if kind == "jsonl":
         yield from _stream_json_lines(path, rows, encoding)
@@ -124,13 +124,13 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise UserError(f"{path} is not a readable Parquet file: {error}") from None
 
 
-def _undecodable(path: Path, encoding: str) -> list[Finding]:
-    """A finding for the lines that are not valid in `encoding`. Line 1 is the header, so row = line - 1."""
+def _undecodable(path: Path, encoding: str, first: int) -> list[Finding]:
+    """A finding for the lines that are not valid in `encoding`; `first` is the first line's row number, 0 for a header."""
     bad: list[int] = []
     examples: list[str] = []
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file):
+            for number, line in enumerate(file, first):
                 try:
                     line.decode(encoding)
                 except UnicodeDecodeError:
@@ -145,7 +145,7 @@ def _undecodable(path: Path, encoding: str) -> list[Finding]:
 
 
 def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str] | None) -> tuple[pd.DataFrame, list[Finding]]:
-    findings = _undecodable(path, encoding)
+    findings = _undecodable(path, encoding, 1 if header else 0)
     usable = "latin-1" if findings else encoding  # never fails, so that the other faults are found as well
     if len(delimiter) > 1:
         return _split_lines(path, delimiter, usable, header or []), findings
@@ -161,7 +161,12 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
         table = pa_csv.read_csv(
             path,
             pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=0 if header else 1, encoding=usable),
-            pa_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=collect, newlines_in_values=delimiter == ","),
+            pa_csv.ParseOptions(
+                delimiter=delimiter,
+                invalid_row_handler=collect,
+                newlines_in_values=delimiter == ",",
+                quote_char='"' if delimiter == "," else False,
+            ),
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=True,
@@ -169,7 +174,8 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path} cannot be read as a table: {error}") from None
+        hint = "Is a quote opened and never closed?" if delimiter == "," else "Is it a text table?"
+        raise UserError(f"{path} cannot be read as a table: {error}. {hint}") from None
     # Row numbers count the lines that were left out, so that they match what an editor shows.
     offset = 1 if header else 2
     missing = sorted(row.number - offset + 1 for row in bad if row.number is not None)
@@ -191,7 +197,7 @@ def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -
 
 
 def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Finding]]:
-    findings = _undecodable(path, encoding)
+    findings = _undecodable(path, encoding, 1)
     records, numbers, bad = [], [], []
     with path.open(encoding="latin-1" if findings else encoding) as file:
         for number, line in enumerate(file, 1):
@@ -211,7 +217,7 @@ def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Find
         findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN]))
     if not records:
         raise DataError([*findings, Finding("error", "no row could be read", str(path), "Give one JSON object a line")])
-    return pd.DataFrame(records, index=pd.Index(numbers)), findings
+    return pd.DataFrame(records, index=pd.Index(numbers), dtype="object"), findings  # large whole ids stay whole
 
 
 def _stream_json_lines(path: Path, rows: int, encoding: str) -> Iterator[pd.DataFrame]:
@@ -228,7 +234,7 @@ def _stream_json_lines(path: Path, rows: int, encoding: str) -> Iterator[pd.Data
                 raise UserError(f"{path}, line {number}: not a JSON object.")
             records.append(record)
             if len(records) == rows:
-                yield pd.DataFrame(records)
+                yield pd.DataFrame(records, dtype="object")
                 records = []
     if records:
-        yield pd.DataFrame(records)
+        yield pd.DataFrame(records, dtype="object")

@@ -22,7 +22,7 @@ def save(path: Path, parts: dict[str, Weights], optimizer: torch.optim.Optimizer
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     with whole(path) as partial:
         save_file(
-            {name: tensor.detach().clone() for name, tensor in tensors.items()},
+            {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()},
             partial,
             {"progress": json.dumps(progress)},
         )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -72,22 +73,28 @@ def fit(
 
     With `config.average` it is a running average of the weights that is judged and kept.
 
+    Without validation data the last epoch counts.
+
     A checkpoint is written after each epoch to `run.checkpoint_dir(name)`. Where one exists, training goes on from it
     and ends in the same weights as if it had never stopped: shuffling and dropout are seeded by (seed, epoch, rank).
     """
     started = time.monotonic()
     torch.manual_seed(seed)
+    precision = "bf16" if hardware.precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # else a second fit could not have another precision
     accelerator = Accelerator(
         cpu=hardware.device == "cpu",
-        mixed_precision="bf16" if hardware.precision == "bf16" else "no",
+        mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
+    kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    kept = copy.deepcopy(model) if config.average else model
-    judged = DataLoader(validation.data, config.batch_size, collate_fn=collate) if validation else None
-    judged = accelerator.prepare(judged) if judged else None
+    judged = None
+    if validation is not None and len(validation.data) > 0:  # type: ignore[arg-type]
+        judged = accelerator.prepare(DataLoader(validation.data, config.batch_size, collate_fn=collate))
 
     path = run.checkpoint_dir(name) / "state.safetensors"
     best: checkpoints.Weights = {}
@@ -109,7 +116,7 @@ def fit(
                 bar.update(task, advance=1, note=step.note(losses))
             entry = {"epoch": epoch + 1, "loss": losses.item() / len(loader), "seconds": time.monotonic() - begun}
             entry["examples_per_s"] = len(data) / entry["seconds"]  # type: ignore[arg-type]
-            if validation and judged:
+            if validation is not None and judged is not None:
                 entry["metric"] = _judge(accelerator, kept, validation, judged)
             progress = _advance(progress, entry, config)
             if progress["best_epoch"] == epoch + 1:
@@ -122,6 +129,7 @@ def fit(
                 checkpoints.save(path, parts, optimizer, progress)
             run.scalars(name, epoch + 1, entry)
         bar.update(task, completed=total, note=f"best epoch {progress['best_epoch']}")
+    accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # the caller's model computes as it is, not in autocast
     model.load_state_dict(best)
     model.to(accelerator.device).eval()
     history = progress["history"]
@@ -146,6 +154,7 @@ class _Step:
         self.accelerator, self.model, self.objective, self.optimizer = accelerator, model.train(), objective, optimizer
         self.kept: list[torch.Tensor] = [*kept.parameters()]
         self.live: list[torch.Tensor] = [*accelerator.unwrap_model(model).parameters()]
+        self.buffers = list(zip(kept.buffers(), accelerator.unwrap_model(model).buffers(), strict=True))
         self.config, self.first, self.total = config, first, total
         self.taken, self.begun = 0, time.monotonic()
 
@@ -164,6 +173,8 @@ class _Step:
             with torch.no_grad():
                 done = self.first + self.taken
                 torch._foreach_lerp_(self.kept, self.live, 1 - min(self.config.average, done / (done + 10)))
+                for ours, theirs in self.buffers:
+                    ours.copy_(theirs)
         return loss.detach()
 
     def note(self, losses: torch.Tensor) -> str:

@@ -55,3 +55,11 @@ def test_dump_reads_back_to_the_same(tmp_path: Path) -> None:
 
 def test_knobs_lists_nested_keys_with_descriptions() -> None:
     assert ("net.width", 8, "units") in list(knobs(Config))
+
+
+class Tuned(RunConfig):
+    net: Net = Net(width=3, kind="tuned")
+
+
+def test_changing_one_key_leaves_its_neighbours_at_this_configurations_defaults() -> None:
+    assert resolve(Tuned, [], ["net.width=4"]).net == Net(width=4, kind="tuned")

@@ -40,7 +40,7 @@ def test_the_encoder_agrees_with_sentence_transformers() -> None:
     expected = theirs.SentenceTransformer(str(folder), device="cpu").encode(
         texts, convert_to_tensor=True, normalize_embeddings=True
     )
-    torch.testing.assert_close(pretrained.SentenceEncoder()(texts, batch_size=2), expected.cpu(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(pretrained.SentenceEncoder(folder)(texts, batch_size=2), expected.cpu(), atol=1e-4, rtol=1e-3)
 
 
 def test_weights_that_are_absent_or_altered_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

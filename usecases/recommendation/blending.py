@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from usecases.recommendation import metrics
 from usecases.recommendation.model import Member, standardise
@@ -65,12 +66,13 @@ class _Candidates:
         again = torch.zeros_like(self.items, dtype=torch.bool)
         again[:, 1:] = self.items[:, 1:] == self.items[:, :-1]
         self.scores = {name: table.gather(1, self.items).masked_fill(again, -torch.inf) for name, table in scores.items()}
-        self.hit = torch.from_numpy(metrics.hits(self.items.numpy(), self.targets, n_items))
+        self.hit = torch.from_numpy(metrics.hits(self.items.numpy(), self.targets, n_items)) & ~again
 
     def ndcg(self, weights: Mapping[str, float]) -> float:
         total = sum((w * self.scores[name] for name, w in weights.items() if w), torch.zeros(()))
-        top = total.topk(self.k, dim=1).indices
-        return float(metrics.per_user(self.hit.gather(1, top).numpy(), self.targets.lengths, (self.k,))[f"ndcg@{self.k}"].mean())
+        top = total.topk(min(self.k, self.items.shape[1]), dim=1).indices
+        hit = F.pad(self.hit.gather(1, top), (0, self.k - top.shape[1])).numpy()
+        return float(metrics.per_user(hit, self.targets.lengths, (self.k,))[f"ndcg@{self.k}"].mean())
 
 
 def _climb(table: _Candidates, weights: dict[str, float]) -> tuple[dict[str, float], float]:

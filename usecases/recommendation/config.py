@@ -48,7 +48,7 @@ class Data(Section):
     users: Users = Users()
     faults: Literal["drop", "refuse"] = Field("drop", description="rows with missing or unusable values")
     duplicates: Literal["last", "first", "keep", "refuse"] = Field(
-        "last", description="which of several events of a user with an item counts"
+        "first", description="which of several events of a user with an item counts"
     )
     min_rating: float | None = Field(None, description="events rated lower do not count; null: every event counts")
     k_core: int = Field(0, ge=0, description="drop users and items with fewer events, repeatedly, before the split; 0: keep all")

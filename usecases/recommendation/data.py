@@ -70,7 +70,7 @@ def check(config: RecommendationConfig) -> list[Finding]:
         return inspect(config).findings
     except DataError as error:
         return error.findings
-    except (UserError, UnicodeDecodeError) as error:
+    except (UserError, UnicodeDecodeError, OSError) as error:
         return [Finding("error", str(error).rstrip("."), config.data.source, "See `usecases data list` or give another --data")]
 
 
@@ -79,7 +79,7 @@ def inspect(config: RecommendationConfig) -> Interactions:
     raw = formats.read(config.data)
     faults = _Faults(raw, config.data)
     frame = raw.interactions
-    frame = faults.drop(frame, _tidy_ids(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
+    frame = faults.drop(frame, _tidytidy_ids(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
     if "rating" in frame:
         frame, bad = _numbers(frame, "rating")
         frame = faults.drop(frame, bad, "not a number in the rating", ("rating",), "Write ratings as numbers")
@@ -91,13 +91,22 @@ def inspect(config: RecommendationConfig) -> Interactions:
         if "rating" not in frame:
             faults.add("error", "data.min_rating is set, but there is no rating", "Set data.columns.rating, or leave it out")
         else:
-            frame = frame[frame["rating"] >= config.data.min_rating]
+            low = frame["rating"] < config.data.min_rating
+            faults.leave_out(frame, low, f"rated below {config.data.min_rating:g}", "data.min_rating leaves them out")
+            frame = frame[~low]
     if config.data.k_core:
-        frame = k_core(frame, config.data.k_core)
+        core = k_core(frame, config.data.k_core)
+        gone = ~frame.index.isin(core.index)
+        faults.leave_out(
+            frame, gone, f"of users or items with fewer than {config.data.k_core} events", "data.k_core leaves them out"
+        )
+        frame = core
     _sizes(frame, config, faults)
     items = _items(raw, config, faults, frame)
     users = _users(raw, config, faults)
     columns = [c for c in ("user", "item", "rating", "timestamp") if c in frame]
+    if not any(finding.severity == "error" for finding in faults.findings):
+        frame = frame.astype({c: "float64" for c in ("rating", "timestamp") if c in frame})
     return Interactions(frame[columns], items, users, Path(config.data.source).name, [*raw.findings, *faults.findings])
 
 
@@ -121,6 +130,11 @@ class _Faults:
         count = max(1, len(rows))
         self.findings.append(Finding(severity, what, self.where, fix, count, [int(r) for r in rows[:5]], examples))  # type: ignore[arg-type]
 
+    def leave_out(self, frame: pd.DataFrame, gone: pd.Series | np.ndarray, what: str, fix: str) -> None:
+        """Name the rows that a setting of the user's leaves out."""
+        if gone.any():
+            self.add("info", f"events {what}", fix, list(frame.index[gone]))
+
     def drop(self, frame: pd.DataFrame, bad: pd.Series, what: str, shown: tuple[str, ...], fix: str) -> pd.DataFrame:
         """Name the rows where `bad` and return the others."""
         if not bad.any():
@@ -133,16 +147,16 @@ class _Faults:
         return frame[~bad]
 
 
-def _tidy_ids(frame: pd.DataFrame) -> pd.Series:
+def _tidytidy_ids(frame: pd.DataFrame) -> pd.Series:
     """Make user and item tidy strings, in place; True where one is missing."""
     bad = pd.Series(False, index=frame.index)
     for column in ("user", "item"):
-        frame[column] = _ids(frame[column])
+        frame[column] = tidy_ids(frame[column])
         bad |= frame[column].isna() | (frame[column] == "")
     return bad
 
 
-def _ids(values: pd.Series) -> pd.Series:
+def tidy_ids(values: pd.Series) -> pd.Series:
     """Strings without surrounding space; whole numbers that became floats because some are missing are written whole."""
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
@@ -226,6 +240,10 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: _Faults) -
         first = frame.index[frame["user"].isin(users.index[users == 1])]
         fix = "They teach a model nothing; they count as new users where they fall into the test part"
         faults.add("info", f"{singles} users have one interaction", fix, list(first))
+    if items < max(config.at):
+        faults.add(
+            "error", f"only {items} items, and lists of {max(config.at)} are asked for", "Ask for shorter ones, e.g. at=[5]"
+        )
     timed = "timestamp" in frame
     if not timed and config.split.method == "time":
         fix = "Set data.columns.timestamp, or split.method=random (or leave_one_out, if rows are in time order)"
@@ -241,7 +259,7 @@ def _items(raw: formats.Raw, config: RecommendationConfig, faults: _Faults, fram
     nothing = pd.DataFrame(columns=["title", "text", "tags"], dtype="str")
     if raw.items is None or "item" not in raw.items:
         return nothing
-    table = raw.items.assign(item=_ids(raw.items["item"])).dropna(subset="item")
+    table = raw.items.assign(item=tidy_ids(raw.items["item"])).dropna(subset="item")
     table = table.drop_duplicates("item").set_index("item")
     present = [column for column in wanted if column in table]
     if not present:
@@ -283,5 +301,5 @@ def _users(raw: formats.Raw, config: RecommendationConfig, faults: _Faults) -> p
         faults.add("error", f"there is no user column {', '.join(absent)}", fix)
         return pd.DataFrame()
     assert raw.users is not None
-    table = raw.users.assign(user=_ids(raw.users["user"]))
+    table = raw.users.assign(user=tidy_ids(raw.users["user"]))
     return table.drop_duplicates("user").set_index("user")[list(groups)]

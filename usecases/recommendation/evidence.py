@@ -63,9 +63,10 @@ class Judge:
 
     def __call__(self, score: Score) -> Judged:
         top, scores = recommend(score, self.known, max(self.at))
-        hit = metrics.hits(top, self.targets, len(self.stage.catalogue))
+        there = np.isfinite(scores)
+        hit = metrics.hits(top, self.targets, len(self.stage.catalogue)) & there
         values = metrics.per_user(hit, self.targets.lengths, self.at)
-        return Judged(top, scores, hit, values, metrics.beyond_accuracy(top, self.popularity, self.at[0]))
+        return Judged(top, scores, hit, values, metrics.beyond_accuracy(top, there, self.popularity, self.at[0]))
 
     def difference(self, ours: Judged, other: Judged) -> Interval:
         """Paired over users: ours minus the other, in the headline metric."""

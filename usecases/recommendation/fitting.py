@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from shared.config import Training
+from shared.errors import UserError
 from shared.hardware import Choice, agree
 from shared.runs import Run
 from shared.training import Fitted, Validation, fit
@@ -73,9 +74,13 @@ class Workshop:
             return linear.fit_ease(pairs, tags, settings)
         return linear.fit_item_knn(pairs, settings)
 
+    def trainable(self, name: str) -> networks.Users:
+        """What a network is trained on."""
+        past = self.stage.past.keep(self.stage.past.items < self.n_items)
+        return networks.trainable(past, self.config.model.transformer.max_length + 1 if name == "transformer" else None)
+
     def network(self, name: str, epochs: int | None = None) -> Member:
         """Train a network: with `epochs` for just as many, without for the best epoch on validation."""
-        past = self.stage.past.keep(self.stage.past.items < self.n_items)
         longest = self.config.model.transformer.max_length if name == "transformer" else None
         torch.manual_seed(self.config.seed)
         network: networks.VaeRecommender | networks.TransformerRecommender
@@ -94,7 +99,7 @@ class Workshop:
         self.fits[name] = fit(
             network,
             network.objective,
-            networks.trainable(past, longest and longest + 1),
+            self.trainable(name),
             watched,
             training,
             self.run,
@@ -130,12 +135,16 @@ def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str
         recipe.validation[name] = scores[best]
         say(f"{name:<12} {_metric(shop)} {scores[best]:.4f} on validation")
     for name in ("vae", "transformer"):
-        if name in shop.config.model.members:
+        if name in shop.config.model.members and not shop.trainable(name):
+            say(f"{name} is left out: no user has two events of trained items")
+        elif name in shop.config.model.members:
             fitted[name] = shop.network(name)
             recipe.epochs[name] = shop.fits[name].best_epoch
             recipe.validation[name] = shop.judge(fitted[name])
             say(f"{name:<12} {_metric(shop)} {recipe.validation[name]:.4f} on validation, epoch {recipe.epochs[name]}")
     members: dict[str, Member] = {name: fitted[name] for name in shop.config.model.members if name in fitted}
+    if not members:
+        raise UserError("None of model.members can be trained on this data. Add near_knn or popularity.")
     recipe.weights = agree(choose_weights(members, shop.stage.queries, shop.n_items, shop.config.at[0], shop.config.seed))
     blend = shop.blend({name: members[name] for name in recipe.weights}, recipe.weights)
     recipe.validation["blend"] = ndcg(blend.score, shop.stage.queries, len(shop.stage.catalogue), shop.config.at[0])

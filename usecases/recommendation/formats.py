@@ -209,24 +209,30 @@ def usual_column(kind: str, columns: Iterable[str]) -> str | None:
 
 def _name_columns(table: pd.DataFrame, config: Data, where: str) -> pd.DataFrame:
     """Rename to user, item, rating, timestamp; every column that cannot be told is a finding, all at once."""
-    findings, renames = [], {}
+    findings: list[Finding] = []
+    chosen: dict[str, str] = {}
     found = ", ".join(map(str, table.columns))
+    if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
+        fix = "Give each column a name of its own"
+        raise DataError([Finding("error", f"more than one column is named {', '.join(twice)}", where, fix)])
     for kind in USUAL:
         wanted = getattr(config.columns, kind)
-        column = wanted if wanted is not None else usual_column(kind, table.columns)
+        column = wanted if wanted is not None else usual_column(kind, table.columns.difference([*chosen.values()], sort=False))
         if column is not None and column in table.columns:
-            renames[column] = kind
+            chosen[kind] = column
         elif wanted is not None:
             fix = f"The file has the columns: {found}. Set data.columns.{kind} to one of them"
             findings.append(Finding("error", f"there is no column '{wanted}'", where, fix))
         elif kind in ("user", "item"):
             fix = f"The file has the columns: {found}. Set data.columns.{kind} to the right one"
             findings.append(Finding("error", f"it cannot be told which column is the {kind}", where, fix))
-    if len(set(renames.values())) < len(renames):
-        findings.append(Finding("error", "two roles are given to one column", where, "Set data.columns.* to different columns"))
+    if len(set(chosen.values())) < len(chosen):
+        findings.append(Finding("error", "one column is given two roles", where, "Set data.columns.* to different columns"))
     if findings:
         raise DataError(findings)
-    return table.rename(columns=renames)
+    others = [name for name in table.columns if name not in chosen.values() and name not in USUAL]
+    renames = {column: kind for kind, column in chosen.items()}
+    return table[[*chosen.values(), *others]].rename(columns=renames)
 
 
 def _id_column(table: pd.DataFrame, kind: str, wanted: str | None, where: str) -> str:

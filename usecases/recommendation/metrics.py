@@ -45,11 +45,12 @@ def per_user(hit: np.ndarray, n_targets: np.ndarray, at: tuple[int, ...]) -> dic
     return values
 
 
-def beyond_accuracy(top: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
+def beyond_accuracy(top: np.ndarray, there: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
     """What the lists are like as a whole.
 
     Args:
         top: [users, >= k] item indices.
+        there: [users, >= k] false where a list is shorter.
         popularity: [items] share of past users who have the item.
 
     Returns:
@@ -57,7 +58,7 @@ def beyond_accuracy(top: np.ndarray, popularity: np.ndarray, k: int) -> dict[str
         novelty: mean of -log2 popularity, in bits (Vargas & Castells 2011), unseen items counted as one user's;
         popularity_percentile: mean percentile of popularity, 100 is the most popular item.
     """
-    listed = top[:, :k]
+    listed = top[:, :k][there[:, :k]]
     floor = popularity[popularity > 0].min()
     percentile = 100 * np.searchsorted(np.sort(popularity), popularity, side="right") / len(popularity)
     return {

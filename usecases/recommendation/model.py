@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
+from torch.nn import functional as F
 
 from usecases.recommendation import metrics, networks
 from usecases.recommendation.config import Transformer, Vae
@@ -99,6 +101,12 @@ class ColdLinks:
         weights = torch.softmax(similarity * 20, dim=-1) * (cold.norm(dim=-1, keepdim=True) > 0)
         return cls(indices, weights)
 
+    def matrix(self, warm: int) -> sp.csr_matrix:
+        """[cold, warm] sparse."""
+        count, width = self.indices.shape
+        pointers = np.arange(0, count * width + 1, width)
+        return sp.csr_matrix((self.weights.flatten().numpy(), self.indices.flatten().numpy(), pointers), shape=(count, warm))
+
 
 @dataclass(frozen=True)
 class Blend:
@@ -131,7 +139,7 @@ class Blend:
             return scores
         if not self.cold.indices.shape[1]:
             return torch.cat([scores, scores.new_full((len(scores), len(self.cold.indices)), -torch.inf)], dim=1)
-        linked = (scores[:, self.cold.indices] * self.cold.weights).sum(-1)
+        linked = torch.from_numpy((self.cold.matrix(len(self.popularity)) @ scores.numpy().T).T)
         linked[:, self.cold.weights.sum(-1) == 0] = -torch.inf
         return torch.cat([scores, linked], dim=1)
 
@@ -155,7 +163,10 @@ def standardise(scores: torch.Tensor) -> torch.Tensor:
 
 
 def recommend(score: Callable[[Histories], torch.Tensor], known: Histories, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best items that are not known, and their scores, [users, k] each, in constant memory."""
+    """The k best items that are not known, and their scores, [users, k] each, in constant memory.
+
+    A list that is shorter, for want of items, is filled up with scores of -inf.
+    """
     tops, values = [], []
     for start in range(0, len(known), CHUNK):
         asked = known.take(slice(start, start + CHUNK))
@@ -163,14 +174,15 @@ def recommend(score: Callable[[Histories], torch.Tensor], known: Histories, k: i
         inside = asked.items < scores.shape[1]
         scores[torch.from_numpy(asked.rows[inside]), torch.from_numpy(asked.items[inside])] = -torch.inf
         best = scores.topk(min(k, scores.shape[1]), dim=1)
-        tops.append(best.indices.numpy())
-        values.append(best.values.numpy())
+        missing = (0, k - best.values.shape[1])
+        tops.append(F.pad(best.indices, missing).numpy())
+        values.append(F.pad(best.values, missing, value=-torch.inf).numpy())
     return np.concatenate(tops), np.concatenate(values)
 
 
 def ndcg(score: Callable[[Histories], torch.Tensor], queries: Queries, n_items: int, k: int) -> float:
     """Mean NDCG at k over queries that have a target."""
-    top, _ = recommend(score, queries.known, k)
-    hit = metrics.hits(top, queries.targets, n_items)
+    top, scores = recommend(score, queries.known, k)
+    hit = metrics.hits(top, queries.targets, n_items) & np.isfinite(scores)
     asked = queries.targets.lengths > 0
     return float(metrics.per_user(hit[asked], queries.targets.lengths[asked], (k,))[f"ndcg@{k}"].mean())

@@ -24,33 +24,42 @@ MONITORED = 10  # list length of the NDCG that decides which epoch is best
 
 
 class Users(Dataset[tuple[np.ndarray, ...]]):
-    """One example a user: items and their weights, and with `targets` the items to find."""
+    """One example a user: items and their weights; with `targets` also the items to find, and all that are `known`.
 
-    def __init__(self, known: Histories, targets: Histories | None = None) -> None:
-        self.known, self.targets = known, targets
+    `longest` limits what a network is shown to each user's last events.
+    """
+
+    def __init__(self, known: Histories, targets: Histories | None = None, longest: int | None = None) -> None:
+        self.known, self.targets, self.longest = known, targets, longest
 
     def __len__(self) -> int:
         return len(self.known)
 
     def __getitem__(self, user: int) -> tuple[np.ndarray, ...]:
         span = slice(self.known.offsets[user], self.known.offsets[user + 1])
-        example = (self.known.items[span], self.known.weights[span])
+        items, weights = self.known.items[span], self.known.weights[span]
+        last = slice(-self.longest, None) if self.longest else slice(None)
         if self.targets is None:
-            return example
-        return (*example, self.targets.items[self.targets.offsets[user] : self.targets.offsets[user + 1]])
+            return items[last], weights[last]
+        return (
+            items[last],
+            weights[last],
+            items,
+            self.targets.items[self.targets.offsets[user] : self.targets.offsets[user + 1]],
+        )
 
 
 def collate(examples: list[tuple[np.ndarray, ...]]) -> Batch:
-    """Packed tensors: items, weights [tokens], lengths [batch]; with targets also wanted, wanted_lengths."""
+    """Packed tensors: items, weights [tokens], lengths [batch]; with targets also known and wanted, with their lengths."""
     items, weights, *targets = zip(*examples, strict=True)
     batch = {
         "items": torch.from_numpy(np.concatenate(items)),
         "weights": torch.from_numpy(np.concatenate(weights)),
         "lengths": torch.tensor([len(i) for i in items]),
     }
-    for wanted in targets:
-        batch["wanted"] = torch.from_numpy(np.concatenate(wanted))
-        batch["wanted_lengths"] = torch.tensor([len(w) for w in wanted])
+    for name, lists in zip(("known", "wanted"), targets, strict=False):
+        batch[name] = torch.from_numpy(np.concatenate(lists))
+        batch[f"{name}_lengths"] = torch.tensor([len(one) for one in lists])
     return batch
 
 
@@ -182,16 +191,14 @@ class TransformerRecommender(nn.Module):
 def trainable(past: Histories, longest: int | None = None) -> Users:
     """Users with at least two events, with at most their `longest` last events."""
     past = past.take(np.flatnonzero(past.lengths >= 2))
-    return Users(past.last(longest) if longest else past)
+    return Users(past, longest=longest)
 
 
 def validation(queries: Queries, n_items: int, longest: int | None = None) -> Validation:
     """NDCG of the validation queries that have a history and a target among the `n_items` trained ones."""
     known, targets = queries.known.keep(queries.known.items < n_items), queries.targets
     usable = np.flatnonzero((known.lengths > 0) & (targets.lengths > 0))
-    known = known.take(usable)
-    seen = known if longest is None else known.last(longest)
-    return Validation(Users(seen, targets.take(usable)), judge(n_items), f"ndcg@{MONITORED}")
+    return Validation(Users(known.take(usable), targets.take(usable), longest), judge(n_items), f"ndcg@{MONITORED}")
 
 
 def judge(n_items: int) -> Callable[[nn.Module, Batch], torch.Tensor]:
@@ -201,8 +208,8 @@ def judge(n_items: int) -> Callable[[nn.Module, Batch], torch.Tensor]:
 
     def ndcg(model: nn.Module, batch: Batch) -> torch.Tensor:
         scores = model(batch).float()
-        row, _ = rows_and_positions(batch["lengths"])
-        scores[row, batch["items"]] = -torch.inf
+        row, _ = rows_and_positions(batch["known_lengths"])
+        scores[row, batch["known"]] = -torch.inf
         wanted = torch.zeros(len(scores), n_items + 1, dtype=torch.bool, device=scores.device)
         asked, _ = rows_and_positions(batch["wanted_lengths"])
         wanted[asked, batch["wanted"].clamp(max=n_items)] = True  # untrained items cannot be found

@@ -16,7 +16,8 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 from torch.nn import functional as F
 
-from shared import hardware
+from shared import hardware, pretrained
+from shared.errors import UserError
 from shared.files import whole
 from shared.hardware import Choice
 from shared.pretrained import SentenceEncoder
@@ -74,7 +75,8 @@ def train(config: RecommendationConfig, run: Run) -> None:
         "timing": {"train_s": outcome.train_s, **speed(recommender)},
         "hardware": chip.describe(),
     }
-    recommender.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model")})
+    about = {key: result[key] for key in ("data", "protocol", "seed", "model")}
+    recommender.save(run.artifact_dir, {**about, "split_settings": _split_settings(config)})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", outcome.judge, outcome.ours)
     report.write(run, result, outcome, show(recommender, outcome, config.seed))
@@ -86,6 +88,7 @@ def fit_and_judge(
     """The recipe. Of several processes all train, and only the main one judges (the others get None)."""
     started = time.monotonic()
     choosing, judging = splits.split(interactions, config)
+    text_model = sentence_encoder(judging.catalogue, config)
 
     first = Workshop(choosing, config, run, chip, "choose")
     say(f"Choosing on {len(choosing.queries.users):,} users, with {len(choosing.past.items):,} earlier events to train on")
@@ -97,7 +100,7 @@ def fit_and_judge(
     if not run.is_main:
         return None
 
-    links = link_new_items(judging.catalogue, config, say)
+    links = link_new_items(judging.catalogue, text_model, say)
     blend = final.blend({name: fitted[name] for name in recipe.weights}, recipe.weights, links)
     trained = round(time.monotonic() - started, 2)
 
@@ -108,13 +111,20 @@ def fit_and_judge(
     return Outcome(judging, blend, recipe, first.fits, judge, judge(blend.score), others, trained)
 
 
-def link_new_items(catalogue: Catalogue, config: RecommendationConfig, say: Callable[[str], None]) -> ColdLinks:
+def sentence_encoder(catalogue: Catalogue, config: RecommendationConfig) -> Path | None:
+    """The folder of the text model, where there are new items with a text; found before the long work begins."""
+    if config.model.text == "none" or not any(catalogue.texts[catalogue.warm :]):
+        return None
+    return pretrained.locate(pretrained.SENTENCE_ENCODER, Path(config.model.text_path) if config.model.text_path else None)
+
+
+def link_new_items(catalogue: Catalogue, text_model: Path | None, say: Callable[[str], None]) -> ColdLinks:
     """Links of the items that are too new or rare to train on to their neighbours by text."""
     cold = len(catalogue) - catalogue.warm
-    if config.model.text == "none" or not cold or not any(catalogue.texts[catalogue.warm :]):
+    if text_model is None:
         return ColdLinks.none(cold)
     say(f"Reading the texts of {len(catalogue):,} items, for {cold:,} that are too new or rare to train on")
-    vectors = SentenceEncoder(Path(config.model.text_path) if config.model.text_path else None)(catalogue.texts.tolist())
+    vectors = SentenceEncoder(text_model)(catalogue.texts.tolist())
     vectors[torch.from_numpy(catalogue.texts == "")] = 0
     return ColdLinks.nearest(vectors[: catalogue.warm], vectors[catalogue.warm :])
 
@@ -184,6 +194,13 @@ def write_predictions(path: Path, judge: Judge, ours: Judged) -> None:
 def evaluate(recommender: Recommender, config: RecommendationConfig) -> dict[str, Any]:
     """Judge a trained model on the test part of the data that the configuration names, beside popularity there."""
     interactions = data.load(config)
+    about = interactions.describe()
+    same_split = recommender.about.get("split_settings") == _split_settings(config)
+    if recommender.about.get("data", {}).get("fingerprint") == about["fingerprint"] and not same_split:
+        raise UserError(
+            "With another seed or split the model would be judged on events that it was trained on. Leave seed, split.* and "
+            "model.min_item_events as they are, or give other --data."
+        )
     _, judging = splits.split(interactions, config)
     index = recommender.items.get_indexer(judging.catalogue.ids)
 
@@ -203,9 +220,14 @@ def evaluate(recommender: Recommender, config: RecommendationConfig) -> dict[str
     popular = judge(lambda known: torch.from_numpy(counts).repeat(len(known), 1))
     return {
         **evidence.summarise(judge, judge(score), {"popularity": popular}, ("popularity",), interactions.users),
-        "data": interactions.describe(),
+        "data": about,
         "protocol": splits.protocol(config.split, config.at[0]),
     }
+
+
+def _split_settings(config: RecommendationConfig) -> dict[str, Any]:
+    """What decides which events a model is trained on, given the data."""
+    return {"seed": config.seed, **config.split.model_dump(mode="json")}
 
 
 def _teller(run: Run) -> Callable[[str], None]:

@@ -17,13 +17,15 @@ from shared.data import tables
 from shared.errors import DataError, Finding, UserError, nearest
 from shared.records import validate
 from shared.usecase import Progress, Record
+from usecases.recommendation.data import tidy_ids
 from usecases.recommendation.formats import usual_column
-from usecases.recommendation.model import Blend, ColdLinks, restore
+from usecases.recommendation.model import CHUNK, Blend, ColdLinks, restore
 from usecases.recommendation.splits import Histories
 
 NAME = "recommendation"
 BLOCK = 8192
 CANDIDATES = 10  # times k, from which a diverse list is picked
+SEARCHED = 100_000  # ids among which a mistyped one's nearest is looked for
 EXPLAINED = 100  # last events of a history that may be named as reasons
 
 Id = Annotated[str, Field(coerce_numbers_to_str=True)]
@@ -86,6 +88,7 @@ class Recommender:
     ) -> None:
         self.blend, self.vectors, self.histories = blend, vectors, histories
         self.ids, self.titles = np.asarray(ids, dtype=object), np.asarray(titles, dtype=object)
+        self.about: dict[str, Any] = {}  # the artefact's metadata, once loaded
         self.items, self.users = pd.Index(self.ids), pd.Index(np.asarray(users, dtype=object))
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
@@ -131,7 +134,9 @@ class Recommender:
         blend = Blend(members, saved.preprocess["weights"], saved.tensors["popularity"], ColdLinks(**parts["cold"]))
         histories = Histories(**{name: tensor.numpy() for name, tensor in parts["histories"].items()})
         read = saved.preprocess
-        return cls(blend, read["ids"], read["titles"], saved.tensors["vectors"], read["users"], histories)
+        made = cls(blend, read["ids"], read["titles"], saved.tensors["vectors"], read["users"], histories)
+        made.about = saved.metadata
+        return made
 
     def examples(self) -> list[RecommendationRequest]:
         """A known user, a given history, similar items, and nobody."""
@@ -147,15 +152,16 @@ class Recommender:
 
     def predict(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
         """One list a request."""
-        if not requests:
-            return []
+        return [
+            response for start in range(0, len(requests), CHUNK) for response in self._answer(requests[start : start + CHUNK])
+        ]
+
+    def _answer(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
         asked = [self._history(request) for request in requests]
-        known = Histories.of([history.tolist() for history, _, _ in asked])
-        scores = self.blend.score(known).clone()
+        scores = self.blend.score(Histories.stack([history for history, _, _ in asked])).clone()
         responses = []
-        for row, (request, (history, basis, unknown)) in enumerate(zip(requests, asked, strict=True)):
-            own = scores[row]
-            unknown = unknown + self._filter(own, request, history)
+        for own, request, (history, basis, unknown) in zip(scores, requests, asked, strict=True):
+            unknown = unknown + self._filter(own, request, history.items)
             picked = self._pick(own, request)
             reasons = self._reasons(history, picked, request.because)
             lines = [
@@ -171,8 +177,10 @@ class Recommender:
         Writes user, items and scores (lists, best first), and with because=N also the reasons. Constant memory. Reasons
         (off here unless asked for), diversity and allow-lists are computed a user at a time: slower.
         """
-        summary: dict[str, Any] = {"rows": 0, "unknown users (popular items)": 0, "out": str(out)}
         validate(RecommendationRequest, [{}], options)  # a wrong option is found before anything is read or written
+        if whose := {"user", "history", "similar_to"} & set(options):
+            raise UserError(f"{', '.join(sorted(whose))} cannot be given for a whole table: it comes from the table's rows.")
+        summary: dict[str, Any] = {"rows": 0, "unknown users (popular items)": 0, "out": str(out)}
         with tables.writer(out) as append:
             for table in tables.stream(source, BLOCK):
                 column = "history" if "history" in table else usual_column("user", table.columns)
@@ -180,44 +188,48 @@ class Recommender:
                     found = ", ".join(map(str, table.columns))
                     fix = f"The table has the columns: {found}. Name the users' column user, or give lists in a column history"
                     raise DataError([Finding("error", "there is no column with users or histories", str(source), fix)])
-                append(self._process_block(table[column], column == "history", options, summary))
+                if len(table):
+                    append(self._process_block(table[column], column == "history", options, summary))
                 summary["rows"] += len(table)
                 progress(len(table))
+            if not summary["rows"]:
+                raise UserError(f"{source} has no rows.")
         return summary
 
     def _process_block(
         self, values: pd.Series, are_histories: bool, options: Mapping[str, Any], summary: dict[str, Any]
     ) -> pa.Table:
-        keys = values.astype("str").to_numpy(dtype=object) if not are_histories else values.to_numpy(dtype=object)
         if are_histories:
-            lists = [_as_list(value) for value in keys]
-            names = pa.array(["|".join(one) for one in lists], pa.string())
+            lists = [_as_list(value) for value in values.to_numpy(dtype=object)]
+            keys = ["|".join(one) for one in lists]
         else:
-            places = self.users.get_indexer(keys)
+            keys = tidy_ids(values).fillna("").tolist()
+            places = self.users.get_indexer(pd.Index(keys, dtype=object))
             summary["unknown users (popular items)"] += int((places < 0).sum())
-            names = pa.array(keys, pa.string())
-        plain = {"k", "exclude_seen", "deny"}.issuperset(options)
-        if plain:
+        reasons: list[list[str]] = []
+        if {"k", "exclude_seen", "deny"}.issuperset(options):
             known = Histories.of([self._indices(one)[0].tolist() for one in lists]) if are_histories else self._of_users(places)
             top, scores = self.best(known, RecommendationRequest(**options))
-            reasons = None
         else:
+            kind = "history" if are_histories else "user"
             requests = [
-                RecommendationRequest(**{"because": 0, **options, "history": one}) for one in lists
-            ] if are_histories else [RecommendationRequest(**{"because": 0, **options, "user": key}) for key in keys]  # fmt: skip
+                RecommendationRequest(**{"because": 0, **options, kind: value}) for value in (lists if are_histories else keys)
+            ]
             responses = self.predict(requests)
-            top, scores = _rectangle([[self.items.get_loc(line.item) for line in r.items] for r in responses],
-                                     [[line.score for line in r.items] for r in responses])  # fmt: skip
+            top, scores = _rectangle(
+                [self.items.get_indexer([line.item for line in r.items]).tolist() for r in responses],
+                [[line.score for line in r.items] for r in responses],
+            )
             reasons = [["|".join(reason.item for reason in line.because) for line in r.items] for r in responses]
         there = np.isfinite(scores)
         offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(1))]), pa.int32())
-        items = pa.array(self.ids, pa.string()).take(pa.array(top[there]))
+        items = pa.array(self.ids, pa.string()).take(pa.array(top[there], pa.int64()))
         columns = {
-            "history" if are_histories else "user": names,
+            "history" if are_histories else "user": pa.array(keys, pa.string()),
             "items": pa.ListArray.from_arrays(offsets, items),
             "scores": pa.ListArray.from_arrays(offsets, pa.array(scores[there], pa.float32())),
         }
-        if options.get("because") and reasons is not None:
+        if options.get("because"):
             columns["because"] = pa.array(reasons, pa.list_(pa.string()))
         return pa.table(columns)
 
@@ -225,8 +237,8 @@ class Recommender:
         """The k best for many users with one filter, [users, k] each."""
         deny = torch.from_numpy(self._indices(request.deny)[0])
         tops, values = [], []
-        for start in range(0, len(known), 1024):
-            part = known.take(slice(start, start + 1024))
+        for start in range(0, len(known), CHUNK):
+            part = known.take(slice(start, start + CHUNK))
             scores = self.blend.score(part)
             if request.exclude_seen:
                 scores[torch.from_numpy(part.rows), torch.from_numpy(part.items)] = -torch.inf
@@ -236,27 +248,23 @@ class Recommender:
             values.append(best.values.numpy())
         return np.concatenate(tops), np.concatenate(values)
 
-    def _history(self, request: RecommendationRequest) -> tuple[np.ndarray, str, list[str]]:
-        """Item indices, what they are, and the ids that are not known."""
+    def _history(self, request: RecommendationRequest) -> tuple[Histories, str, list[str]]:
+        """The history of one user, what it is, and the ids that are not known."""
         if request.user is not None:
             place = self.users.get_indexer([request.user])[0]
+            history = self._of_users(np.asarray([place]))
             if place < 0:
-                return np.empty(0, np.int64), "what is popular: the user is not known", [request.user]
-            items = self._of_users(np.asarray([place])).items
-            return items, f"the user's {len(items)} events", []
+                return history, "what is popular: the user is not known", [request.user]
+            return history, f"the user's {len(history.items)} events", []
         if request.similar_to is not None:
             items, unknown = self._indices([request.similar_to])
             if unknown:
-                hint = nearest(request.similar_to, self.ids[: len(self.blend.popularity)])
-                raise UserError(
-                    f"There is no item '{request.similar_to}'. {hint}"
-                    if len(self.ids) < 100_000
-                    else f"There is no item '{request.similar_to}'."
-                )
-            return items, "what goes with the item", []
+                hint = nearest(request.similar_to, self.ids) if len(self.ids) < SEARCHED else "Check its id."
+                raise UserError(f"There is no item '{request.similar_to}'. {hint}")
+            return Histories.of([items.tolist()]), "what goes with the item", []
         items, unknown = self._indices(request.history or [])
         basis = f"the given history of {len(items)} known items" if len(items) else "what is popular: no known item was given"
-        return items, basis, unknown
+        return Histories.of([items.tolist()]), basis, unknown
 
     def _indices(self, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         found = self.items.get_indexer(pd.Index(ids, dtype=object)) if len(ids) else np.empty(0, np.int64)
@@ -301,27 +309,21 @@ class Recommender:
             closest = torch.maximum(closest, alike[place])
         return pool[picked]
 
-    def _reasons(self, history: np.ndarray, picked: torch.Tensor, count: int) -> list[list[Reason]]:
+    def _reasons(self, history: Histories, picked: torch.Tensor, count: int) -> list[list[Reason]]:
         """For each picked item the history items without which its score falls most: each is left out in turn."""
-        if not count or len(history) < 1:
+        events = len(history.items)
+        if not count or not events:
             return [[] for _ in picked]
-        if len(history) == 1:
-            only = Reason(item=self.ids[history[0]], title=self.titles[history[0]], contribution=0.0)
-            return [[only] for _ in picked]
-        first = max(0, len(history) - EXPLAINED)
-        without = [np.delete(history, i) for i in range(first, len(history))]
-        scores = self.blend.score(Histories.of([h.tolist() for h in (history, *without)]))[:, picked]
-        fall = scores[0] - scores[1:]
+        tried = range(max(0, events - EXPLAINED), events)
+        without = [history.keep(np.arange(events) != event) for event in tried]
+        scores = self.blend.score(Histories.stack([history, *without]))[:, picked]
+        names = history.items[tried.start :]
         reasons = []
-        for column in fall.T:
-            best = column.topk(min(count, len(column)))
+        for fall in (scores[0] - scores[1:]).T:
+            best = fall.topk(min(count, len(fall)))
             reasons.append(
                 [
-                    Reason(
-                        item=self.ids[history[first + i]],
-                        title=self.titles[history[first + i]],
-                        contribution=round(float(value), 4),
-                    )
+                    Reason(item=self.ids[names[i]], title=self.titles[names[i]], contribution=round(float(value), 4))
                     for value, i in zip(best.values, best.indices.tolist(), strict=True)
                     if value > 0
                 ]

@@ -97,7 +97,7 @@ def _findings(result: dict[str, Any], outcome: Outcome) -> list[str]:
         share = f"{new['targets']:,} of the {judged:,} later choices were of items too new or rare to train on"
         linked = bool(outcome.blend.cold.indices.shape[1])
         found.append(
-            f"{share}; through their text {new[f'recall@{k}']['value']:.2%} of them came into the lists."
+            f"{share}; through their text {new[f'recall@{k}']['value']:.2%} of a user's such choices were in the list."
             if linked
             else f"{share}: they cannot be recommended, because their text is not read (model.text=none, or there is none)."
         )
@@ -189,7 +189,11 @@ def _training(outcome: Outcome, metric: str) -> Section | None:
     fits = outcome.fits
     if not fits:
         return None
-    curves = {NAMES[name]: ([h["epoch"] for h in one.history], [h["metric"] for h in one.history]) for name, one in fits.items()}
+    curves = {
+        NAMES[name]: ([h["epoch"] for h in one.history], [h["metric"] for h in one.history])
+        for name, one in fits.items()
+        if one.best_metric is not None
+    }
     rows = [
         [NAMES[name], one.best_epoch, one.epochs, f"{one.seconds:.1f}", f"{one.examples_per_s:,.0f}"]
         for name, one in fits.items()
@@ -199,7 +203,7 @@ def _training(outcome: Outcome, metric: str) -> Section | None:
     return Section(
         "Training",
         text,
-        [(plots.lines(curves, "epoch", metric.upper()), "Validation quality by epoch")],
+        [(plots.lines(curves, "epoch", "NDCG@10 on validation"), "Validation quality by epoch")],
         [Table(columns, rows)],
     )
 

@@ -37,6 +37,15 @@ class Histories:
         items = np.asarray([i for s in sequences for i in s], dtype=np.int64)
         return cls(offsets, items, np.ones(len(items), np.float32), np.zeros(len(items)))
 
+    @classmethod
+    def stack(cls, parts: Sequence[Histories]) -> Histories:
+        """The users of several, one after the other."""
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))]).astype(np.int64)
+        items, weights, times = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "weights", "times")
+        )
+        return cls(offsets, items, weights, times)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -219,10 +228,12 @@ def _stage(
         place = later.groupby("user", sort=False).cumcount()
         size = later.groupby("user", sort=False)["item"].transform("size")
         known[later.index[place < size // 2]] = True
+    pair = frame["user"].astype("str") + "\0" + frame["item"].astype("str")
+    targets = judged & ~known & ~pair.isin(pair[known]).to_numpy()  # an item that is known already is not to be found
     queries = Queries(
         users=np.asarray(asked),
         known=_histories(frame[known & frame["user"].isin(asked).to_numpy()], asked, index),
-        targets=_histories(frame[judged & ~known], asked, index),
+        targets=_histories(frame[targets], asked, index),
         new=~pd.Index(asked).isin(users),
     )
     return Stage(catalogue, np.asarray(users), _histories(frame[trained], users, index), queries)

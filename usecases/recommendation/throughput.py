@@ -43,7 +43,8 @@ def training_speed(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[
     stage, _ = splits.split(data.load(config), config)
     shape = config.model.transformer
     users = networks.trainable(stage.past, shape.max_length + 1)
-    users = networks.Users(users.known.take(slice(0, STEPS * shape.training.batch_size)))
+    known = users.known.take(slice(0, STEPS * shape.training.batch_size)).last(shape.max_length + 1)
+    users = networks.Users(known)
     rates = {}
     for name, full in (("ours", 0), ("ours, full softmax", 10**9)):
         ours = shape.model_copy(

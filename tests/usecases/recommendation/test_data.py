@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shared.config import resolve
@@ -28,12 +30,12 @@ def test_a_broken_file_has_every_fault_listed_in_one_go(tmp_path: Path) -> None:
     lines[24] = f"u1,i4,3,{int(time.time()) + 10**7}"  # row 25: future
     lines[29] = "u1,i5"  # row 30: too short
     lines[34] = "only,i6,3,1500000000"  # row 35: a user with one interaction
-    lines[39] = "u0,i0,4,1500000500"  # row 40: what row 1 says already
+    lines[39] = "u0,i0,4,1500000500"  # row 40: says again what row 1 says
     path = tmp_path / "broken.csv"
     path.write_bytes(
         ("user,item,rating,timestamp\n" + "\n".join(lines)).encode() + "\nu2,caf\xe9,3,1500000000\n".encode("latin-1")
     )
-    found = {finding.what: finding for finding in data.check(config(path))}
+    found = {finding.what: finding for finding in data.check(config(path, "at=[10]"))}
     rows = {what: list(finding.rows) for what, finding in found.items()}
     assert rows["not valid utf-8"] == [201]
     assert rows["not 4 values in the line"] == [30]
@@ -41,13 +43,13 @@ def test_a_broken_file_has_every_fault_listed_in_one_go(tmp_path: Path) -> None:
     assert rows["not a number in the rating"] == [15]
     assert rows["unusable timestamp"] == [20, 25]
     assert rows["1 users have one interaction"] == [35]
-    assert rows["the same user and item again"] == [1]
+    assert rows["the same user and item again"] == [40]
     with pytest.raises(DataError, match="not valid utf-8"):
-        data.load(config(path))
-    kept = data.load(config(path, "data.encoding=latin-1"))
+        data.load(config(path, "at=[10]"))
+    kept = data.load(config(path, "at=[10]", "data.encoding=latin-1"))
     assert len(kept.frame) == 201 - 6 - 1
     with pytest.raises(DataError) as caught:
-        data.load(config(path, "data.encoding=latin-1", "data.faults=refuse", "data.duplicates=refuse"))
+        data.load(config(path, "at=[10]", "data.encoding=latin-1", "data.faults=refuse", "data.duplicates=refuse"))
     assert len(caught.value.findings) == 4
 
 
@@ -132,7 +134,7 @@ def test_recbole_and_sequence_files(tmp_path: Path) -> None:
 
     lines = [f"{u} " + " ".join(str(1 + (u + i) % 15) for i in range(6)) for u in range(1, 30)] + ["77"]
     (tmp_path / "seq.txt").write_text("\n".join(lines))
-    loaded = data.load(config(tmp_path / "seq.txt", "split.method=leave_one_out"))
+    loaded = data.load(config(tmp_path / "seq.txt", "split.method=leave_one_out", "at=[10]"))
     assert loaded.frame[loaded.frame["user"] == "3"]["item"].tolist() == ["4", "5", "6", "7", "8", "9"]
     assert loaded.findings[0].rows == [30]
 
@@ -215,6 +217,55 @@ def test_json_lines_of_numbers_keep_whole_ids(tmp_path: Path) -> None:
     rows = [{"user": u, "item": i if i else None, "timestamp": 1e9 + i} for u in range(12) for i in range(12)]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    loaded = data.load(config(path))
+    loaded = data.load(config(path, "at=[5]"))
     assert set(loaded.frame["item"]) == {str(i) for i in range(1, 12)}
     assert loaded.findings[0].what == "no user or no item"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_large_whole_ids_stay_apart_where_one_is_missing(tmp_path: Path, kind: str) -> None:
+    rows = [{"user": 2**60 + u, "item": f"i{i}", "timestamp": 1_000_000 + i} for u in range(12) for i in range(25)]
+    rows[3]["user"] = None
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    assert data.load(config(path)).frame["user"].nunique() == 12
+
+
+def test_mapped_columns_win_over_others_of_the_role_s_name(tmp_path: Path) -> None:
+    table = make_shop().assign(customer=lambda d: "c" + d["user"], user="seller")
+    path = tmp_path / "a.csv"
+    table.to_csv(path, index=False)
+    assert set(data.load(config(path, "data.columns.user=customer")).frame["user"]) == set(table["customer"])
+    with pytest.raises(DataError, match="two roles"):
+        data.load(config(path, "data.columns.user=customer", "data.columns.item=customer"))
+    path.write_text("user,item,item,timestamp\n1,2,3,4\n")
+    with pytest.raises(DataError, match="more than one column is named item"):
+        data.load(config(path))
+
+
+def test_a_quote_in_a_tab_separated_file_is_a_character(tmp_path: Path) -> None:
+    table = make_shop()[["user", "item", "timestamp"]].assign(item=lambda d: d["item"].replace("i3", '"i3'))
+    path = tmp_path / "a.tsv"
+    path.write_text("user\titem\ttimestamp\n" + "".join(f"{u}\t{i}\t{t}\n" for u, i, t in table.to_numpy()))
+    loaded = data.load(config(path))
+    assert len(loaded.frame) == len(table)
+    assert '"i3' in set(loaded.frame["item"])
+
+
+def test_what_settings_leave_out_is_named(shop: Path) -> None:
+    found = [f.what for f in data.load(config(shop, "data.min_rating=3", "data.k_core=3")).findings]
+    assert any(what.startswith("events rated below 3") for what in found)
+    assert any(what.startswith("events of users or items") for what in found)
+
+
+def test_repeats_are_no_targets(tmp_path: Path) -> None:
+    table = make_shop()
+    later = table.assign(timestamp=table["timestamp"].max() + np.arange(len(table)))
+    path = tmp_path / "a.csv"
+    pd.concat([table, later]).to_csv(path, index=False)
+    settings = config(path, "data.duplicates=keep", "model.min_item_events=1")
+    queries = splits.split(data.load(settings), settings)[1].queries
+    assert not (queries.known.matrix(100).multiply(queries.targets.matrix(100))).nnz

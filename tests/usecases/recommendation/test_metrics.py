@@ -38,7 +38,7 @@ def test_a_worked_example() -> None:
 def test_lists_as_a_whole() -> None:
     top = np.array([[0, 1], [0, 2]])
     popularity = np.array([0.5, 0.25, 0.25, 0.0])
-    values = metrics.beyond_accuracy(top, popularity, 2)
+    values = metrics.beyond_accuracy(top, np.ones_like(top, bool), popularity, 2)
     assert values["coverage@2"] == 3 / 4
     assert values["novelty@2"] == pytest.approx((1 + 2 + 1 + 2) / 4)
     assert values["popularity_percentile@2"] == pytest.approx((100 + 75 + 100 + 75) / 4)

@@ -14,7 +14,7 @@ from shared.runs import Run
 from tests.usecases.recommendation.conftest import SMALL, make_shop
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.model import Blend, ColdLinks, Popularity
-from usecases.recommendation.pipeline import train
+from usecases.recommendation.pipeline import evaluate, train
 from usecases.recommendation.predictor import RecommendationRequest as Request
 from usecases.recommendation.predictor import Recommender
 from usecases.recommendation.splits import Histories
@@ -24,7 +24,7 @@ from usecases.recommendation.splits import Histories
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("shop")
     make_shop().to_csv(folder / "shop.csv", index=False)
-    config = resolve(RecommendationConfig, [], [f"data.source={folder / 'shop.csv'}", *SMALL])
+    config = resolve(RecommendationConfig, [], [f"data.source={folder / 'shop.csv'}", *SMALL, "model.members=[near_ease,vae]"])
     made = Run.create("recommendation", config, folder / "run")
     train(config, made)
     return made
@@ -52,7 +52,7 @@ def test_a_known_user_a_history_and_nobody(shop: Recommender) -> None:
     known, given, nobody, stranger = shop.predict(
         [Request(user=user), Request(history=seen), Request(), Request(user="nobody we know")]
     )
-    assert names(known) == names(given)
+    assert len(set(names(known)) & set(names(given))) >= 5  # the ratings are not given
     assert not set(names(known)) & set(seen)
     assert "events" in known.basis
     assert names(nobody) == names(stranger)
@@ -171,3 +171,43 @@ def test_new_items_score_as_their_neighbours_by_text() -> None:
 def test_all_new_items_without_a_text_are_out_of_reach() -> None:
     blend = Blend({"it": Popularity(np.array([2.0, 1.0]))}, {"it": 1.0}, torch.tensor([2.0, 1.0]), ColdLinks.none(3))
     assert blend.score(Histories.of([[], [0]])).isinf().tolist() == [[False, False, True, True, True]] * 2
+
+
+def test_a_catalogue_smaller_than_the_lists_is_refused_before_training(tmp_path: Path) -> None:
+    rows = [(f"u{u}", f"i{(u + step) % 12}", 1_000_000 + 100 * u + step) for u in range(30) for step in range(6)]
+    pd.DataFrame(rows, columns=["user", "item", "timestamp"]).to_csv(tmp_path / "a.csv", index=False)
+    config = resolve(RecommendationConfig, [], [f"data.source={tmp_path / 'a.csv'}", *SMALL])
+    with pytest.raises(DataError, match=r"only 12 items, and lists of 20"):
+        train(config, Run.create("recommendation", config, tmp_path / "run"))
+
+
+def test_ratings_count_alike_in_tables_and_single_requests(run: Run, shop: Recommender, tmp_path: Path) -> None:
+    vae_only = Recommender.load(run.artifact_dir)
+    vae_only.blend = Blend({"vae": shop.blend.members["vae"]}, {"vae": 1.0}, shop.blend.popularity, shop.blend.cold) if (
+        "vae" in shop.blend.members) else shop.blend  # fmt: skip
+    source, out = tmp_path / "users.csv", tmp_path / "out.parquet"
+    pd.DataFrame({"user": shop.users}).to_csv(source, index=False)
+    vae_only.process(source, out, {}, lambda n: None)
+    singles = vae_only.predict([Request(user=user, because=0) for user in shop.users])
+    assert [list(row) for row in pd.read_parquet(out)["items"]] == [names(response) for response in singles]
+
+
+def test_blank_and_missing_users_get_what_is_popular(shop: Recommender, tmp_path: Path) -> None:
+    source, out = tmp_path / "users.csv", tmp_path / "out.parquet"
+    source.write_text(f"user,x\n,1\n {shop.users[3]} ,1\n")
+    summary = shop.process(source, out, {"k": 3}, lambda n: None)
+    assert summary["unknown users (popular items)"] == 1
+    assert pd.read_parquet(out)["user"].tolist() == ["", shop.users[3]]
+    source.write_text("user\n")
+    with pytest.raises(UserError, match="has no rows"):
+        shop.process(source, out, {}, lambda n: None)
+    with pytest.raises(UserError, match="comes from the table's rows"):
+        shop.process(source, out, {"similar_to": "i1"}, lambda n: None)
+
+
+def test_a_model_is_not_judged_on_what_it_was_trained_on(run: Run, shop: Recommender) -> None:
+    config = resolve(RecommendationConfig, [run.folder / "config.yaml"])
+    again = evaluate(shop, config)
+    assert again["headline"] == "ndcg@10"
+    with pytest.raises(UserError, match="trained on"):
+        evaluate(shop, resolve(RecommendationConfig, [run.folder / "config.yaml"], ["split.method=random"]))
