@@ -36,9 +36,11 @@ class Finding:
         return asdict(self)
 
     def __str__(self) -> str:
-        rows = f" (row{'s' if len(self.rows) > 1 else ''} {', '.join(map(str, self.rows))}" if self.rows else ""
-        rows += (", …)" if self.count > len(self.rows) else ")") if rows else ""
-        examples = f", such as {', '.join(repr(e) for e in self.examples)}" if self.examples else ""
+        listed = ", ".join(map(str, self.rows))
+        rows = f" (row {listed})" if len(self.rows) == 1 == self.count else ""
+        if self.rows and not rows:
+            rows = f" ({self.count:,} rows: {listed}{', …' if self.count > len(self.rows) else ''})"
+        examples = f", such as {', '.join(repr(e) for e in dict.fromkeys(self.examples))}" if self.examples else ""
         return f"{self.where}: {self.what}{rows}{examples}. {self.fix}"
 
 
@@ -57,7 +59,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
-    return f"Valid: {', '.join(valid)}." if valid else "There are none."
+    return f"Valid: {', '.join(valid[:20])}{', …' if len(valid) > 20 else ''}." if valid else "There are none."
 
 
 def require(module: str, extra: str) -> ModuleType:

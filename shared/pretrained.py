@@ -84,7 +84,7 @@ class SentenceEncoder:
         self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
         self.dim = int(self.model.config.hidden_size)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, texts: Sequence[str], batch_size: int = 128, max_tokens: int = 64) -> torch.Tensor:
         """[len(texts), dim] float32. Texts of similar length share a batch, so that little is padded."""
         vectors = torch.empty(len(texts), self.dim)

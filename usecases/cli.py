@@ -183,7 +183,7 @@ def check(name: Name, overrides: Overrides = None, data: Source = None, config: 
     findings = usecase.check(_settings(usecase, False, data, config, overrides or []))
 
     def show() -> None:
-        for finding in sorted(findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
+        for finding in findings:
             print(f"{finding.severity:<8} {finding}")
         errors = sum(f.severity == "error" for f in findings)
         print(f"{len(findings)} finding(s), {errors} of them stop a run." if findings else "No fault found.")

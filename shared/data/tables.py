@@ -113,8 +113,23 @@ def _kind(path: Path, delimiter: str | None) -> str:
     if suffix in JSON_LINES:
         return "jsonl"
     if suffix in DELIMITERS:
-        return DELIMITERS[suffix]
+        return _delimiter(path, DELIMITERS[suffix])
     raise UserError(f"{path}: unknown kind of table '{suffix}'. Known: .csv .tsv .parquet .jsonl, RecBole's .inter .item .user.")
+
+
+def _delimiter(path: Path, usual: str) -> str:
+    """The usual delimiter of the file's kind, or another one where the first line has only that.
+
+    Raises:
+        UserError: the file is no text.
+    """
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if b"\0" in start or start.startswith((b"%PDF", b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is not a text table (binary, PDF or UTF-16). Save it as CSV in UTF-8.")
+    first = start.partition(b"\n")[0].decode("latin-1")
+    counts = {delimiter: first.count(delimiter) for delimiter in (usual, ",", ";", "\t", "|")}
+    return usual if counts[usual] else max(counts, key=lambda delimiter: counts[delimiter])
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:

@@ -82,3 +82,15 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="must end in"), tables.writer(tmp_path / "a.doc"):
         pass
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_recognised_by_the_header(tmp_path: Path, delimiter: str) -> None:
+    table, findings = tables.read(write(tmp_path / "a.csv", f"user{delimiter}item\n1{delimiter}a\n"))
+    assert (table.loc[1].tolist(), findings) == (["1", "a"], [])
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.4 x", "user,item\n1,a\n".encode("utf-16"), b"a,b\0\n"])
+def test_what_is_no_text_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(UserError, match="not a text table"):
+        tables.read(write(tmp_path / "a.csv", content))

@@ -5,9 +5,9 @@ from pathlib import Path
 from shared.usecase import UseCase
 from usecases.recommendation.benchmark import BENCHMARKS
 from usecases.recommendation.config import RecommendationConfig
-from usecases.recommendation.data import check
 from usecases.recommendation.pipeline import evaluate, train
 from usecases.recommendation.predictor import NAME, Recommender
+from usecases.recommendation.splits import check
 
 USECASE = UseCase(
     name=NAME,

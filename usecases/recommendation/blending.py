@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from shared.evaluation.intervals import bootstrap_mean
 from usecases.recommendation import metrics
 from usecases.recommendation.model import Member, standardise
 from usecases.recommendation.splits import Histories, Queries
@@ -21,7 +22,8 @@ WORTH = 0.002  # share of the NDCG that a member must bring to stay
 def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int, k: int, seed: int) -> dict[str, float]:
     """Non-negative weights, summing to 1, with the best NDCG at k; members that bring next to nothing are left out.
 
-    A coordinate search from the best single member, over the union of every member's best items.
+    A coordinate search from the best single member, over the union of every member's best items. Where the blend's lead
+    over that member could be chance (paired interval over the users), the member alone is chosen.
     """
     known = queries.known.keep(queries.known.items < n_items)
     usable = np.flatnonzero((known.lengths > 0) & (queries.targets.lengths > 0))
@@ -39,6 +41,9 @@ def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int
         rest, without = _climb(table, rest) if weights[name] else (rest, value)
         if without >= value * (1 - WORTH):
             weights, value = rest, without
+    gain = bootstrap_mean(table.per_user(weights) - table.per_user({best: 1.0}), seed=seed)
+    if gain.low <= 0:  # chance alone could explain the blend's lead
+        weights = {best: 1.0}
     total = sum(weights.values())
     return {name: round(weight / total, 4) for name, weight in weights.items() if weight}
 
@@ -69,10 +74,13 @@ class _Candidates:
         self.hit = torch.from_numpy(metrics.hits(self.items.numpy(), self.targets, n_items)) & ~again
 
     def ndcg(self, weights: Mapping[str, float]) -> float:
+        return float(self.per_user(weights).mean())
+
+    def per_user(self, weights: Mapping[str, float]) -> np.ndarray:
         total = sum((w * self.scores[name] for name, w in weights.items() if w), torch.zeros(()))
         top = total.topk(min(self.k, self.items.shape[1]), dim=1).indices
         hit = F.pad(self.hit.gather(1, top), (0, self.k - top.shape[1])).numpy()
-        return float(metrics.per_user(hit, self.targets.lengths, (self.k,))[f"ndcg@{self.k}"].mean())
+        return metrics.per_user(hit, self.targets.lengths, (self.k,))[f"ndcg@{self.k}"]
 
 
 def _climb(table: _Candidates, weights: dict[str, float]) -> tuple[dict[str, float], float]:

@@ -59,8 +59,8 @@ def load(config: RecommendationConfig) -> Interactions:
         DataError: lists every fault that stops a run.
     """
     interactions = inspect(config)
-    if errors := [f for f in interactions.findings if f.severity == "error"]:
-        raise DataError(errors)
+    if any(finding.severity == "error" for finding in interactions.findings):
+        raise DataError([finding for finding in interactions.findings if finding.severity != "info"])  # causes included
     return interactions
 
 
@@ -246,7 +246,8 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: _Faults) -
         )
     timed = "timestamp" in frame
     if not timed and config.split.method == "time":
-        fix = "Set data.columns.timestamp, or split.method=random (or leave_one_out, if rows are in time order)"
+        found = ", ".join(map(str, frame.columns))
+        fix = f"The columns are: {found}. Set data.columns.timestamp, or split.method=random or leave_one_out"
         faults.add("error", "there is no timestamp, and the split is by time", fix)
     elif timed and frame["timestamp"].nunique() == 1:
         severity = "error" if config.split.method == "time" else "warning"

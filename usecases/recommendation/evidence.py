@@ -114,9 +114,14 @@ class Judge:
 
 
 def summarise(
-    judge: Judge, ours: Judged, others: Mapping[str, Judged], baselines: Sequence[str], groups: pd.DataFrame
+    judge: Judge,
+    ours: Judged,
+    others: Mapping[str, Judged],
+    baselines: Sequence[str],
+    chosen: Sequence[str],
+    groups: pd.DataFrame,
 ) -> dict[str, Any]:
-    """The evidence as JSON. `others` are judged alone: the `baselines` among them, and the parts of the blend."""
+    """The evidence as JSON. `others` (the `baselines`, and the model's `chosen` members) are judged alone."""
     metric = judge.headline
     mean = {name: one.values[metric].mean() for name, one in others.items()}
     best = max((name for name in baselines if name in mean), key=lambda name: mean[name])
@@ -134,20 +139,32 @@ def summarise(
         "lists": {"model": ours.beyond, **{name: one.beyond for name, one in others.items()}},
         "slices": judge.slices(ours, others[best], groups),
         "new_items": judge.new_items(ours),
-        "conclusion": conclusion(difference, best, metric),
+        "conclusion": conclusion(difference, best, metric, chosen),
     }
 
 
-def conclusion(difference: Interval, best: str, metric: str) -> str:
-    """What the comparison with the strongest simple method says, in words."""
-    gap = f"{difference.value:+.4f} {metric.upper()} [{difference.low:+.4f}, {difference.high:+.4f}]"
+NAMES = {
+    "blend": "the model",
+    "popularity": "popularity",
+    "item_knn": "item-kNN",
+    "ease": "EASE",
+    "near_knn": "item-kNN near in time",
+    "near_ease": "EASE near in time",
+    "vae": "variational autoencoder",
+    "transformer": "transformer",
+}
+
+
+def conclusion(difference: Interval, best: str, metric: str, chosen: Sequence[str]) -> str:
+    """What the comparison with the strongest simple method says, in words; `chosen` are the model's members."""
+    name = NAMES[best]
+    if list(chosen) == [best]:
+        return f"No combination was reliably better on validation, so the model is the simple method {name} itself."
+    made = f"The model ({' + '.join(NAMES[member] for member in chosen)})"
+    gap = f"{difference.value:+.4f} {metric.upper()}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}"
     if difference.low > 0:
-        return f"The recommender beats the strongest simple method, {best}, by {gap}."
+        return f"{made} is better than the strongest simple method, {name}: {gap}."
     if difference.high < 0:
-        return (
-            f"The simple method {best} is better than the recommender on the test part ({gap}): use it instead (model.members)."
-        )
-    return (
-        f"The recommender is not distinguishable from the strongest simple method, {best} ({gap}): "
-        "that may be all this data needs."
-    )
+        return f"{made} is worse on the test part than the simple method {name}: {gap}. Use that: model.members=[{best}]."
+    side = "ahead of" if difference.value > 0 else "behind"
+    return f"{made} is {side} the strongest simple method, {name}, by no more than chance could explain: {gap}."

@@ -40,7 +40,18 @@ USUAL = {
         "bookid",
     ),
     "rating": ("rating", "score", "stars", "overall"),
-    "timestamp": ("timestamp", "time", "datetime", "date", "unixreviewtime", "eventtime", "createdat", "ts"),
+    "timestamp": (
+        "timestamp",
+        "time",
+        "datetime",
+        "date",
+        "unixreviewtime",
+        "eventtime",
+        "createdat",
+        "orderdate",
+        "purchasedate",
+        "ts",
+    ),
 }
 # fmt: off
 MOVIELENS_GENRES = [

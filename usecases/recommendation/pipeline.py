@@ -65,7 +65,9 @@ def train(config: RecommendationConfig, run: Run) -> None:
         return
     recommender = package(outcome.blend, outcome.stage, interactions)
     result = {
-        **evidence.summarise(outcome.judge, outcome.ours, outcome.others, fitting.BASELINES, interactions.users),
+        **evidence.summarise(
+            outcome.judge, outcome.ours, outcome.others, fitting.BASELINES, list(outcome.recipe.weights), interactions.users
+        ),
         "data": interactions.describe(),
         "data_findings": [str(finding) for finding in interactions.findings],
         "protocol": splits.protocol(config.split, config.at[0]),
@@ -219,7 +221,9 @@ def evaluate(recommender: Recommender, config: RecommendationConfig) -> dict[str
     counts = np.bincount(judging.past.items, minlength=len(index)).astype(np.float32)
     popular = judge(lambda known: torch.from_numpy(counts).repeat(len(known), 1))
     return {
-        **evidence.summarise(judge, judge(score), {"popularity": popular}, ("popularity",), interactions.users),
+        **evidence.summarise(
+            judge, judge(score), {"popularity": popular}, ("popularity",), list(recommender.blend.weights), interactions.users
+        ),
         "data": about,
         "protocol": splits.protocol(config.split, config.at[0]),
     }

@@ -163,7 +163,7 @@ class Recommender:
         for own, request, (history, basis, unknown) in zip(scores, requests, asked, strict=True):
             unknown = unknown + self._filter(own, request, history.items)
             picked = self._pick(own, request)
-            reasons = self._reasons(history, picked, request.because)
+            reasons = self._reasons(history, picked, 0 if request.similar_to is not None else request.because)
             lines = [
                 Line(item=self.ids[i], title=self.titles[i], score=round(float(own[i]), 4), because=reason)
                 for i, reason in zip(picked.tolist(), reasons, strict=True)

@@ -9,22 +9,12 @@ import numpy as np
 from shared.evaluation.intervals import Interval
 from shared.report import Report, Section, Table, plots, write_card
 from shared.runs import Run
-from usecases.recommendation.evidence import Judge
+from usecases.recommendation.evidence import NAMES, Judge
 from usecases.recommendation.predictor import RecommendationResponse
 
 if TYPE_CHECKING:
     from usecases.recommendation.pipeline import Outcome
 
-NAMES = {
-    "blend": "blend (the model)",
-    "popularity": "popularity",
-    "item_knn": "item-kNN",
-    "ease": "EASE",
-    "near_knn": "item-kNN, near in time",
-    "near_ease": "EASE, near in time",
-    "vae": "variational autoencoder",
-    "transformer": "transformer",
-}
 LIMITS = (
     "It predicts what people will choose next, which is not the same as what is good for them.",
     "It learns from what was shown and chosen before: popular items are favoured (see the popularity percentile).",

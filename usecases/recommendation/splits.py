@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from shared.errors import DataError, Finding
+from usecases.recommendation import data
 from usecases.recommendation.config import RecommendationConfig, Split
 from usecases.recommendation.data import Interactions
 
@@ -151,8 +152,25 @@ def split(interactions: Interactions, config: RecommendationConfig) -> tuple[Sta
         if not trained.any() or not judged.any():
             fix = "Use more data, another split.method, or larger split.test and split.validation"
             raise DataError([Finding("error", "a part of the split is empty", interactions.name, fix)])
-        stages.append(_stage(interactions, frame, trained, past, judged, config))
+        stage = _stage(interactions, frame, trained, past, judged, config)
+        known = stage.queries.known.keep(stage.queries.known.items < stage.catalogue.warm)
+        if not ((known.lengths > 0) & (stage.queries.targets.lengths > 0)).any():
+            fix = "A recommender learns from users with several events; use more data, or a smaller model.min_item_events"
+            raise DataError([Finding("error", "no user has both a known event and a later one", interactions.name, fix)])
+        stages.append(stage)
     return stages[0], stages[1]
+
+
+def check(config: RecommendationConfig) -> list[Finding]:
+    """Every fault at once, those of the split included; never raises for bad data."""
+    findings = data.check(config)
+    if any(finding.severity == "error" for finding in findings):
+        return findings
+    try:
+        split(data.inspect(config), config)
+    except DataError as error:
+        findings += error.findings
+    return findings
 
 
 def everything(interactions: Interactions, catalogue: Catalogue) -> tuple[list[str], Histories]:

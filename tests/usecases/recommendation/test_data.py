@@ -50,7 +50,7 @@ def test_a_broken_file_has_every_fault_listed_in_one_go(tmp_path: Path) -> None:
     assert len(kept.frame) == 201 - 6 - 1
     with pytest.raises(DataError) as caught:
         data.load(config(path, "at=[10]", "data.encoding=latin-1", "data.faults=refuse", "data.duplicates=refuse"))
-    assert len(caught.value.findings) == 4
+    assert len(caught.value.findings) == 5  # and the short line
 
 
 @pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
@@ -263,9 +263,16 @@ def test_what_settings_leave_out_is_named(shop: Path) -> None:
 
 def test_repeats_are_no_targets(tmp_path: Path) -> None:
     table = make_shop()
-    later = table.assign(timestamp=table["timestamp"].max() + np.arange(len(table)))
+    later = table.iloc[::10].assign(timestamp=lambda d: table["timestamp"].max() + np.arange(len(d)))
     path = tmp_path / "a.csv"
     pd.concat([table, later]).to_csv(path, index=False)
     settings = config(path, "data.duplicates=keep", "model.min_item_events=1")
     queries = splits.split(data.load(settings), settings)[1].queries
     assert not (queries.known.matrix(100).multiply(queries.targets.matrix(100))).nnz
+
+
+def test_users_with_one_event_each_are_a_finding_before_training(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,timestamp\n" + "".join(f"u{n},i{n % 25},{1_000_000 + n}\n" for n in range(300)))
+    errors = [finding for finding in splits.check(config(path)) if finding.severity == "error"]
+    assert [error.what for error in errors] == ["no user has both a known event and a later one"]

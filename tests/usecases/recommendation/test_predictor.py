@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from pydantic import ValidationError
 
@@ -14,10 +15,10 @@ from shared.runs import Run
 from tests.usecases.recommendation.conftest import SMALL, make_shop
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.model import Blend, ColdLinks, Popularity
-from usecases.recommendation.pipeline import evaluate, train
+from usecases.recommendation.pipeline import evaluate, link_new_items, sentence_encoder, train
 from usecases.recommendation.predictor import RecommendationRequest as Request
 from usecases.recommendation.predictor import Recommender
-from usecases.recommendation.splits import Histories
+from usecases.recommendation.splits import Catalogue, Histories
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +212,17 @@ def test_a_model_is_not_judged_on_what_it_was_trained_on(run: Run, shop: Recomme
     assert again["headline"] == "ndcg@10"
     with pytest.raises(UserError, match="trained on"):
         evaluate(shop, resolve(RecommendationConfig, [run.folder / "config.yaml"], ["split.method=random"]))
+
+
+def test_new_items_are_linked_by_the_real_text_model() -> None:
+    texts = np.array(
+        ["Space war among the stars, science fiction", "A romantic comedy in Paris", "Star ships and aliens, sci-fi", ""], object
+    )
+    ids = np.array(["a", "b", "new", "bare"], object)
+    catalogue = Catalogue(ids, ids, texts, sp.csr_matrix((4, 0)), 2)
+    links = link_new_items(catalogue, sentence_encoder(catalogue, RecommendationConfig()), lambda line: None)
+    assert links.indices[0, 0] == 0
+    assert links.weights[0].sum() == pytest.approx(1)
+    assert links.weights[1].sum() == 0
+    plain = Catalogue(ids, ids, np.array([""] * 4, object), sp.csr_matrix((4, 0)), 2)
+    assert sentence_encoder(plain, RecommendationConfig()) is None
