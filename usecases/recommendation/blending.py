@@ -16,14 +16,15 @@ from usecases.recommendation.splits import Histories, Queries
 SCORES = 40_000_000  # numbers held for one member; with more, a sample of the queries decides
 DEPTH = 100
 STEPS = (0.4, 0.2, 0.1, 0.05)
+NETWORKS = ("vae", "transformer")
 WORTH = 0.002  # share of the NDCG that a member must bring to stay
 
 
 def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int, k: int, seed: int) -> dict[str, float]:
     """Non-negative weights, summing to 1, with the best NDCG at k; members that bring next to nothing are left out.
 
-    A coordinate search from the best single member, over the union of every member's best items. Where the blend's lead
-    over that member could be chance (paired interval over the users), the member alone is chosen.
+    A coordinate search from the best single member, over the union of every member's best items. Where the lead over the
+    best closed-form member could be chance (paired interval over the users), that member alone is chosen.
     """
     known = queries.known.keep(queries.known.items < n_items)
     usable = np.flatnonzero((known.lengths > 0) & (queries.targets.lengths > 0))
@@ -41,9 +42,10 @@ def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int
         rest, without = _climb(table, rest) if weights[name] else (rest, value)
         if without >= value * (1 - WORTH):
             weights, value = rest, without
-    gain = bootstrap_mean(table.per_user(weights) - table.per_user({best: 1.0}), seed=seed)
-    if gain.low <= 0:  # chance alone could explain the blend's lead
-        weights = {best: 1.0}
+    if simple := [name for name in names if name not in NETWORKS]:
+        plain = {max(simple, key=lambda name: table.ndcg({name: 1.0})): 1.0}
+        if bootstrap_mean(table.per_user(weights) - table.per_user(plain), seed=seed).low <= 0:
+            weights = plain
     total = sum(weights.values())
     return {name: round(weight / total, 4) for name, weight in weights.items() if weight}
 

@@ -57,7 +57,7 @@ class Data(Section):
 class Split(Section):
     method: Literal["time", "leave_one_out", "random"] = Field("time", description="how the test part is set apart")
     test: float = Field(0.2, gt=0, lt=1, description="share of events in the test part (not for leave_one_out)")
-    validation: float = Field(0.15, gt=0, lt=1, description="share of the other events on which models are chosen")
+    validation: float = Field(0.2, gt=0, lt=1, description="share of the other events on which models are chosen")
 
     @property
     def refits(self) -> bool:

@@ -16,7 +16,7 @@ from shared.hardware import Choice, agree
 from shared.runs import Run
 from shared.training import Fitted, Validation, fit
 from usecases.recommendation import linear, networks
-from usecases.recommendation.blending import choose_weights
+from usecases.recommendation.blending import NETWORKS, choose_weights
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.linear import Settings
 from usecases.recommendation.model import Blend, ColdLinks, Member, Neural, Popularity, ndcg
@@ -123,7 +123,7 @@ class Workshop:
 def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str, Member]]:
     """Settings, epochs and weights by validation; also the members that were fitted on the way."""
     recipe, fitted = Recipe(), {}
-    wanted = [name for name in shop.config.model.members if name not in ("vae", "transformer")]
+    wanted = [name for name in shop.config.model.members if name not in NETWORKS]
     for name in dict.fromkeys((*BASELINES, *wanted)):
         if name.endswith("ease") and shop.n_items > shop.config.model.ease_up_to:
             say(f"{name} is left out: {shop.n_items:,} items are more than model.ease_up_to")
@@ -134,7 +134,7 @@ def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str
         fitted[name], recipe.settings[name] = tried[best]
         recipe.validation[name] = scores[best]
         say(f"{name:<12} {_metric(shop)} {scores[best]:.4f} on validation")
-    for name in ("vae", "transformer"):
+    for name in NETWORKS:
         if name in shop.config.model.members and not shop.trainable(name):
             say(f"{name} is left out: no user has two events of trained items")
         elif name in shop.config.model.members:
