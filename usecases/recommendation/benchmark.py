@@ -63,8 +63,9 @@ class Protocol:
         }
 
     def _entry(self, metric: str, runs: list[tuple[Judged, dict[str, Judged]]]) -> dict[str, Any]:
+        common = [name for name in runs[0][1] if all(name in others for _, others in runs)]  # a part may differ by seed
         ours = np.mean([mine.values[metric] for mine, _ in runs], axis=0)
-        theirs = {name: np.mean([others[name].values[metric] for _, others in runs], axis=0) for name in runs[0][1]}
+        theirs = {name: np.mean([others[name].values[metric] for _, others in runs], axis=0) for name in common}
         simple = {name: values for name, values in theirs.items() if name in fitting.BASELINES}
         best = max(simple, key=lambda name: simple[name].mean())
         return {

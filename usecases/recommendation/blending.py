@@ -17,6 +17,7 @@ SCORES = 40_000_000  # numbers held for one member; with more, a sample of the q
 DEPTH = 100
 STEPS = (0.4, 0.2, 0.1, 0.05)
 NETWORKS = ("vae", "transformer")
+SURE = 0.8  # level of the two-sided interval that must be above zero
 WORTH = 0.002  # share of the NDCG that a member must bring to stay
 
 
@@ -24,7 +25,7 @@ def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int
     """Non-negative weights, summing to 1, with the best NDCG at k; members that bring next to nothing are left out.
 
     A coordinate search from the best single member, over the union of every member's best items. Where the lead over the
-    best closed-form member could be chance (paired interval over the users), that member alone is chosen.
+    best closed-form member could be chance (paired 80% interval over the users), that member alone is chosen.
     """
     known = queries.known.keep(queries.known.items < n_items)
     usable = np.flatnonzero((known.lengths > 0) & (queries.targets.lengths > 0))
@@ -44,7 +45,7 @@ def choose_weights(members: Mapping[str, Member], queries: Queries, n_items: int
             weights, value = rest, without
     if simple := [name for name in names if name not in NETWORKS]:
         plain = {max(simple, key=lambda name: table.ndcg({name: 1.0})): 1.0}
-        if bootstrap_mean(table.per_user(weights) - table.per_user(plain), seed=seed).low <= 0:
+        if bootstrap_mean(table.per_user(weights) - table.per_user(plain), level=SURE, seed=seed).low <= 0:
             weights = plain
     total = sum(weights.values())
     return {name: round(weight / total, 4) for name, weight in weights.items() if weight}
