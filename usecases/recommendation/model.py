@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from usecases.recommendation.config import Transformer, Vae
 from usecases.recommendation.linear import Linear
 from usecases.recommendation.splits import Histories, Queries
 
-CHUNK = 1024
+CHUNK = 512  # users scored at once: their scores stay in the processor's cache
 NEIGHBOURS = 10
 
 
@@ -53,10 +53,13 @@ class Neural:
 
     @torch.inference_mode()
     def score(self, known: Histories) -> torch.Tensor:
+        device = next(self.network.parameters()).device
+        if not self.longest and len(known) <= CHUNK:
+            batch = {name: tensor.to(device) for name, tensor in networks.pack(known).items()}
+            return self.network(batch).float().cpu()
         seen = known.last(self.longest) if self.longest else known
         order = np.argsort(seen.lengths, kind="stable")  # like lengths together: little padding
         scores = torch.empty(len(known), self.network.n_items)
-        device = next(self.network.parameters()).device
         for start in range(0, len(order), CHUNK):
             rows = order[start : start + CHUNK]
             batch = {name: tensor.to(device) for name, tensor in networks.pack(seen.take(rows)).items()}
@@ -130,11 +133,15 @@ class Blend:
         """[users, n_items] float32; items that cannot be scored are -inf."""
         inside = self._trained_events(known)
         usable = np.flatnonzero(inside.lengths > 0)
-        scores = standardise(self.popularity[None]).repeat(len(known), 1)
-        if len(usable):
-            asked = inside.take(usable)
-            parts = [weight * standardise(self.members[name].score(asked)) for name, weight in self.weights.items()]
-            scores[usable] = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        asked = inside if len(usable) == len(known) else inside.take(usable)
+        scores = (
+            add_up([(weight, self.members[name].score(asked)) for name, weight in self.weights.items()]) if len(asked) else None
+        )
+        if scores is None or len(asked) < len(known):
+            everyone = standardise(self.popularity[None]).repeat(len(known), 1)
+            if scores is not None:
+                everyone[usable] = scores
+            scores = everyone
         if not len(self.cold.indices):
             return scores
         if not self.cold.indices.shape[1]:
@@ -158,8 +165,19 @@ class Blend:
 
 def standardise(scores: torch.Tensor) -> torch.Tensor:
     """Zero mean and unit deviation in each row, so that members of different scale can be added."""
-    deviation, mean = torch.std_mean(scores, dim=1, keepdim=True, correction=0)
-    return (scores - mean) / deviation.clamp(min=1e-9)
+    return add_up([(1.0, scores)])
+
+
+def add_up(parts: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    """The weighted sum of standardised scores, [users, items], in as few passes over memory as it takes."""
+    total, shift = torch.zeros(()), torch.zeros(())
+    for weight, scores in parts:
+        mean = scores.mean(1, keepdim=True)
+        variance = torch.linalg.vector_norm(scores, dim=1, keepdim=True) ** 2 / scores.shape[1] - mean**2
+        scale = weight / variance.clamp(min=1e-18).sqrt()
+        total = total.addcmul_(scores, scale) if total.dim() else scores * scale
+        shift = shift + scale * mean
+    return total.sub_(shift)
 
 
 def recommend(score: Callable[[Histories], torch.Tensor], known: Histories, k: int) -> tuple[np.ndarray, np.ndarray]:

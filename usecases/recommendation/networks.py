@@ -93,7 +93,10 @@ class VaeRecommender(nn.Module):
         outputs = [copy(batch["items"], batch["weights"], batch["lengths"]) for copy in self.copies]
         if self.training:
             return outputs
-        return torch.stack([logits.float().softmax(-1) for logits, _ in outputs]).mean(0).sqrt()
+        total = outputs[0][0].float().softmax(-1)
+        for logits, _ in outputs[1:]:
+            total += logits.float().softmax(-1)
+        return (total / len(outputs)).sqrt_()
 
     def objective(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """The negative evidence lower bound with a weighted divergence, mean over users (Liang et al. 2018, eq. 7).
