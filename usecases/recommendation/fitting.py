@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -35,6 +35,7 @@ GRIDS: dict[str, list[Settings]] = {
         *(Settings(near=0.5, row_power=0.3, tag_weight=t, l2=l2) for t in (0.0, 4.0) for l2 in (30.0, 100.0)),
     ],
 }
+PENALTIES = (0.0, 0.5, 1.0, 2.0, 4.0)
 BASELINES = ("popularity", "item_knn", "ease", "near_knn", "near_ease")  # all simple: closed form, seconds
 
 
@@ -46,12 +47,14 @@ class Recipe:
         settings: of the closed-form methods, baselines included.
         epochs: of the networks.
         weights: of the blend's members.
+        penalty: of items known by their text only; see `ColdLinks`.
         validation: NDCG of each method and of the blend on the validation queries.
     """
 
     settings: dict[str, Settings] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    penalty: float = 0.0
     validation: dict[str, float] = field(default_factory=dict)
 
 
@@ -151,6 +154,19 @@ def choose(shop: Workshop, say: Callable[[str], None]) -> tuple[Recipe, dict[str
     shares = ", ".join(f"{name} {weight:.2f}" for name, weight in recipe.weights.items())
     say(f"{'blend':<12} {_metric(shop)} {recipe.validation['blend']:.4f} on validation: {shares}")
     return recipe, fitted
+
+
+def choose_penalty(
+    shop: Workshop, recipe: Recipe, fitted: Mapping[str, Member], links: Sequence[ColdLinks], say: Callable[[str], None]
+) -> float:
+    """The penalty of new items (one of `links` each) with the best NDCG on validation; the smaller one of equals."""
+    members = {name: fitted[name] for name in recipe.weights}
+    blends = [shop.blend(members, recipe.weights, cold) for cold in links]
+    scores = [ndcg(blend.score, shop.stage.queries, len(shop.stage.catalogue), shop.config.at[0]) for blend in blends]
+    best = int(np.argmax(scores))
+    say(f"New items: ranked by text less {PENALTIES[best]:g} deviations, {_metric(shop)} {scores[best]:.4f} on validation")
+    recipe.validation["blend"] = scores[best]
+    return PENALTIES[best]
 
 
 def fit_again(shop: Workshop, recipe: Recipe) -> dict[str, Member]:

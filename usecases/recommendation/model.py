@@ -88,21 +88,26 @@ def restore(name: str, tensors: dict[str, torch.Tensor], settings: dict[str, Any
 
 @dataclass(frozen=True)
 class ColdLinks:
-    """For each item that no member is trained on, its nearest trained items by text; such an item scores as they do."""
+    """For each item that no member is trained on, its nearest trained items by text.
+
+    Such an item scores as they do on average, less a `penalty` (in standard deviations of a user's scores): its
+    neighbours were chosen by many, it was not.
+    """
 
     indices: torch.Tensor
     weights: torch.Tensor
+    penalty: torch.Tensor
 
     @classmethod
     def none(cls, cold: int) -> ColdLinks:
-        return cls(torch.zeros(cold, 0, dtype=torch.int64), torch.zeros(cold, 0))
+        return cls(torch.zeros(cold, 0, dtype=torch.int64), torch.zeros(cold, 0), torch.zeros(()))
 
     @classmethod
-    def nearest(cls, warm: torch.Tensor, cold: torch.Tensor) -> ColdLinks:
+    def nearest(cls, warm: torch.Tensor, cold: torch.Tensor, penalty: float = 0.0) -> ColdLinks:
         """From unit vectors of the texts, [warm, dim] and [cold, dim]; items without a text (zero vectors) get no link."""
         similarity, indices = (cold @ warm.T).topk(min(NEIGHBOURS, len(warm)))
         weights = torch.softmax(similarity * 20, dim=-1) * (cold.norm(dim=-1, keepdim=True) > 0)
-        return cls(indices, weights)
+        return cls(indices, weights, torch.tensor(penalty))
 
     def matrix(self, warm: int) -> sp.csr_matrix:
         """[cold, warm] sparse."""
@@ -147,6 +152,7 @@ class Blend:
         if not self.cold.indices.shape[1]:
             return torch.cat([scores, scores.new_full((len(scores), len(self.cold.indices)), -torch.inf)], dim=1)
         linked = torch.from_numpy((self.cold.matrix(len(self.popularity)) @ scores.numpy().T).T)
+        linked -= self.cold.penalty
         linked[:, self.cold.weights.sum(-1) == 0] = -torch.inf
         return torch.cat([scores, linked], dim=1)
 

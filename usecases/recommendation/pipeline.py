@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -95,6 +96,10 @@ def fit_and_judge(
     first = Workshop(choosing, config, run, chip, "choose")
     say(f"Choosing on {len(choosing.queries.users):,} users, with {len(choosing.past.items):,} earlier events to train on")
     recipe, fitted = fitting.choose(first, say)
+    texts = read_texts(judging.catalogue, text_model, say)
+    if texts is not None:
+        penalised = [link_new_items(choosing.catalogue, texts, penalty) for penalty in fitting.PENALTIES]
+        recipe.penalty = fitting.choose_penalty(first, recipe, fitted, penalised, say)
     final = Workshop(judging, config, run, chip, "final")
     if config.split.refits:
         say(f"Training again on all {len(judging.past.items):,} events before the test part")
@@ -102,7 +107,7 @@ def fit_and_judge(
     if not run.is_main:
         return None
 
-    links = link_new_items(judging.catalogue, text_model, say)
+    links = link_new_items(judging.catalogue, texts, recipe.penalty)
     blend = final.blend({name: fitted[name] for name in recipe.weights}, recipe.weights, links)
     trained = round(time.monotonic() - started, 2)
 
@@ -120,15 +125,24 @@ def sentence_encoder(catalogue: Catalogue, config: RecommendationConfig) -> Path
     return pretrained.locate(pretrained.SENTENCE_ENCODER, Path(config.model.text_path) if config.model.text_path else None)
 
 
-def link_new_items(catalogue: Catalogue, text_model: Path | None, say: Callable[[str], None]) -> ColdLinks:
-    """Links of the items that are too new or rare to train on to their neighbours by text."""
-    cold = len(catalogue) - catalogue.warm
+def read_texts(catalogue: Catalogue, text_model: Path | None, say: Callable[[str], None]) -> pd.DataFrame | None:
+    """Unit vectors of the items' texts by item id, zeros where there is no text; None without a text model."""
     if text_model is None:
-        return ColdLinks.none(cold)
-    say(f"Reading the texts of {len(catalogue):,} items, for {cold:,} that are too new or rare to train on")
+        return None
+    say(
+        f"Reading the texts of {len(catalogue):,} items, for {len(catalogue) - catalogue.warm:,} that are too new or rare to train on"
+    )
     vectors = SentenceEncoder(text_model)(catalogue.texts.tolist())
     vectors[torch.from_numpy(catalogue.texts == "")] = 0
-    return ColdLinks.nearest(vectors[: catalogue.warm], vectors[catalogue.warm :])
+    return pd.DataFrame(vectors.numpy(), index=catalogue.ids)
+
+
+def link_new_items(catalogue: Catalogue, texts: pd.DataFrame | None, penalty: float) -> ColdLinks:
+    """Links of the items that are too new or rare to train on to their neighbours by text."""
+    if texts is None:
+        return ColdLinks.none(len(catalogue) - catalogue.warm)
+    vectors = torch.from_numpy(texts.loc[catalogue.ids].to_numpy(np.float32, copy=True))
+    return ColdLinks.nearest(vectors[: catalogue.warm], vectors[catalogue.warm :], penalty)
 
 
 def package(blend: Blend, stage: Stage, interactions: Interactions) -> Recommender:

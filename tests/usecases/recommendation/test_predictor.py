@@ -15,7 +15,7 @@ from shared.runs import Run
 from tests.usecases.recommendation.conftest import SMALL, make_shop
 from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.model import Blend, ColdLinks, Popularity
-from usecases.recommendation.pipeline import evaluate, link_new_items, sentence_encoder, train
+from usecases.recommendation.pipeline import evaluate, link_new_items, read_texts, sentence_encoder, train
 from usecases.recommendation.predictor import RecommendationRequest as Request
 from usecases.recommendation.predictor import Recommender
 from usecases.recommendation.splits import Catalogue, Histories
@@ -165,6 +165,8 @@ def test_new_items_score_as_their_neighbours_by_text() -> None:
     scores = blend.score(Histories.of([[2]]))[0]
     assert scores[2] < scores[1] < scores[3] < scores[0]
     assert scores[4] == -torch.inf
+    harder = Blend(blend.members, blend.weights, blend.popularity, ColdLinks.nearest(warm, cold, 0.7))
+    torch.testing.assert_close(harder.score(Histories.of([[2]]))[0, 3], scores[3] - 0.7)
     only_cold = blend.score(Histories.of([[3]]))
     torch.testing.assert_close(only_cold, blend.score(Histories.of([[0]])))
 
@@ -220,7 +222,9 @@ def test_new_items_are_linked_by_the_real_text_model() -> None:
     )
     ids = np.array(["a", "b", "new", "bare"], object)
     catalogue = Catalogue(ids, ids, texts, sp.csr_matrix((4, 0)), 2)
-    links = link_new_items(catalogue, sentence_encoder(catalogue, RecommendationConfig()), lambda line: None)
+    texts_read = read_texts(catalogue, sentence_encoder(catalogue, RecommendationConfig()), lambda line: None)
+    links = link_new_items(catalogue, texts_read, 0.5)
+    assert links.penalty == 0.5
     assert links.indices[0, 0] == 0
     assert links.weights[0].sum() == pytest.approx(1)
     assert links.weights[1].sum() == 0
