@@ -129,9 +129,8 @@ def read_texts(catalogue: Catalogue, text_model: Path | None, say: Callable[[str
     """Unit vectors of the items' texts by item id, zeros where there is no text; None without a text model."""
     if text_model is None:
         return None
-    say(
-        f"Reading the texts of {len(catalogue):,} items, for {len(catalogue) - catalogue.warm:,} that are too new or rare to train on"
-    )
+    cold = len(catalogue) - catalogue.warm
+    say(f"Reading the texts of {len(catalogue):,} items, for {cold:,} that are too new or rare to train on")
     vectors = SentenceEncoder(text_model)(catalogue.texts.tolist())
     vectors[torch.from_numpy(catalogue.texts == "")] = 0
     return pd.DataFrame(vectors.numpy(), index=catalogue.ids)

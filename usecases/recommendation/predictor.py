@@ -93,8 +93,8 @@ class Recommender:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Write the artefact."""
-        tensors = {"popularity": self.blend.popularity, "cold.indices": self.blend.cold.indices,
-                   "cold.weights": self.blend.cold.weights, "cold.penalty": self.blend.cold.penalty, "vectors": self.vectors}  # fmt: skip
+        tensors = {"popularity": self.blend.popularity, "vectors": self.vectors}
+        tensors |= {f"cold.{name}": tensor for name, tensor in vars(self.blend.cold).items()}
         tensors |= {f"histories.{name}": torch.from_numpy(array) for name, array in vars(self.histories).items()}
         members = {}
         for name, member in self.blend.members.items():
