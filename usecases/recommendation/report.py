@@ -75,11 +75,8 @@ def _findings(result: dict[str, Any], outcome: Outcome) -> list[str]:
         f"Of {k} recommended items at least one was chosen later by {model[f'hit_rate@{k}']['value']:.0%} of the users; "
         f"{model[f'recall@{k}']['value']:.1%} of a user's later choices were in the list.",
     ]
-    if hurt := [
-        row["slice"]
-        for row in result["slices"]
-        if row["difference"]["high"] < 0 and list(outcome.recipe.weights) != [result["best_baseline"]]
-    ]:
+    hurt = [row["slice"] for row in result["slices"] if row["difference"]["high"] < 0]
+    if hurt and list(outcome.recipe.weights) != [result["best_baseline"]]:
         found.append(f"It is worse than {NAMES[result['best_baseline']]} for: {', '.join(hurt)}.")
     coverage, plain = lists["model"][f"coverage@{k}"], lists["popularity"][f"coverage@{k}"]
     found.append(
@@ -91,7 +88,8 @@ def _findings(result: dict[str, Any], outcome: Outcome) -> list[str]:
         share = f"{new['targets']:,} of the {judged:,} later choices were of items too new or rare to train on"
         linked = bool(outcome.blend.cold.indices.shape[1])
         found.append(
-            f"{share}, and get a penalty of {outcome.recipe.penalty:g} deviations, which validation picked; through their text {new[f'recall@{k}']['value']:.2%} of a user's such choices were in the list."
+            f"{share}. They rank by their text, less {outcome.recipe.penalty:g} deviations as validation picked; "
+            f"{new[f'recall@{k}']['value']:.2%} of a user's such choices were in the list."
             if linked
             else f"{share}: they cannot be recommended, because their text is not read (model.text=none, or there is none)."
         )
