@@ -12,6 +12,7 @@ import torch
 
 from shared.evaluation.intervals import Interval, bootstrap_mean
 from usecases.recommendation import metrics
+from usecases.recommendation.blending import NETWORKS
 from usecases.recommendation.model import recommend
 from usecases.recommendation.splits import Histories, Stage
 
@@ -124,7 +125,8 @@ def summarise(
     """The evidence as JSON. `others` (the `baselines`, and the model's `chosen` members) are judged alone."""
     metric = judge.headline
     mean = {name: one.values[metric].mean() for name, one in others.items()}
-    best = max((name for name in baselines if name in mean), key=lambda name: mean[name])
+    rivals = [name for name in baselines if name in mean and list(chosen) != [name]]  # the model is no rival of itself
+    best = max(rivals or baselines, key=lambda name: mean[name])
     difference = judge.difference(ours, others[best])
     return {
         "usecase": "recommendation",
@@ -158,13 +160,13 @@ NAMES = {
 def conclusion(difference: Interval, best: str, metric: str, chosen: Sequence[str]) -> str:
     """What the comparison with the strongest simple method says, in words; `chosen` are the model's members."""
     name = NAMES[best]
-    if list(chosen) == [best]:
-        return f"No combination was reliably better on validation, so the model is the simple method {name} itself."
     made = f"The model ({' + '.join(NAMES[member] for member in chosen)})"
+    if len(chosen) == 1 and chosen[0] not in NETWORKS:
+        made = f"No network or blend was reliably better on validation, so the model is the simple method {NAMES[chosen[0]]}. It"
     gap = f"{difference.value:+.4f} {metric.upper()}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}"
     if difference.low > 0:
-        return f"{made} is better than the strongest simple method, {name}: {gap}."
+        return f"{made} is better than the strongest simple method beside it, {name}: {gap}."
     if difference.high < 0:
         return f"{made} is worse on the test part than the simple method {name}: {gap}. Use that: model.members=[{best}]."
     side = "ahead of" if difference.value > 0 else "behind"
-    return f"{made} is {side} the strongest simple method, {name}, by no more than chance could explain: {gap}."
+    return f"{made} is {side} the strongest simple method beside it, {name}, by no more than chance could explain: {gap}."

@@ -76,7 +76,7 @@ def _findings(result: dict[str, Any], outcome: Outcome) -> list[str]:
         f"{model[f'recall@{k}']['value']:.1%} of a user's later choices were in the list.",
     ]
     hurt = [row["slice"] for row in result["slices"] if row["difference"]["high"] < 0]
-    if hurt and list(outcome.recipe.weights) != [result["best_baseline"]]:
+    if hurt:
         found.append(f"It is worse than {NAMES[result['best_baseline']]} for: {', '.join(hurt)}.")
     coverage, plain = lists["model"][f"coverage@{k}"], lists["popularity"][f"coverage@{k}"]
     found.append(
@@ -149,7 +149,9 @@ def _whom(result: dict[str, Any]) -> Section:
         for row in result["slices"]
     ]
     columns = ["users", "how many", f"model {metric}", f"{best} {metric}", "difference"]
-    return Section("For whom", f"The model and the strongest simple method, {best}, by kind of user.", [], [Table(columns, rows)])
+    return Section(
+        "For whom", f"The model and the strongest simple method beside it, {best}, by kind of user.", [], [Table(columns, rows)]
+    )
 
 
 def _lists(result: dict[str, Any]) -> Section:
@@ -170,8 +172,8 @@ def _examples(outcome: Outcome, shown: list[tuple[int, RecommendationResponse]])
         last = catalogue.titles[judge.known.take(np.asarray([user])).items[-3:]]
         chosen = set(catalogue.ids[judge.targets.take(np.asarray([user])).items])
         for place, line in enumerate(response.items):
-            first = [f"{judge.users[user]}", ", ".join(last)] if place == 0 else ["", ""]
-            because = ", ".join(reason.title for reason in line.because)
+            first = [f"{judge.users[user]}", " · ".join(last)] if place == 0 else ["", ""]
+            because = " · ".join(reason.title for reason in line.because)
             rows.append([*first, line.title, because, "yes" if line.item in chosen else ""])
     text = "Random users of the test part: what was known last, what was recommended and why, and whether they chose it later."
     return Section("Examples", text, [], [Table(["user", "last known", "recommended", "because of", "chosen later"], rows)])

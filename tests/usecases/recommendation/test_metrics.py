@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
+from shared.evaluation.intervals import Interval
 from usecases.recommendation import metrics
+from usecases.recommendation.evidence import conclusion
 from usecases.recommendation.splits import Histories
 
 
@@ -42,3 +44,11 @@ def test_lists_as_a_whole() -> None:
     assert values["coverage@2"] == 3 / 4
     assert values["novelty@2"] == pytest.approx((1 + 2 + 1 + 2) / 4)
     assert values["popularity_percentile@2"] == pytest.approx((100 + 75 + 100 + 75) / 4)
+
+
+def test_the_conclusion_says_what_was_found() -> None:
+    better, unsure, worse = Interval(0.02, 0.01, 0.03), Interval(-0.01, -0.02, 0.01), Interval(-0.02, -0.03, -0.01)
+    assert "is better than" in conclusion(better, "ease", "ndcg@10", ["near_ease", "vae"])
+    assert "behind" in conclusion(unsure, "ease", "ndcg@10", ["vae"])
+    assert "model.members=[ease]" in conclusion(worse, "ease", "ndcg@10", ["vae"])
+    assert "the model is the simple method EASE near in time" in conclusion(better, "ease", "ndcg@10", ["near_ease"])
