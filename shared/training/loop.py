@@ -73,21 +73,12 @@ def fit(
 
     With `config.average` it is a running average of the weights that is judged and kept.
 
-    Without validation data the last epoch counts.
-
     A checkpoint is written after each epoch to `run.checkpoint_dir(name)`. Where one exists, training goes on from it
     and ends in the same weights as if it had never stopped: shuffling and dropout are seeded by (seed, epoch, rank).
     """
     started = time.monotonic()
     torch.manual_seed(seed)
-    precision = "bf16" if hardware.precision == "bf16" else "no"
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # else a second fit could not have another precision
-    accelerator = Accelerator(
-        cpu=hardware.device == "cpu",
-        mixed_precision=precision,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
-    )
+    accelerator = _accelerator(hardware, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
@@ -110,12 +101,7 @@ def fit(
             torch.manual_seed(hash((seed, epoch, accelerator.process_index)) % 2**63)
             loader.iteration = epoch
             step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
-            begun, losses = time.monotonic(), torch.zeros((), device=accelerator.device)
-            for batch in loader:
-                losses += step(batch)
-                bar.update(task, advance=1, note=step.note(losses))
-            entry = {"epoch": epoch + 1, "loss": losses.item() / len(loader), "seconds": time.monotonic() - begun}
-            entry["examples_per_s"] = len(data) / entry["seconds"]  # type: ignore[arg-type]
+            entry = {"epoch": epoch + 1, **step.epoch(loader, lambda note: bar.update(task, advance=1, note=note))}
             if validation is not None and judged is not None:
                 entry["metric"] = _judge(accelerator, kept, validation, judged)
             progress = _advance(progress, entry, config)
@@ -135,6 +121,17 @@ def fit(
     history = progress["history"]
     rate = sum(entry["examples_per_s"] for entry in history) / len(history)
     return Fitted(progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history)
+
+
+def _accelerator(hardware: Choice, seed: int) -> Accelerator:
+    precision = "bf16" if hardware.precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # else a second fit could not have another precision
+    return Accelerator(
+        cpu=hardware.device == "cpu",
+        mixed_precision=precision,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
+    )
 
 
 class _Step:
@@ -177,9 +174,15 @@ class _Step:
                     ours.copy_(theirs)
         return loss.detach()
 
-    def note(self, losses: torch.Tensor) -> str:
-        """For the progress bar: the epoch's mean loss and speed so far."""
-        return f"loss {losses.item() / self.taken:.3f}, {self.taken / (time.monotonic() - self.begun):.0f} steps/s"
+    def epoch(self, loader: Any, tell: Callable[[str], None]) -> dict[str, float]:
+        """A step for each batch, each told with the mean loss and speed so far; returns the epoch's numbers."""
+        losses = torch.zeros((), device=self.accelerator.device)
+        for batch in loader:
+            losses += self(batch)
+            speed = self.taken / (time.monotonic() - self.begun)
+            tell(f"loss {losses.item() / self.taken:.3f}, {speed:.0f} steps/s")
+        seconds = time.monotonic() - self.begun
+        return {"loss": losses.item() / self.taken, "seconds": seconds, "examples_per_s": len(loader.dataset) / seconds}
 
 
 def _rate(step: int, total: int, warmup: float) -> float:
