@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,68 @@ def bootstrap_mean(values: np.ndarray, *, resamples: int = 2000, level: float = 
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Statistics of the data and of each resample of it, so that two of them can be compared draw by draw.
+
+    Attributes:
+        values: statistic name to its value in the data.
+        draws: statistic name to [resamples] values; nan where a resample left it undefined.
+        level: of the intervals.
+    """
+
+    values: dict[str, float]
+    draws: dict[str, np.ndarray]
+    level: float
+
+    def interval(self, name: str) -> Interval:
+        return _percentile(self.values[name], self.draws[name], self.level)
+
+    def difference(self, name: str, other: str) -> Interval:
+        """Paired: the first minus the other, in the same draws."""
+        return _percentile(self.values[name] - self.values[other], self.draws[name] - self.draws[other], self.level)
+
+
+def bootstrap_groups(
+    groups: np.ndarray,
+    statistics: Mapping[str, Callable[[np.ndarray], float]],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Bootstrap:
+    """Percentile bootstrap that draws whole groups, whose rows depend on each other (Davison & Hinkley 1997, section 3.8).
+
+    A resample is not copied out of the data: each statistic gets, for every row, how often the row's group was drawn. Below
+    about 20 groups the intervals are too narrow (Cameron, Gelbach & Miller 2008): prefer accounts to the seven days of a week.
+
+    Args:
+        groups: [rows], the day, card or patient of each row.
+        statistics: name to a function of the rows' weights, [rows] whole numbers as floats, such as
+            `Ranked(labels, scores).roc_auc`; all see the same draws.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    codes, names = pd.factorize(np.asarray(groups), use_na_sentinel=False)
+    if len(names) == 0:
+        raise ValueError("no groups to bootstrap")
+    values = {name: float(statistic(np.ones(len(codes)))) for name, statistic in statistics.items()}
+    draws = {name: np.empty(resamples) for name in statistics}
+    rng = np.random.default_rng(seed)
+    for draw in range(resamples):
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        weights = times.astype(np.float64)[codes]
+        for name, statistic in statistics.items():
+            draws[name][draw] = statistic(weights)
+    return Bootstrap(values, draws, level)
+
+
+def _percentile(value: float, draws: np.ndarray, level: float) -> Interval:
+    """Resamples in which the statistic is undefined (say, without a positive) are left out; with no other it is nan."""
+    defined = draws[~np.isnan(draws)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if defined.size else (np.nan, np.nan)
+    return Interval(value, float(low), float(high))

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
+from shared.evaluation.calibration import Reliability
+from shared.evaluation.costs import Bill, CostCurve
+from shared.evaluation.drift import MODERATE, SHIFTED, reading
 from shared.evaluation.intervals import Interval
 
-ACCENT, QUIET, GRID = "#1f5fd0", "#9aa5b4", "#dde3ea"
+ACCENT, QUIET, GRID, INK = "#1f5fd0", "#9aa5b4", "#dde3ea", "#39424e"
+RARE = 0.1  # share of positives
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -21,6 +32,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": QUIET,
     "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=[ACCENT, "#d9822b", "#2a9d8f", "#8e5bb5", "#b23a48", INK]),
 }
 
 
@@ -36,7 +48,7 @@ def bars(values: Mapping[str, Interval], label: str, highlight: Sequence[str] = 
             [max(0.0, values[n].high - values[n].value) for n in names],
         ]
         colours = [ACCENT if name in highlight else QUIET for name in names]
-        axes.barh(names, centres, xerr=spread, color=colours, height=0.62, error_kw={"ecolor": "#39424e", "capsize": 3})
+        axes.barh(names, centres, xerr=spread, color=colours, height=0.62, error_kw={"ecolor": INK, "capsize": 3})
         right = max(values[n].high for n in names)
         for place, (name, centre) in enumerate(zip(names, centres, strict=True)):
             axes.text(values[name].high + right * 0.015, place, f"{centre:.3f}", va="center")
@@ -54,9 +66,116 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str,
         axes: Axes = figure.subplots()
         for name, (xs, ys) in series.items():
             axes.plot(xs, ys, marker="o", markersize=3, label=name)
+        if all(float(place).is_integer() for xs, _ in series.values() for place in xs):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(color=GRID)
         if len(series) > 1:
             axes.legend(frameon=False)
     return figure
+
+
+def precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], base_rate: float) -> Figure:
+    """One line in steps a name, of (recall, precision), the first on top; `base_rate` is what chance reaches."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4))
+        axes: Axes = figure.subplots()
+        for place, (name, (recall, precision)) in enumerate(curves.items()):
+            steps = np.append(0 * recall[:1], recall), np.append(precision[:1], precision)
+            axes.step(*steps, where="pre", label=name, linewidth=2 if place == 0 else 1.2, zorder=3 - place / len(curves))
+        axes.axhline(base_rate, color=QUIET, linestyle=":", label="chance")
+        axes.set(xlabel="recall: share of the positives found", ylabel="precision: share of\nthe alerts that are right")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        _percent(axes, "xy")
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def reliability(curves: Mapping[str, Reliability]) -> Figure:
+    """What share of each bin's rows are positive, over their mean probability; on the dashed line the two agree.
+
+    The axes are logarithmic if positives are rare, which is where their small probabilities matter.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4))
+        axes: Axes = figure.subplots()
+        shares = np.concatenate([[*curve.predicted, *curve.observed] for curve in curves.values()])
+        rare = all(np.average(curve.observed, weights=curve.rows) < RARE for curve in curves.values())
+        limits = (shares[shares > 0].min(initial=RARE) / 1.5, 1.3) if rare else (0, 1)
+        axes.plot(limits, limits, color=QUIET, linestyle="--", label="perfect")
+        for name, curve in curves.items():
+            axes.plot(curve.predicted, np.maximum(curve.observed, limits[0]), marker="o", markersize=5, label=name, clip_on=False)
+        if rare:
+            axes.set(xscale="log", yscale="log")
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="predicted probability", ylabel="share that is positive")
+        _percent(axes, "xy")
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
+    return figure
+
+
+def costs(curves: Mapping[str, CostCurve], marked: Mapping[str, Bill], x: str = "alerts", y: str = "cost") -> Figure:
+    """Cost over the number of alerts, as far as alerts do not cost much more than doing nothing.
+
+    Args:
+        curves: one line a name.
+        marked: one point a label, such as the chosen threshold's bill for the same rows.
+        x, y: axis labels, with units.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.6))
+        axes: Axes = figure.subplots()
+        for name, curve in curves.items():
+            thin = curve.thinned()
+            axes.plot(thin.alerts, thin.costs, label=name)
+        for shape, (name, bill) in zip(cycle("oDs^v"), marked.items(), strict=False):
+            axes.plot(bill.alerts, bill.cost, shape, color=INK, markersize=7, markeredgecolor="white", label=name, zorder=4)
+        axes.set_xscale("symlog", linthresh=1, linscale=0.3)
+        nothing = max(curve.costs[0] for curve in curves.values())
+        axes.axhline(nothing, color=QUIET, linestyle="--", label="no alerts")
+        top = 1.25 * nothing
+        widest = max(curve.alerts[curve.costs <= top].max() for curve in curves.values())
+        axes.set(xlabel=x, ylabel=y, xlim=(0, 1.5 * widest + 1), ylim=(0, top or None))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def drift(index: pd.DataFrame, x: str) -> Figure:
+    """Population stability index as a table in colours.
+
+    Args:
+        index: [periods, columns] as from `psi_by_period`.
+        x: what the periods are.
+    """
+    colours = ["#eef2f7", "#f2c879", "#c8553d"]
+    with mpl.rc_context(STYLE):
+        periods, columns = index.shape
+        figure = Figure(figsize=(7.5, 1.2 + 0.32 * columns))
+        axes: Axes = figure.subplots()
+        levels = BoundaryNorm([-np.inf, MODERATE, SHIFTED, np.inf], 3)
+        axes.pcolormesh(index.to_numpy().T, cmap=ListedColormap(colours), norm=levels, edgecolors="white", linewidth=1.5)
+        if periods <= 16:
+            for (row, column), value in np.ndenumerate(index.to_numpy()):
+                ink = "white" if value > SHIFTED else INK
+                axes.text(row + 0.5, column + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
+        every = -(-periods // 16)
+        axes.set_xticks(np.arange(0, periods, every) + 0.5, [str(period) for period in index.index[::every]])
+        axes.set_yticks(np.arange(columns) + 0.5, [str(name) for name in index.columns])
+        axes.invert_yaxis()
+        axes.set_xlabel(x)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        names = [reading(value) for value in (0, MODERATE, np.inf)]
+        patches = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
+        axes.legend(handles=patches, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
+    return figure
+
+
+def _percent(axes: Axes, which: str) -> None:
+    for name in which:
+        getattr(axes, f"{name}axis").set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g}%"))
