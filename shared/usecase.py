@@ -50,6 +50,41 @@ class Predictor(Protocol):
         ...
 
 
+class StreamProcessor(Protocol):
+    """Decides a stream record by record, with a state that `shared.streaming` carries over restarts.
+
+    A predictor offers one by `open_stream(options: Mapping[str, Any]) -> StreamProcessor`. Decisions and state depend on the
+    records and their order alone, never on how they are grouped into batches: a restart groups them differently.
+    """
+
+    def key(self, record: dict[str, Any]) -> str:
+        """The record's id, its own among all kinds of records: one already decided is not decided again.
+
+        Raises:
+            ValueError: the record cannot be decided; the message becomes its error decision. `decide` gets none of these.
+        """
+        ...
+
+    def decide(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One JSON-able decision for each record, in order (`"alert": true` is counted); updates the state.
+
+        Records that only carry feedback, such as labels, get an acknowledgement.
+        """
+        ...
+
+    def learn(self, records: Sequence[dict[str, Any]]) -> None:
+        """Update the state as `decide` does, without decisions: replay after a restart."""
+        ...
+
+    def snapshot(self, folder: Path) -> None:
+        """Write the state as files into an empty folder. No pickle."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Take the state from a snapshot. Called at most once, before anything else."""
+        ...
+
+
 @dataclass(frozen=True)
 class UseCase:
     """What a folder under `usecases/` offers. Its package exports exactly one: `USECASE`.

@@ -137,18 +137,11 @@ def predict(
     json_: Json = False,
 ) -> None:
     """Predict for a file or folder (streamed), or for one record given as JSON."""
-    import yaml
-
     from shared.errors import UserError
 
     _, usecase, folder = _load(run_)
     predictor = usecase.load(folder / "artifact")
-    fields = {}
-    for option in options or []:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
-        fields[key] = yaml.safe_load(value)
+    fields = _fields(options)
     if source.lstrip()[:1] in ("{", "["):
         from shared.records import parse
 
@@ -161,6 +154,50 @@ def predict(
     with _counter("predicting") as progress:
         summary = predictor.process(Path(source), target, fields, progress)
     _print(summary, json_, lambda: _table([{"": key, "value": value} for key, value in summary.items()]))
+
+
+@app.command()
+def stream(
+    run_: RunName,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file or pipe of JSON lines; - is stdin")] = "-",
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the stream")] = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="one decision line for each record; - is stdout")] = "-",
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="what a restart goes on from; default: FILE.state")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="wait for more lines at the end of the file")] = False,
+    json_: Json = False,
+) -> None:
+    """Decide a stream of records as they come; the same command again goes on after any stop, even kill -9."""
+    import shlex
+
+    from shared import streaming
+    from shared.errors import UserError
+    from shared.files import sha256
+
+    if "=" in source and not Path(source).exists():
+        source, options = "-", [source, *(options or [])]
+    fields = _fields(options)
+    if out == "-" and (state is None or json_):
+        raise typer.BadParameter("with decisions on stdout, give --state DIR and leave out --json; or give --out FILE.")
+    if source == "-" and follow:
+        raise typer.BadParameter("stdin is read until it ends anyway; --follow is for files.")
+    if source != "-" and (not Path(source).exists() or Path(source).is_dir()):
+        raise UserError(f"There is no file {source}.")
+    name, usecase, folder = _load(run_)
+    predictor = usecase.load(folder / "artifact")
+    if not hasattr(predictor, "open_stream"):
+        raise UserError(f"{name} does not decide streams: its predictor has no `open_stream`. Use `usecases predict`.")
+    summary = streaming.run(
+        predictor.open_stream(fields),
+        None if source == "-" else Path(source),
+        None if out == "-" else Path(out),
+        state or Path(f"{out}.state"),
+        identity={"usecase": name, "model": sha256(folder / "artifact" / "metadata.json"), "options": fields},
+        follow=follow,
+        say=_say,
+    )
+    _print(summary, json_, lambda: _say("\n".join(f"{key:<15} {value}" for key, value in summary.items())))
+    if summary["interrupted"]:
+        _fail(f"Interrupted; nothing is lost. Go on: {shlex.join(['usecases', *sys.argv[1:]])}", INTERRUPTED)
 
 
 @app.command()
@@ -254,6 +291,19 @@ def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | No
     return resolve(usecase.config, files, _source(data) + overrides)
 
 
+def _fields(options: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE arguments, the values as YAML."""
+    import yaml
+
+    fields = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
+        fields[key] = yaml.safe_load(value)
+    return fields
+
+
 def _source(data: str | None) -> list[str]:
     """The override for --data; paths become absolute, so that a run's configuration works from any folder."""
     if data is None:
@@ -301,7 +351,7 @@ def _table(rows: list[dict[str, Any]], title: str | None = None) -> None:
 def _show_metrics(metrics: dict[str, Any]) -> None:
     """The methods by those metrics that share the headline's list length (all, where it has none)."""
     at = metrics["headline"].partition("@")[2]
-    shown = [name for name in metrics["model"] if name.partition("@")[2] == at]
+    shown = [name for name in metrics["model"] if not at or name.partition("@")[2] == at]
     methods = {metrics["name"]: metrics["model"], **metrics["baselines"]}
     _table([{"": name, **{m: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()])
     print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
