@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from shared.data import sources
-from shared.errors import DataError, Finding, UserError
+from shared.data import cleaning, sources
+from shared.data.cleaning import Faults, tidy_ids
+from shared.errors import Finding, Severity
 from usecases.recommendation import formats
-from usecases.recommendation.config import Data, RecommendationConfig
-
-DAY_S = 86_400.0
-LARGEST_SECONDS = 1e11  # a larger number is a time in milliseconds
+from usecases.recommendation.config import RecommendationConfig
 
 
 @dataclass(frozen=True)
@@ -59,54 +54,51 @@ def load(config: RecommendationConfig) -> Interactions:
         DataError: lists every fault that stops a run.
     """
     interactions = inspect(config)
-    if any(finding.severity == "error" for finding in interactions.findings):
-        raise DataError([finding for finding in interactions.findings if finding.severity != "info"])  # causes included
+    cleaning.stop_on_errors(interactions.findings)
     return interactions
 
 
 def check(config: RecommendationConfig) -> list[Finding]:
     """Every fault at once; never raises for bad data."""
-    try:
-        return inspect(config).findings
-    except DataError as error:
-        return error.findings
-    except (UserError, UnicodeDecodeError, OSError) as error:
-        return [Finding("error", str(error).rstrip("."), config.data.source, "See `usecases data list` or give another --data")]
+    return cleaning.check(lambda: inspect(config).findings, config.data.source)
 
 
 def inspect(config: RecommendationConfig) -> Interactions:
     """Read and clean; the findings tell what was wrong, errors included."""
     raw = formats.read(config.data)
-    faults = _Faults(raw, config.data)
+    faults = Faults(raw.where, config.data.faults == "refuse")
     frame = raw.interactions
-    frame = faults.drop(frame, _tidytidy_ids(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
+    frame = faults.drop(frame, _tidy_both(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
     if "rating" in frame:
-        frame, bad = _numbers(frame, "rating")
-        frame = faults.drop(frame, bad, "not a number in the rating", ("rating",), "Write ratings as numbers")
+        ratings = cleaning.numbers(frame["rating"])
+        frame = faults.drop(frame, ratings.isna(), "not a number in the rating", ("rating",), "Write ratings as numbers")
+        frame = frame.assign(rating=ratings[ratings.notna()])
     if "timestamp" in frame:
-        frame, bad = _times(frame, faults)
-        frame = faults.drop(frame, bad, "unusable timestamp", ("timestamp",), "Use Unix seconds or ISO 8601, from 1970 to today")
-    frame = _duplicates(frame, faults)
+        times = cleaning.seconds(frame["timestamp"], faults)
+        good = (times >= 0) & (times < cleaning.latest())
+        frame = faults.drop(
+            frame, ~good, "unusable timestamp", ("timestamp",), "Use Unix seconds or ISO 8601, from 1970 to today"
+        )
+        frame = frame.assign(timestamp=times[good])
+    frame = _duplicates(frame, config.data.duplicates, faults)
     if config.data.min_rating is not None:
         if "rating" not in frame:
             faults.add("error", "data.min_rating is set, but there is no rating", "Set data.columns.rating, or leave it out")
         else:
             low = frame["rating"] < config.data.min_rating
-            faults.leave_out(frame, low, f"rated below {config.data.min_rating:g}", "data.min_rating leaves them out")
+            faults.leave_out(frame, low, f"events rated below {config.data.min_rating:g}", "data.min_rating leaves them out")
             frame = frame[~low]
     if config.data.k_core:
         core = k_core(frame, config.data.k_core)
         gone = ~frame.index.isin(core.index)
         faults.leave_out(
-            frame, gone, f"of users or items with fewer than {config.data.k_core} events", "data.k_core leaves them out"
+            frame, gone, f"events of users or items with fewer than {config.data.k_core} events", "data.k_core leaves them out"
         )
         frame = core
     _sizes(frame, config, faults)
     items = _items(raw, config, faults, frame)
     users = _users(raw, config, faults)
     columns = [c for c in ("user", "item", "rating", "timestamp") if c in frame]
-    if not any(finding.severity == "error" for finding in faults.findings):
-        frame = frame.astype({c: "float64" for c in ("rating", "timestamp") if c in frame})
     return Interactions(frame[columns], items, users, Path(config.data.source).name, [*raw.findings, *faults.findings])
 
 
@@ -119,35 +111,7 @@ def k_core(frame: pd.DataFrame, k: int) -> pd.DataFrame:
         frame = frame[enough]
 
 
-class _Faults:
-    """Collects findings; rows with faults are dropped or refused as `data.faults` says."""
-
-    def __init__(self, raw: formats.Raw, config: Data) -> None:
-        self.where, self.config = raw.where, config
-        self.findings: list[Finding] = []
-
-    def add(self, severity: str, what: str, fix: str, rows: Sequence[int] = (), examples: Sequence[str] = ()) -> None:
-        count = max(1, len(rows))
-        self.findings.append(Finding(severity, what, self.where, fix, count, [int(r) for r in rows[:5]], examples))  # type: ignore[arg-type]
-
-    def leave_out(self, frame: pd.DataFrame, gone: pd.Series | np.ndarray, what: str, fix: str) -> None:
-        """Name the rows that a setting of the user's leaves out."""
-        if gone.any():
-            self.add("info", f"events {what}", fix, list(frame.index[gone]))
-
-    def drop(self, frame: pd.DataFrame, bad: pd.Series, what: str, shown: tuple[str, ...], fix: str) -> pd.DataFrame:
-        """Name the rows where `bad` and return the others."""
-        if not bad.any():
-            return frame
-        rows = frame.index[bad]
-        examples = [" / ".join(str(frame.at[row, c]) for c in shown) for row in rows[:2]] if rows.is_unique else []
-        refuse = self.config.faults == "refuse"
-        fix += "" if refuse else "; these rows were left out (data.faults=refuse stops instead)"
-        self.add("error" if refuse else "warning", what, fix, list(rows), examples)
-        return frame[~bad]
-
-
-def _tidytidy_ids(frame: pd.DataFrame) -> pd.Series:
+def _tidy_both(frame: pd.DataFrame) -> pd.Series:
     """Make user and item tidy strings, in place; True where one is missing."""
     bad = pd.Series(False, index=frame.index)
     for column in ("user", "item"):
@@ -156,49 +120,7 @@ def _tidytidy_ids(frame: pd.DataFrame) -> pd.Series:
     return bad
 
 
-def tidy_ids(values: pd.Series) -> pd.Series:
-    """Strings without surrounding space; whole numbers that became floats because some are missing are written whole."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return values.astype("str").where(values.notna()).str.strip()
-
-
-def _numbers(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.Series]:
-    numbers = pd.to_numeric(frame[column], errors="coerce")
-    bad = ~np.isfinite(numbers.astype("float64"))
-    if not bad.any():
-        frame = frame.assign(**{column: numbers.astype("float64")})
-        return frame, bad
-    clean = frame.assign(**{column: frame[column].where(bad, numbers)})
-    clean[column] = clean[column].astype("object")
-    return clean, bad
-
-
-def _times(frame: pd.DataFrame, faults: _Faults) -> tuple[pd.DataFrame, pd.Series]:
-    """Timestamps as float seconds since 1970; True where one is unparsable, negative or in the future."""
-    given = frame["timestamp"]
-    if pd.api.types.is_datetime64_any_dtype(given):
-        seconds = pd.Series(_epoch(given), index=frame.index)
-    else:
-        seconds = pd.to_numeric(given, errors="coerce").astype("float64")
-        text = seconds.isna() & given.notna()
-        if text.any():
-            seconds[text] = _epoch(pd.to_datetime(given[text].astype("str"), errors="coerce", utc=True, format="ISO8601"))
-        if (milliseconds := seconds > LARGEST_SECONDS).mean() > 0.5:
-            faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
-            seconds[milliseconds] /= 1000
-    bad = ~((seconds >= 0) & (seconds < time.time() + DAY_S))
-    clean = frame.assign(timestamp=seconds.astype("object").where(~bad, given.astype("object")) if bad.any() else seconds)
-    return clean, bad
-
-
-def _epoch(times: pd.Series) -> np.ndarray:
-    stamps = pd.to_datetime(times, utc=True)
-    return ((stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy()
-
-
-def _duplicates(frame: pd.DataFrame, faults: _Faults) -> pd.DataFrame:
-    keep = faults.config.duplicates
+def _duplicates(frame: pd.DataFrame, keep: str, faults: Faults) -> pd.DataFrame:
     ordered = frame.sort_values("timestamp", kind="stable") if "timestamp" in frame else frame
     again = ordered.duplicated(["user", "item"], keep="last" if keep == "last" else "first")
     if not again.any():
@@ -230,7 +152,7 @@ def _duplicates(frame: pd.DataFrame, faults: _Faults) -> pd.DataFrame:
     return frame if keep in ("keep", "refuse") else ordered[~again].sort_index(kind="stable")
 
 
-def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: _Faults) -> None:
+def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: Faults) -> None:
     users, items = frame.groupby("user")["item"].size(), frame["item"].nunique()
     if len(users) < 10 or items < 10:
         what = f"only {len(users)} users and {items} items are left"
@@ -250,11 +172,11 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: _Faults) -
         fix = f"The columns are: {found}. Set data.columns.timestamp, or split.method=random or leave_one_out"
         faults.add("error", "there is no timestamp, and the split is by time", fix)
     elif timed and frame["timestamp"].nunique() == 1:
-        severity = "error" if config.split.method == "time" else "warning"
+        severity: Severity = "error" if config.split.method == "time" else "warning"
         faults.add(severity, "all timestamps are equal", "Check data.columns.timestamp, or use split.method=random")
 
 
-def _items(raw: formats.Raw, config: RecommendationConfig, faults: _Faults, frame: pd.DataFrame) -> pd.DataFrame:
+def _items(raw: formats.Raw, config: RecommendationConfig, faults: Faults, frame: pd.DataFrame) -> pd.DataFrame:
     """Title, text and tags by item id."""
     wanted = config.data.items.text
     nothing = pd.DataFrame(columns=["title", "text", "tags"], dtype="str")
@@ -290,7 +212,7 @@ def _tags(values: pd.Series) -> pd.Series:
     return values.fillna("").astype("str").str.replace(r"[|,;\s]+", "|", regex=True)
 
 
-def _users(raw: formats.Raw, config: RecommendationConfig, faults: _Faults) -> pd.DataFrame:
+def _users(raw: formats.Raw, config: RecommendationConfig, faults: Faults) -> pd.DataFrame:
     """The groups of each user, by user id."""
     groups = config.data.users.groups
     if not groups:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.data import sources, tables
+from shared.data import columns, sources, tables
 from shared.errors import DataError, Finding, UserError
 from usecases.recommendation.config import Data
 
-# The usual names, most specific first; compared without case, spaces, underscores and hyphens.
+# The usual names, most specific first, as columns.normal writes them.
 USUAL = {
     "user": (
         "userid",
@@ -209,41 +209,15 @@ def _plain_recbole(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=lambda name: str(name).partition(":")[0])
 
 
-def _normal(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-def usual_column(kind: str, columns: Iterable[str]) -> str | None:
-    by_name = {_normal(str(column)): column for column in columns}
-    return next((by_name[name] for name in USUAL[kind] if name in by_name), None)
+def usual_column(kind: str, names: Iterable[str]) -> str | None:
+    return columns.usual(USUAL[kind], names)
 
 
 def _name_columns(table: pd.DataFrame, config: Data, where: str) -> pd.DataFrame:
     """Rename to user, item, rating, timestamp; every column that cannot be told is a finding, all at once."""
-    findings: list[Finding] = []
-    chosen: dict[str, str] = {}
-    found = ", ".join(map(str, table.columns))
-    if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
-        fix = "Give each column a name of its own"
-        raise DataError([Finding("error", f"more than one column is named {', '.join(twice)}", where, fix)])
-    for kind in USUAL:
-        wanted = getattr(config.columns, kind)
-        column = wanted if wanted is not None else usual_column(kind, table.columns.difference([*chosen.values()], sort=False))
-        if column is not None and column in table.columns:
-            chosen[kind] = column
-        elif wanted is not None:
-            fix = f"The file has the columns: {found}. Set data.columns.{kind} to one of them"
-            findings.append(Finding("error", f"there is no column '{wanted}'", where, fix))
-        elif kind in ("user", "item"):
-            fix = f"The file has the columns: {found}. Set data.columns.{kind} to the right one"
-            findings.append(Finding("error", f"it cannot be told which column is the {kind}", where, fix))
-    if len(set(chosen.values())) < len(chosen):
-        findings.append(Finding("error", "one column is given two roles", where, "Set data.columns.* to different columns"))
-    if findings:
-        raise DataError(findings)
+    chosen = columns.assign(table, USUAL, dict(config.columns), ("user", "item"), where)
     others = [name for name in table.columns if name not in chosen.values() and name not in USUAL]
-    renames = {column: kind for kind, column in chosen.items()}
-    return table[[*chosen.values(), *others]].rename(columns=renames)
+    return table[[*chosen.values(), *others]].rename(columns={column: kind for kind, column in chosen.items()})
 
 
 def _id_column(table: pd.DataFrame, kind: str, wanted: str | None, where: str) -> str:
