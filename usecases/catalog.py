@@ -7,7 +7,7 @@ import importlib
 from shared.errors import UserError, nearest
 from shared.usecase import UseCase
 
-MODULES = {"recommendation": "usecases.recommendation"}
+MODULES = {"recommendation": "usecases.recommendation", "fraud_detection": "usecases.fraud_detection"}
 
 
 def get(name: str) -> UseCase:

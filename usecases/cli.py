@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from usecases import printing
+
 if TYPE_CHECKING:
     from shared.config import RunConfig
     from shared.usecase import UseCase
@@ -42,17 +44,17 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.exit(code or DONE)
     except UserError as error:
-        _fail(str(error), USER_PROBLEM)
+        printing.fail(str(error), USER_PROBLEM)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted.", INTERRUPTED)
+        printing.fail("Interrupted.", INTERRUPTED)
     except OSError as error:
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}", USER_PROBLEM)
+        printing.fail(f"{error.filename}: {error.strerror}", USER_PROBLEM)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's usage errors have it; the rest are ours to mend
             raise
-        _fail(f"{error.format_message()} See `usecases --help`.", WRONG_USAGE)
+        printing.fail(f"{error.format_message()} See `usecases --help`.", WRONG_USAGE)
 
 
 @app.command("list")
@@ -71,7 +73,7 @@ def list_(json_: Json = False) -> None:
             metric = found["headline"]
             newest = f"{metric} {found['model'][metric]['value']:.3f} ({found['data']['name']})"
         rows.append({"name": name, "what": usecase.summary, "newest run": newest})
-    _print(rows, json_, lambda: _table(rows))
+    printing.show(rows, json_, lambda: printing.table(rows))
 
 
 @app.command()
@@ -99,7 +101,7 @@ def run(
         folder = Path(agree(str(unfinished(name, out)) if is_main else None))
         settings = _settings(usecase, False, None, folder / "config.yaml", [])
         current = Run.reopen(folder, settings, is_main=is_main)
-        _say(f"Going on with {folder}")
+        printing.say(f"Going on with {folder}")
     else:
         settings = _settings(usecase, quick, data, config, overrides or [])
         created = Run.create(name, settings, out) if is_main else None
@@ -108,7 +110,7 @@ def run(
     try:
         usecase.train(settings, current)
     except KeyboardInterrupt:
-        _fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
+        printing.fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
     except UserError as error:
         if is_main:
             current.fail(str(error))
@@ -120,12 +122,12 @@ def run(
     result = {"run": str(folder), **metrics}
 
     def show() -> None:
-        _show_metrics(metrics)
+        printing.show_metrics(metrics)
         print(f"\n{metrics['conclusion']}\n")
         print(f"Run     {folder} ({state(folder)['seconds']:.0f} s)")
         print(f"Report  {folder / 'report.html'}")
 
-    _print(result, json_, show)
+    printing.show(result, json_, show)
 
 
 @app.command()
@@ -151,9 +153,9 @@ def predict(
     if not Path(source).exists():
         raise UserError(f"There is no file or folder {source}.")
     target = out or Path(f"{Path(source).stem}.predictions.parquet")
-    with _counter("predicting") as progress:
+    with printing.counter("predicting") as progress:
         summary = predictor.process(Path(source), target, fields, progress)
-    _print(summary, json_, lambda: _table([{"": key, "value": value} for key, value in summary.items()]))
+    printing.show(summary, json_, lambda: printing.table([{"": key, "value": value} for key, value in summary.items()]))
 
 
 @app.command()
@@ -193,11 +195,11 @@ def stream(
         state or Path(f"{out}.state"),
         identity={"usecase": name, "model": sha256(folder / "artifact" / "metadata.json"), "options": fields},
         follow=follow,
-        say=_say,
+        say=printing.say,
     )
-    _print(summary, json_, lambda: _say("\n".join(f"{key:<15} {value}" for key, value in summary.items())))
+    printing.show(summary, json_, lambda: printing.say("\n".join(f"{key:<15} {value}" for key, value in summary.items())))
     if summary["interrupted"]:
-        _fail(f"Interrupted; nothing is lost. Go on: {shlex.join(['usecases', *sys.argv[1:]])}", INTERRUPTED)
+        printing.fail(f"Interrupted; nothing is lost. Go on: {shlex.join(['usecases', *sys.argv[1:]])}", INTERRUPTED)
 
 
 @app.command()
@@ -208,7 +210,7 @@ def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, js
     _, usecase, folder = _load(run_)
     settings = resolve(usecase.config, [folder / "config.yaml"], _source(data) + (overrides or []))
     result = usecase.evaluate(usecase.load(folder / "artifact"), settings)
-    _print(result, json_, lambda: _show_metrics(result))
+    printing.show(result, json_, lambda: printing.show_metrics(result))
 
 
 @app.command()
@@ -225,7 +227,7 @@ def check(name: Name, overrides: Overrides = None, data: Source = None, config: 
         errors = sum(f.severity == "error" for f in findings)
         print(f"{len(findings)} finding(s), {errors} of them stop a run." if findings else "No fault found.")
 
-    _print([f.as_dict() for f in findings], json_, show)
+    printing.show([f.as_dict() for f in findings], json_, show)
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(USER_PROBLEM)
 
@@ -244,12 +246,12 @@ def bench(
 
     usecase = catalog.get(name)
     if protocol is None:
-        _print(sorted(usecase.benchmarks), json_, lambda: print("\n".join(sorted(usecase.benchmarks))))
+        printing.show(sorted(usecase.benchmarks), json_, lambda: print("\n".join(sorted(usecase.benchmarks))))
         return
     if protocol not in usecase.benchmarks:
         raise UserError(f"{name} has no protocol '{protocol}'. {nearest(protocol, usecase.benchmarks)}")
-    result = usecase.benchmarks[protocol](data, list(range(seeds)), _say)
-    _print(result, json_, lambda: _show_bench(result))
+    result = usecase.benchmarks[protocol](data, list(range(seeds)), printing.say)
+    printing.show(result, json_, lambda: printing.show_bench(result))
 
 
 @data_app.command("list")
@@ -258,7 +260,9 @@ def data_list(json_: Json = False) -> None:
     from shared.data import sources
 
     rows = [sources.describe(entry) for entry in sources.catalog().values()]
-    _print(rows, json_, lambda: _table([{key: row[key] for key in ("name", "here", "title", "licence")} for row in rows]))
+    printing.show(
+        rows, json_, lambda: printing.table([{key: row[key] for key in ("name", "here", "title", "licence")} for row in rows])
+    )
 
 
 @data_app.command("get")
@@ -266,7 +270,7 @@ def data_get(name: Annotated[str, typer.Argument(help="see `usecases data list`"
     """Download a data set from its source into the cache folder (USECASES_DATA), verified by size and sha256."""
     from shared.data import sources
 
-    with _counter("downloading") as progress:
+    with printing.counter("downloading") as progress:
         done = 0
 
         def report(now: int, total: int) -> None:
@@ -276,7 +280,7 @@ def data_get(name: Annotated[str, typer.Argument(help="see `usecases data list`"
 
         place = sources.get(name, report)
     licence = sources.catalog()[name].licence
-    _print(
+    printing.show(
         {"name": name, "place": place, "licence": licence},
         json_,
         lambda: print(f"{name} is in {place}\nLicence: {licence}"),
@@ -317,84 +321,3 @@ def _load(run_: str) -> tuple[str, UseCase, Path]:
 
     folder, name = find(run_, sorted(catalog.MODULES))
     return name, catalog.get(name), folder
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _fail(message: str, code: int) -> None:
-    _say(message)
-    sys.exit(code)
-
-
-def _print(value: Any, as_json: bool, show: Any) -> None:
-    if as_json:
-        print(json.dumps(value, ensure_ascii=False))
-    else:
-        show()
-
-
-def _table(rows: list[dict[str, Any]], title: str | None = None) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for column in rows[0] if rows else []:
-        table.add_column(column, overflow="fold", no_wrap=not table.columns)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
-
-
-def _show_metrics(metrics: dict[str, Any]) -> None:
-    """The methods by those metrics that share the headline's list length (all, where it has none)."""
-    at = metrics["headline"].partition("@")[2]
-    shown = [name for name in metrics["model"] if not at or name.partition("@")[2] == at]
-    methods = {metrics["name"]: metrics["model"], **metrics["baselines"]}
-    _table([{"": name, **{m: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()])
-    print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
-
-
-def _show_bench(result: dict[str, Any]) -> None:
-    for metric, entry in result["metrics"].items():
-        ours = entry["model"]
-        rows = [("ours", ours, "this run")]
-        rows += [(name, value, "this run") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
-        rows += [(name, value, value["source"]) for name, value in entry["published"].items()]
-        differences = entry.get("differences", {})
-        _table(
-            [
-                {
-                    metric: name,
-                    "value": f"{value['value']:,.4f}" if value["value"] < 10 else f"{value['value']:,.0f}",
-                    "ours minus it": _interval(differences[name]) if name in differences else "",
-                    "ours over it": f"{ours['value'] / value['value']:.2f}x" if value is not ours else "",
-                    "measured by": source,
-                }
-                for name, value, source in rows
-            ]
-        )
-    print(f"{result['split']}; seeds {', '.join(map(str, result['seeds']))}")
-
-
-def _interval(numbers: dict[str, float]) -> str:
-    return f"{numbers['value']:+.4f} [{numbers['low']:+.4f}, {numbers['high']:+.4f}]"
-
-
-def _counter(what: str) -> Any:
-    """A context that yields `progress(n)` and shows a count on stderr."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    @contextmanager
-    def count() -> Any:
-        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda n: bar.advance(task, n)
-
-    return count()

@@ -1,4 +1,4 @@
-"""A variational autoencoder over bags of items."""
+"""Variational autoencoders, over bags of items and over rows of numbers."""
 
 from __future__ import annotations
 
@@ -55,3 +55,34 @@ class BagVAE(nn.Module):
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         return self.decoder(code), divergence
+
+
+class TabularVAE(nn.Module):
+    """Gaussian VAE over rows of numbers in units of their deviation (Kingma & Welling 2014, appendix C.2).
+
+    Rows that it cannot rebuild from a code as likely as those of the training rows are unusual (An & Cho 2015).
+    The deviation of each number around its rebuilt value is learnt.
+
+    Args:
+        inputs: numbers a row.
+        hidden: width of the encoder's and decoder's hidden layer.
+        latent: width of the code.
+    """
+
+    def __init__(self, inputs: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
+        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, inputs))
+        self.log_deviation = nn.Parameter(torch.zeros(inputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """How unlikely each row is: minus the evidence bound in nats, [batch, inputs] to [batch].
+
+        In training the code is drawn; in evaluation it is the mean, so that a row has one value.
+        """
+        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)
+        code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        deviation = self.log_deviation.clamp(min=-3)  # else a constant number would be rebuilt with endless certainty
+        errors = 0.5 * ((x - self.decoder(code)) / deviation.exp()) ** 2 + deviation
+        return errors.sum(-1) + divergence

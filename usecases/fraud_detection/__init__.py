@@ -1,0 +1,24 @@
+"""Fraud detection: which card transactions to look at, and why."""
+
+from pathlib import Path
+
+from shared.usecase import UseCase
+from usecases.fraud_detection.benchmark import BENCHMARKS
+from usecases.fraud_detection.config import FraudConfig
+from usecases.fraud_detection.detector import NAME
+from usecases.fraud_detection.pipeline import evaluate, train
+from usecases.fraud_detection.predictor import FraudDetector
+from usecases.fraud_detection.splits import check
+
+USECASE = UseCase(
+    name=NAME,
+    title="Fraud detection",
+    summary="Which transactions to look at first, and why, from a table of payments with known frauds.",
+    config=FraudConfig,
+    configs=Path(__file__).parent / "configs",
+    train=train,
+    load=FraudDetector.load,
+    evaluate=evaluate,
+    check=check,
+    benchmarks=BENCHMARKS,
+)

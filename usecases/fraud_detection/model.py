@@ -1,0 +1,134 @@
+"""The models: each gives a row a logit, and all of them together make the score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import skops.io
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from torch import nn
+
+from shared.errors import require
+from shared.models.tabular import PiecewiseLinear
+from usecases.fraud_detection.config import Model
+from usecases.fraud_detection.inputs import Rows
+from usecases.fraud_detection.networks import AnomalyNetwork, FraudNetwork, LinearNetwork, SequenceNetwork, TabularNetwork
+
+CHUNK = 512  # rows at once: what fits into a processor's own memory
+TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"  # holds arrays; skops asks before it makes one
+NAMES = {
+    "logistic": "logistic regression",
+    "boosting": "boosted trees (scikit-learn)",
+    "lightgbm": "boosted trees (LightGBM)",
+    "tabular": "ensemble of perceptrons (TabM)",
+    "sequence": "attention over the account's past",
+    "anomaly": "anomaly (VAE, no labels)",
+    "blend": "combination",
+    "amount": "amount alone",
+    "forest": "isolation forest",
+}
+SIMPLE = ("logistic", "boosting", "lightgbm", "amount", "forest")
+Tensors = dict[str, torch.Tensor]
+
+
+class Member(Protocol):
+    """A fitted model."""
+
+    @abstractmethod
+    def __call__(self, rows: Rows) -> np.ndarray:
+        """Logits [rows]: higher is more likely fraud."""
+        ...
+
+    @abstractmethod
+    def state(self) -> Tensors:
+        """Tensors from which `restore` makes an equal one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Gradient-boosted trees with histograms (scikit-learn)."""
+
+    trees: HistGradientBoostingClassifier
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        return self.trees.decision_function(rows.x)
+
+    def state(self) -> Tensors:
+        return {"skops": torch.frombuffer(bytearray(skops.io.dumps(self.trees)), dtype=torch.uint8)}
+
+
+@dataclass(frozen=True)
+class LightGBM:
+    """Gradient-boosted trees (Ke et al. 2017), where the package is installed."""
+
+    booster: Any
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        return self.booster.predict(rows.x, raw_score=True)
+
+    def state(self) -> Tensors:
+        return {"text": torch.frombuffer(bytearray(self.booster.model_to_string().encode()), dtype=torch.uint8)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose copies' logits are averaged."""
+
+    module: nn.Module
+
+    @torch.inference_mode()
+    def __call__(self, rows: Rows) -> np.ndarray:
+        self.module.eval()
+        parts = []
+        for start in range(0, len(rows), CHUNK):
+            batch = {name: torch.from_numpy(array[start : start + CHUNK]) for name, array in vars(rows).items()}
+            parts.append(self.module(batch).mean(1))
+        return torch.cat(parts).double().numpy() if parts else np.zeros(0)
+
+    def state(self) -> Tensors:
+        return self.module.state_dict()
+
+
+def module(name: str, config: Model, inputs: int, steps: int, pieces: PiecewiseLinear | None = None) -> FraudNetwork:
+    """The network of that name with fresh weights; only the tabular one has pieces."""
+    if name == "logistic":
+        return LinearNetwork(inputs)
+    if name == "tabular":
+        return TabularNetwork(inputs, pieces or PiecewiseLinear(0), config.tabular)
+    if name == "sequence":
+        return SequenceNetwork(inputs, steps, config.sequence)
+    return AnomalyNetwork(inputs, config.anomaly)
+
+
+def restore(name: str, config: Model, inputs: int, steps: int, state: Tensors) -> Member:
+    """The member that gave that state."""
+    if name == "boosting":
+        return Boosting(skops.io.loads(state["skops"].numpy().tobytes(), trusted=[TREES]))
+    if name == "lightgbm":
+        return LightGBM(require("lightgbm", "boosting").Booster(model_str=state["text"].numpy().tobytes().decode()))
+    pieces = PiecewiseLinear(len(state["pieces.start"])) if name == "tabular" else None
+    made = module(name, config, inputs, steps, pieces)
+    made.load_state_dict(state)
+    return Network(made.eval())
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Members whose weighted logits add up.
+
+    Attributes:
+        members: the fitted models.
+        weights: of their logits.
+    """
+
+    members: dict[str, Member]
+    weights: dict[str, float]
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        """Logits of fraud [rows]."""
+        return sum((weight * self.members[name](rows) for name, weight in self.weights.items()), np.zeros(len(rows)))

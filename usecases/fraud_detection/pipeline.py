@@ -1,0 +1,229 @@
+"""Train a fraud detector: the recipe, read top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared import hardware
+from shared.errors import UserError
+from shared.evaluation.costs import Costs
+from shared.files import whole
+from shared.hardware import Choice
+from shared.runs import Run
+from shared.training import Fitted
+from usecases.fraud_detection import data, evidence, fitting, report, splits, unlabelled
+from usecases.fraud_detection.answers import FraudDecision, answer
+from usecases.fraud_detection.config import FraudConfig
+from usecases.fraud_detection.data import Transactions
+from usecases.fraud_detection.detector import Detector, assemble
+from usecases.fraud_detection.evidence import Judge, Method, Rule
+from usecases.fraud_detection.fitting import Recipe, Workshop
+from usecases.fraud_detection.inputs import Inputs
+from usecases.fraud_detection.model import Blend, Member
+from usecases.fraud_detection.predictor import FraudDetector
+from usecases.fraud_detection.prepare import Prepared, prepare
+from usecases.fraud_detection.splits import Part
+
+SHOWN = 10  # alerts in the report
+TIMED = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training gave: what was chosen, the fitted models, and how everything did on the test part."""
+
+    prepared: Prepared
+    part: Part
+    inputs: Inputs
+    recipe: Recipe
+    members: dict[str, Member]
+    blend: Blend
+    rule: Rule
+    judge: Judge
+    methods: dict[str, Method]
+    model: str
+    fits: dict[str, Fitted]
+    train_s: float
+
+
+def train(config: FraudConfig, run: Run) -> None:
+    """Fit detectors on past transactions, choose on later ones, judge on the last; write artefact and report."""
+    say = _teller(run)
+    chip = hardware.select(config.hardware)
+    say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
+    transactions = data.load(config)
+    if transactions.simulated:
+        say("The data is simulated: numbers say nothing about a real bank")
+    for finding in transactions.findings:
+        say(f"{finding.severity}: {finding}")
+    if "label" not in transactions.frame:
+        unlabelled.train(config, transactions, run, chip, say, split_settings(config))
+        return
+    outcome = fit_and_judge(config, transactions, run, chip, say)
+    if outcome is None:
+        return
+    detector = FraudDetector(assemble(config, outcome.prepared, outcome.part.fit, outcome.inputs, outcome.blend, outcome.rule))
+    result = {
+        **evidence.summarise(outcome.judge, outcome.methods, outcome.model, outcome.recipe.validation),
+        "data": transactions.describe(),
+        "data_findings": [str(finding) for finding in transactions.findings if finding.severity != "info"],
+        "protocol": outcome.part.words,
+        "split": f"time, {config.data.label_delay_days:g} days of delay",
+        "seed": config.seed,
+        "choice": asdict(outcome.recipe),
+        "costs": config.costs.model_dump(),
+        "timing": {"train_s": outcome.train_s, "features_s": round(outcome.prepared.seconds, 2), **speed(outcome, detector)},
+        "hardware": chip.describe(),
+    }
+    about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
+    detector.save(run.artifact_dir, {**about, "split_settings": split_settings(config)})
+    run.write_json("metrics.json", result)
+    alerts = write_predictions(run.folder / "predictions.parquet", outcome.judge, outcome.methods[outcome.model])
+    report.write(run, result, outcome, show(outcome, detector.detector, alerts[:SHOWN]))
+
+
+def fit_and_judge(
+    config: FraudConfig,
+    transactions: Transactions,
+    run: Run,
+    chip: Choice,
+    say: Callable[[str], None],
+    prepared: Prepared | None = None,
+) -> Outcome | None:
+    """The recipe. Of several processes all train, and only the main one judges (the others get None).
+
+    Args:
+        prepared: of at least the rows that the split asks for, where it is there already.
+    """
+    started = time.monotonic()
+    choosing, final = splits.split(transactions, config)
+    if prepared is None:
+        wanted = np.unique(np.concatenate([choosing.fit, choosing.judge, final.fit, final.judge]))
+        prepared = prepare(transactions, config, wanted, chip.threads)
+        say(
+            f"Computed {prepared.built.shape[1]} features of {len(transactions.frame):,} transactions in {prepared.seconds:.1f} s"
+        )
+    labels = transactions.frame["label"].to_numpy()
+    amounts = transactions.frame["amount"].to_numpy()
+    costs = Costs(config.costs.alert, config.costs.loss_share, config.costs.loss_fixed)
+    names = fitting.able(config.model, prepared.ledger.layout.accounts, say)
+
+    say(f"Choosing: fitted on {len(choosing.fit):,} transactions, compared on {len(choosing.judge):,}")
+    inputs = prepared.learn_inputs(choosing.fit)
+    first = Workshop(prepared.take(choosing.fit, inputs), labels[choosing.fit], config, run, chip, "choose")
+    validation = prepared.take(choosing.judge, inputs)
+    recipe, tried = fitting.choose(first, names, validation, labels[choosing.judge], say)
+    logits = {name: member(validation) for name, member in tried.items()}
+    logits["blend"] = Blend(tried, recipe.weights)(validation)
+    rules = {name: Rule.choose(one, labels[choosing.judge], amounts[choosing.judge], costs) for name, one in logits.items()}
+
+    say(f"Training again on all {len(final.fit):,} transactions of the training days")
+    inputs = prepared.learn_inputs(final.fit)
+    last = Workshop(prepared.take(final.fit, inputs), labels[final.fit], config, run, chip, "final")
+    members = {name: last(name, recipe.grid.get(name, fitting.GRID[0])) for name in names}
+    blend = Blend({name: members[name] for name in recipe.weights}, recipe.weights)
+    trained = round(time.monotonic() - started, 2)
+    if not run.is_main:
+        return None
+
+    say(f"Judging on {len(final.judge):,} transactions")
+    judge, rows = Judge(transactions.frame, final, costs), prepared.take(final.judge, inputs)
+    methods = {name: judge.method(member(rows), rules[name]) for name, member in members.items()}
+    model = "blend"
+    if len(recipe.weights) == 1:
+        model = next(iter(recipe.weights))
+    else:
+        methods = {"blend": judge.method(blend(rows), rules["blend"]), **methods}
+    fits = {**{f"{n} (choosing)": one for n, one in first.fits.items()}, **last.fits}
+    rule = rules["blend"]  # of the logits that `blend` gives, with one member too
+    return Outcome(prepared, final, inputs, recipe, members, blend, rule, judge, methods, model, fits, trained)
+
+
+def show(outcome: Outcome, detector: Detector, alerts: np.ndarray) -> list[FraudDecision]:
+    """Decisions with reasons and similar frauds for some alerts (places among the judged)."""
+    rows = outcome.prepared.take(outcome.part.judge[alerts], outcome.inputs)
+    frame = outcome.judge.frame.iloc[alerts]
+    scored = detector.decide(rows, frame["amount"].to_numpy())
+    return answer(detector, frame, scored, [3] * len(alerts), [2] * len(alerts))
+
+
+def write_predictions(path: Path, judge: Judge, method: Method) -> np.ndarray:
+    """Every judged transaction, the most to be expected to lose first; returns the alerts' places among the judged."""
+    order = np.argsort(-method.at_risk, kind="stable")
+    frame = judge.frame.iloc[order]
+    table = {
+        "transaction": frame["transaction"].astype("str"),
+        "time": pd.to_datetime(frame["time"], unit="ms"),
+        "amount": frame["amount"],
+        "score": method.probabilities[order],
+        "expected_loss": method.at_risk[order],
+        "alert": method.alerts[order],
+        "label": judge.labels[order],
+    }
+    with whole(path) as partial:
+        pq.write_table(pa.Table.from_pandas(pd.DataFrame(table), preserve_index=False), partial)
+    return order[method.alerts[order]]
+
+
+def speed(outcome: Outcome, detector: FraudDetector) -> dict[str, float]:
+    """Rows a second when scored in batch (features ready), and milliseconds for one request, features and reasons included."""
+    rows = outcome.prepared.take(outcome.part.judge, outcome.inputs)
+    begun = time.perf_counter()
+    outcome.blend(rows)
+    rate = len(rows) / (time.perf_counter() - begun)
+    laps = []
+    request = detector.examples()[0]
+    for _ in range(TIMED):
+        begun = time.perf_counter()
+        detector.predict([request])
+        laps.append(1000 * (time.perf_counter() - begun))
+    p50, p99 = np.quantile(laps, [0.5, 0.99])
+    return {"rows_per_s": round(rate), "latency_ms_p50": round(float(p50), 3), "latency_ms_p99": round(float(p99), 3)}
+
+
+def evaluate(detector: FraudDetector, config: FraudConfig) -> dict[str, Any]:
+    """Judge a trained model on the test part of the data that the configuration names, beside the amount alone."""
+    core = detector.detector
+    transactions = data.load(config)
+    about = transactions.describe()
+    same = core.about.get("data", {}).get("fingerprint") == about["fingerprint"]
+    if same and core.about.get("split_settings") != split_settings(config):
+        raise UserError(
+            "With another seed, split or delay the model would be judged on transactions that it was trained on. Leave seed, "
+            "split.* and data.label_delay_days as they are, or give other --data."
+        )
+    if "label" not in transactions.frame:
+        return unlabelled.evaluate(core, transactions, config)
+    _, final = splits.split(transactions, config)
+    prepared = prepare(transactions, config, final.judge, core.ledger.threads)
+    judge = Judge(transactions.frame, final, core.costs)
+    ours = judge.method(core.blend(prepared.take(final.judge, core.inputs)), core.rule)
+    amount = np.log(judge.amounts + 1)
+    methods = {"blend": ours, "amount": judge.method(amount, Rule.choose(amount, judge.labels, judge.amounts, core.costs))}
+    name = core.about.get("name", "")
+    summary = evidence.summarise(judge, methods, "blend", {"amount": 0.0})
+    return {**summary, "name": name, "data": about, "protocol": final.words}
+
+
+def split_settings(config: FraudConfig) -> dict[str, Any]:
+    """What decides which transactions a model is trained on, given the data."""
+    return {"seed": config.seed, "delay": config.data.label_delay_days, **config.split.model_dump(mode="json")}
+
+
+def _teller(run: Run) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        run.event("log", text=line)
+        if run.is_main:
+            print(line, file=sys.stderr, flush=True)
+
+    return say

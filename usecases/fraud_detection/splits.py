@@ -1,0 +1,182 @@
+"""Splits by time that cannot leak: training days, the delay until labels are known, test days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from shared.errors import DataError, Finding
+from usecases.fraud_detection import data
+from usecases.fraud_detection.config import FraudConfig
+from usecases.fraud_detection.data import Transactions
+from usecases.fraud_detection.timeline import DAY, HOUR
+
+MOST_TRAIN, MOST_TEST = 28.0, 14.0  # days, where the configuration leaves it open
+VALIDATION = 0.25  # of the training days, or of the accounts
+FEWEST_FRAUDS = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to fit on, and later rows to judge on.
+
+    Attributes:
+        fit, judge: [rows] places in the frame; only rows whose label is known (all rows, where there are no labels).
+        day: [judge] the day of each, counted from the first judged one.
+        words: what was done, for the report.
+    """
+
+    fit: np.ndarray
+    judge: np.ndarray
+    day: np.ndarray
+    words: str
+
+
+@dataclass(frozen=True)
+class Period:
+    """Milliseconds since 1970: training [start, train_end), test [test_start, test_end)."""
+
+    start: int
+    train_end: int
+    test_start: int
+    test_end: int
+
+
+def split(transactions: Transactions, config: FraudConfig) -> tuple[Part, Part]:
+    """The part to choose on, cut out of the training days, and the part to judge on.
+
+    Raises:
+        DataError: the record is too short, or has too few frauds in a part.
+    """
+    period = plan(transactions, config)
+    final = _part(transactions.frame, period, config)
+    if config.split.validation == "time":
+        length = period.train_end - period.start
+        validation = int(length * VALIDATION)
+        delay = period.test_start - period.train_end
+        inner = Period(period.start, period.train_end - validation - delay, period.train_end - validation, period.train_end)
+        choosing = (
+            _part(transactions.frame, inner, config) if inner.train_end > inner.start else replace(final, fit=final.fit[:0])
+        )
+    else:
+        choosing = _by_accounts(transactions.frame, final, period, config.seed)
+    _enough(transactions, choosing, final, config)
+    return choosing, final
+
+
+def check(config: FraudConfig) -> list[Finding]:
+    """Every fault of the data at once, the split's included; never raises for bad data."""
+    findings = data.check(config)
+    if any(finding.severity == "error" for finding in findings):
+        return findings
+    try:
+        split(data.load(config), config)
+    except DataError as error:
+        findings = findings + error.findings
+    return findings
+
+
+def plan(transactions: Transactions, config: FraudConfig) -> Period:
+    """Where the parts begin and end.
+
+    Raises:
+        DataError: the record does not reach that far.
+    """
+    first, last = (int(transactions.frame["time"].iloc[place]) for place in (0, -1))
+    delay = int(config.data.label_delay_days * DAY)
+    if config.split.start is not None:
+        start = int(pd.Timestamp(config.split.start).timestamp() * 1000)
+        usable = last + 1 - start - delay
+    else:
+        start, usable = None, last + 1 - first - delay
+    test = int((config.split.test_days or min(MOST_TEST, max(usable, 0) / DAY / 3)) * DAY)
+    train = int((config.split.train_days or min(MOST_TRAIN, (max(usable, 0) - test) / DAY)) * DAY)
+    if start is None:
+        start = last + 1 - test - delay - train
+        if start - start % DAY + DAY + train + delay + test <= last + DAY:  # whole days, where the last one is not cut short
+            start = start - start % DAY if start % DAY < DAY // 2 else start - start % DAY + DAY
+    if min(test, train) < HOUR or start < first - DAY or start + train + delay + test > last + DAY:
+        have, need = (last - first) / DAY, (train + delay + test) / DAY
+        fix = (
+            "Give a longer record, or set split.start, split.train_days, split.test_days, data.label_delay_days to fit, such as "
+            f"data.label_delay_days={min(config.data.label_delay_days, have / 6):.1g} with the others left open"
+        )
+        raise DataError(
+            [Finding("error", f"the record covers {have:.1f} days, the split needs {need:.1f}", transactions.name, fix)]
+        )
+    return Period(start, start + train, start + train + delay, start + train + delay + test)
+
+
+def _part(frame: pd.DataFrame, period: Period, config: FraudConfig) -> Part:
+    time = frame["time"].to_numpy()
+    label = frame["label"].to_numpy() if "label" in frame else np.zeros(len(frame))
+    able = ~np.isnan(label)
+    fit = np.flatnonzero((time >= period.start) & (time < period.train_end) & able)
+    judged = (time >= period.test_start) & (time < period.test_end) & able
+    day = (time - period.test_start) // DAY
+    removed = 0
+    if "account" in frame and config.split.known_accounts == "remove":
+        delay = period.test_start - period.train_end
+        blocked = _blocked(frame, period, delay, label)
+        removed = int((judged & blocked).sum())
+        judged &= ~blocked
+    judge = np.flatnonzero(judged)
+    words = (
+        f"trained on {len(fit):,} transactions from {_date(period.start)} for {_days(period.train_end - period.start)}, "
+        f"labels known after {_days(period.test_start - period.train_end)}, judged on {len(judge):,} "
+        f"from {_date(period.test_start)} for {_days(period.test_end - period.test_start)}"
+    )
+    if removed:
+        words += f", without {removed:,} of accounts already known as compromised"
+    return Part(fit, judge, day[judge], words)
+
+
+def _blocked(frame: pd.DataFrame, period: Period, delay: int, label: np.ndarray) -> np.ndarray:
+    """[rows] is the account known as compromised on the row's day, by fraud since the start of training?"""
+    time = frame["time"].to_numpy()
+    day = (time - period.test_start) // DAY
+    fraud = (label == 1) & (time >= period.start) & (time < period.test_end)
+    earliest = pd.Series(day[fraud]).groupby(frame["account"].to_numpy()[fraud]).min()
+    known = frame["account"].map(earliest).to_numpy(np.float64)  # NaN: never
+    return day > known + delay // DAY  # from the first day on the whole of which it is known
+
+
+def _by_accounts(frame: pd.DataFrame, final: Part, period: Period, seed: int) -> Part:
+    """A quarter of the accounts (of the rows, where there are none) of the training days is held out."""
+    rows = final.fit
+    units = pd.factorize(frame["account"].to_numpy()[rows])[0] if "account" in frame else np.arange(len(rows))
+    held = np.random.default_rng(seed).random(units.max(initial=0) + 1)[units] < VALIDATION
+    day = (frame["time"].to_numpy()[rows[held]] - period.start) // DAY
+    words = f"chosen on {held.sum():,} transactions of a quarter of the accounts in the training days"
+    return Part(rows[~held], rows[held], day, words)
+
+
+def _enough(transactions: Transactions, choosing: Part, final: Part, config: FraudConfig) -> None:
+    frame, findings = transactions.frame, []
+    parts = {
+        "the part that models are chosen on": choosing.judge,
+        "the part that is fitted to choose on": choosing.fit,
+        "the training days": final.fit,
+        "the test days": final.judge,
+    }
+    for name, rows in parts.items():
+        frauds = int(frame["label"].to_numpy()[rows].sum()) if "label" in frame else FEWEST_FRAUDS
+        if len(rows) < 10 * FEWEST_FRAUDS or frauds < FEWEST_FRAUDS:
+            needed = f"{10 * FEWEST_FRAUDS} transactions with {FEWEST_FRAUDS} frauds are needed"
+            what = f"{name} have {len(rows):,} transactions with {frauds} frauds; {needed}"
+            fix = "Give a longer record, change split.start, split.train_days, split.test_days or data.label_delay_days"
+            if config.split.validation == "time" and rows is not final.judge:
+                fix += ", or set split.validation=accounts"
+            findings.append(Finding("error", what, transactions.name, fix))
+    if findings:
+        raise DataError(findings)
+
+
+def _date(moment: int) -> str:
+    return f"{pd.Timestamp(moment, unit='ms'):%Y-%m-%d}"
+
+
+def _days(span: int) -> str:
+    return f"{span / DAY:g} days" if span % DAY == 0 or span > 3 * DAY else f"{span / HOUR:.0f} hours"

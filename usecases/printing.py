@@ -1,0 +1,94 @@
+"""What the commands print: results to stdout, logs and progress to stderr. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+MANY = 4  # metrics side by side in a terminal
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    say(message)
+    sys.exit(code)
+
+
+def show(value: Any, as_json: bool, as_text: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+    else:
+        as_text()
+
+
+def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in rows[0] if rows else []:
+        table.add_column(column, overflow="fold", no_wrap=not table.columns)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+def show_metrics(metrics: dict[str, Any]) -> None:
+    """The methods by those metrics that share the headline's list length (all, where it has none)."""
+    at = metrics["headline"].partition("@")[2]
+    shown = [name for name in metrics["model"] if not at or name.partition("@")[2] == at]
+    methods = {metrics["name"]: metrics["model"], **metrics["baselines"]}
+    rows = [{"": name, **{m: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()]
+    if len(shown) > MANY:  # then the methods, whose names can be wrapped, make the columns
+        rows = [{"": m, **{name: f"{values[m]['value']:.4f}" for name, values in methods.items()}} for m in shown]
+    table(rows)
+    print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
+
+
+def show_bench(result: dict[str, Any]) -> None:
+    for metric, entry in result["metrics"].items():
+        ours = entry["model"]
+        rows = [("ours", ours, "this run")]
+        rows += [(name, value, "this run") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
+        rows += [(name, value, value["source"]) for name, value in entry["published"].items()]
+        differences = entry.get("differences", {})
+        table(
+            [
+                {
+                    metric: name,
+                    "value": f"{value['value']:,.4f}" if value["value"] < 10 else f"{value['value']:,.0f}",
+                    "ours minus it": interval(differences[name]) if name in differences else "",
+                    "ours over it": f"{ours['value'] / value['value']:.2f}x" if value is not ours else "",
+                    "measured by": source,
+                }
+                for name, value, source in rows
+            ]
+        )
+    print(f"{result['split']}; seeds {', '.join(map(str, result['seeds']))}")
+
+
+def interval(numbers: dict[str, float]) -> str:
+    return f"{numbers['value']:+.4f} [{numbers['low']:+.4f}, {numbers['high']:+.4f}]"
+
+
+def counter(what: str) -> Any:
+    """A context that yields `progress(n)` and shows a count on stderr."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def count() -> Any:
+        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda n: bar.advance(task, n)
+
+    return count()
