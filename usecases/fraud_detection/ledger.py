@@ -17,6 +17,7 @@ from usecases.fraud_detection.timeline import MEMORY, MOST, NEVER, Columns, Time
 LARGEST = 10**13  # hundredths; larger amounts count as this much
 BULK = 4_096  # so many new transactions at once are not looked up one by one
 ROLES = ("account", "counterparty")
+Mark = tuple[int, dict[str, int]]
 SANE = 0.99  # quantile of the times that counts as now
 LARGEST_STEP = 60_000.0  # within half precision
 STEP = (  # what a sequence model sees of each transaction
@@ -108,11 +109,15 @@ class Ledger:
         self.columns.known_at[row] = max(time, time + self.layout.delay if known_at is None else known_at) if is_fraud else NEVER
         return True
 
-    def cut(self, length: int) -> None:
-        """Forget all but the first `length` transactions, as if the others had not come."""
+    def mark(self) -> Mark:
+        """How much is remembered now, for `cut`."""
+        return self.length, {name: len(codes) for name, codes in self.codes.items()}
+
+    def cut(self, mark: Mark) -> None:
+        """Forget what has come since the mark, as if it had not."""
+        length, known = mark
         for name, codes in self.codes.items():
-            most = self._codes_of(name)[:length].max(initial=-1)
-            while len(codes) - 1 > most:
+            while len(codes) > known[name]:
                 codes.popitem()
         for role, places in list(self._places.items()):
             if length < len(places.order):
@@ -188,10 +193,6 @@ class Ledger:
         places, found = pd.factorize(values)
         own = [codes.setdefault(v, len(codes)) if v else -1 for v in map(str, found)]
         return np.append(np.array(own, np.int64), -1)[places]
-
-    def _codes_of(self, name: str) -> np.ndarray:
-        """The column of a role or categorical input."""
-        return getattr(self.columns, name) if name in ROLES else self.columns.categories[:, self.layout.categories.index(name)]
 
     def _view(self) -> Columns:
         return Columns(*(getattr(self.columns, field.name)[: self.length] for field in fields(Columns)))

@@ -81,11 +81,11 @@ class FraudDetector:
         detector = self.detector
         ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
         frame = columns(detector, ids, requests)
-        end = len(detector.ledger)
-        newest = int(detector.ledger.columns.time[:end].max(initial=0))
+        mark = detector.ledger.mark()
+        newest = int(detector.ledger.columns.time[: len(detector.ledger)].max(initial=0))
         known = [{role: getattr(request, role) in detector.ledger.codes[role] for role in ROLES} for request in requests]
         scored = detector.score(frame, detector.ledger)
-        detector.ledger.cut(end)
+        detector.ledger.cut(mark)
         decisions = answer(detector, frame, scored, [r.reasons for r in requests], [r.similar for r in requests])
         for decision, there, time in zip(decisions, known, frame["time"], strict=True):
             decision.notes = self._notes(there, (time - newest) / DAY)

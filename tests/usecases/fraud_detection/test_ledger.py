@@ -39,10 +39,10 @@ def changed(ledger: Ledger, operation: str, junk: pd.DataFrame) -> Ledger:
         ledger.add(junk)
         return copy
     if operation == "cut":
-        length = len(ledger)
+        length, mark = len(ledger), ledger.mark()
         ledger.add(junk)
         ledger.histories(np.arange(length, len(ledger)), LENGTH)
-        ledger.cut(length)
+        ledger.cut(mark)
     return ledger
 
 
