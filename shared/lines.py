@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-CHUNK = 1 << 14  # bytes read at once: what a line may have to wait for
+CHUNK = 1 << 12  # bytes read at once: what a line may have to wait for
 LINE_LIMIT = 1 << 20  # bytes; of a longer line only this and one more byte are kept
 POLL = 0.05  # seconds between looks at a followed file
 HEAD = 4096  # bytes at a file's start by which it is known again

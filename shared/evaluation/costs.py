@@ -102,9 +102,9 @@ class Bill:
 
     @property
     def saved_share(self) -> float:
-        """Of what a perfect detector would save; nan if that is nothing."""
+        """Of what a perfect detector would save; 0 if that is nothing."""
         possible = self.nothing - self.perfect
-        return self.saved / possible if possible > 0 else float("nan")
+        return self.saved / possible if possible > 0 else 0.0
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self) | {"saved": self.saved, "saved_share": self.saved_share}

@@ -183,7 +183,7 @@ def test_a_bill_worked_by_hand() -> None:
         "saved": 78 - 36, "saved_share": 42 / 64,
     })  # fmt: skip
     assert COSTS.per_row(labels == 0, labels, amounts).tolist() == [52, 22, 5, 5, 4]
-    assert np.isnan(COSTS.bill(labels == 0, 0 * labels, amounts).saved_share)
+    assert COSTS.bill(labels == 0, 0 * labels, amounts).saved_share == 0
     assert Costs(alert=1, miss=50).bill(labels == 0, labels).cost == 2 + 150  # no amounts: an image, say
 
 

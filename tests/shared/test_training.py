@@ -48,7 +48,7 @@ def judge(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
 def train(run: Run, model: nn.Module, goal: Any = objective, **changes: Any) -> Any:
     config = Training(epochs=5, batch_size=16, learning_rate=0.02).model_copy(update=changes)
     validation = Validation(Points(37), judge, "negative squared error")
-    return fit(model, goal, Points(100), validation, config, run, select(Hardware(device="cpu")), name="net", seed=4)
+    return fit(model, goal, Points(100), validation, config, run, select(Hardware(device="cpu", precision="fp32")), name="net", seed=4)
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
@@ -144,7 +144,7 @@ def _as_one_of_two(folder: Path) -> None:
     fitted = train(Run(folder / f"run{rank}", "t", is_main=rank == 0), model, epochs=20, batch_size=8)  # 16 in all
     numbers = Validation(Points(37), lambda _, batch: batch[:, 2], "n")
     counted = fit(network(), objective, Points(50), numbers, Training(epochs=1, batch_size=8), Run(folder / f"n{rank}", "t",
-                  is_main=rank == 0), select(Hardware(device="cpu")), name="n", seed=1)  # fmt: skip
+                  is_main=rank == 0), select(Hardware(device="cpu", precision="fp32")), name="n", seed=1)  # fmt: skip
     weights = torch.cat([weight.flatten() for weight in model.state_dict().values()])
     torch.save({"mean": counted.best_metric, "weights": weights, "metric": fitted.best_metric}, folder / f"rank{rank}.pt")
 

@@ -152,7 +152,7 @@ class Method:
 
         def saved(weights: np.ndarray) -> float:
             most = float(weights @ possible)
-            return float(weights @ gained) / most if most else float("nan")
+            return float(weights @ gained) / most if most else 0.0
 
         return {**found, "saved_share": saved}
 
@@ -242,12 +242,10 @@ def _slices(judge: Judge, ours: Method, other: Method | None) -> list[dict[str, 
 def conclude(result: Mapping[str, Any]) -> str:
     """The sentence to remember."""
     value, best = result["model"][HEADLINE]["value"], result["best_baseline"]
-    saved = result["operating"]["bill"].get("saved_share")
-    money = f" Its alerts save {saved:.0%} of what a perfect detector would." if saved is not None else ""
+    money = f" Its alerts save {result['operating']['bill']['saved_share']:.0%} of what a perfect detector would."
+    ours = "The combination" if result["name"] == NAMES["blend"] else _capital(result["name"])
     if best is None:
-        return (
-            f"{_capital(result['name'])} reaches an average precision of {value:.3f}; no other simple method was fitted.{money}"
-        )
+        return f"{ours} reaches an average precision of {value:.3f}; no other simple method was fitted.{money}"
     difference = result["differences"][best][HEADLINE]
     other = result["baselines"][best][HEADLINE]["value"]
     rival = "strongest other simple method" if result["name"] in {NAMES[name] for name in SIMPLE} else "strongest simple method"
@@ -259,7 +257,7 @@ def conclude(result: Mapping[str, Any]) -> str:
         else "is not reliably different from"
     )
     return (
-        f"{_capital(result['name'])} {verdict} {best}, the {rival} on validation: average precision {value:.3f} "
+        f"{ours} {verdict} {best}, the {rival} on validation: average precision {value:.3f} "
         f"against {other:.3f} (difference {difference['value']:+.3f}, 95% interval {difference['low']:+.3f} to "
         f"{difference['high']:+.3f}).{money}"
     )

@@ -18,6 +18,7 @@ from usecases.fraud_detection.config import Model
 from usecases.fraud_detection.inputs import Rows
 from usecases.fraud_detection.networks import AnomalyNetwork, FraudNetwork, LinearNetwork, SequenceNetwork, TabularNetwork
 
+FEW = 1_000  # rows that are not worth the start of further threads
 CHUNK = 512  # rows at once: what fits into a processor's own memory
 TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"  # holds arrays; skops asks before it makes one
 NAMES = {
@@ -69,7 +70,7 @@ class LightGBM:
     booster: Any
 
     def __call__(self, rows: Rows) -> np.ndarray:
-        return self.booster.predict(rows.x, raw_score=True)
+        return self.booster.predict(rows.x, raw_score=True, num_threads=1 if len(rows) < FEW else 0)
 
     def state(self) -> Tensors:
         return {"text": torch.frombuffer(bytearray(self.booster.model_to_string().encode()), dtype=torch.uint8)}

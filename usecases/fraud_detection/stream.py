@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
+from threadpoolctl import threadpool_limits
 
 from shared.errors import UserError
 from shared.files import read_json, write_json
@@ -44,6 +46,8 @@ class FraudStream:
             raise UserError(f"The stream's settings do not fit: {error.errors()[0]['msg']}.") from None
         self.reasons, self.similar = checked.reasons, checked.similar
         self.ledger: Ledger | None = None
+        threadpool_limits(1)  # a few rows at a time are done before further threads have started
+        torch.set_num_threads(1)
         self.room = SPARE  # transactions above which it is worth the time to forget old ones
         how = detector.source
         self.names = {column: role for role, column in how.mapping.items() if role in ROLES and "|" not in column}
