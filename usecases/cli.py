@@ -88,7 +88,6 @@ def run(
     json_: Json = False,
 ) -> None:
     """Train, compare with baselines, and write a run's folder with the model and its report."""
-    from shared.errors import UserError
     from shared.hardware import agree
     from shared.runs import Run, state, unfinished
     from usecases import catalog
@@ -111,7 +110,7 @@ def run(
         usecase.train(settings, current)
     except KeyboardInterrupt:
         printing.fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
-    except UserError as error:
+    except Exception as error:
         if is_main:
             current.fail(str(error))
         raise
@@ -153,6 +152,8 @@ def predict(
     if not Path(source).exists():
         raise UserError(f"There is no file or folder {source}.")
     target = out or Path(f"{Path(source).stem}.predictions.parquet")
+    if target.resolve() == Path(source).resolve():
+        raise UserError(f"The predictions would overwrite {source}. Give another --out.")
     with printing.counter("predicting") as progress:
         summary = predictor.process(Path(source), target, fields, progress)
     printing.show(summary, json_, lambda: printing.table([{"": key, "value": value} for key, value in summary.items()]))

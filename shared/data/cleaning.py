@@ -24,15 +24,12 @@ class Faults:
     Args:
         where: the file, for messages.
         refuse: rows with faults are an error (data.faults=refuse), instead of being left out with a warning.
+        remedy: what to say of such rows instead of that.
     """
 
-    def __init__(self, where: str, refuse: bool = False) -> None:
-        self.where, self.refuse = where, refuse
+    def __init__(self, where: str, refuse: bool = False, remedy: str | None = None) -> None:
+        self.where, self.refuse, self.remedy = where, refuse, remedy
         self.findings: list[Finding] = []
-
-    @property
-    def failed(self) -> bool:
-        return any(finding.severity == "error" for finding in self.findings)
 
     def add(self, severity: Severity, what: str, fix: str, rows: Sequence[int] = (), examples: Sequence[str] = ()) -> None:
         count = max(1, len(rows))
@@ -46,7 +43,8 @@ class Faults:
         if not len(places):
             return
         examples = [" / ".join(map(str, row)) for row in shown.iloc[places[:2]].itertuples(index=False)]
-        fix += "" if self.refuse else f"; {handled} (data.faults=refuse stops instead)"
+        if not self.refuse:
+            fix += self.remedy or f"; {handled} (data.faults=refuse stops instead)"
         self.add("error" if self.refuse else "warning", what, fix, shown.index[places], examples)
 
     def drop(self, frame: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, shown: Sequence[str], fix: str) -> pd.DataFrame:

@@ -22,8 +22,8 @@ class Standardise(nn.Module):
 
     def learn(self, x: np.ndarray) -> None:
         """Take mean and deviation from the training rows [rows, features]."""
-        self.mean.copy_(torch.from_numpy(x.mean(0)))
-        deviation = torch.from_numpy(x.std(0))
+        self.mean.copy_(torch.from_numpy(x.mean(0, dtype=np.float64)))
+        deviation = torch.from_numpy(x.std(0, dtype=np.float64))
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ def _edges(column: np.ndarray, bins: int) -> np.ndarray:
         common = values[counts.argmax()]
         others = column[column != common] if counts.max() > 0.3 * len(column) else column
         values = np.unique(np.append(np.quantile(others, np.linspace(0, 1, bins)), common))
-    return values.astype(np.float32)
+    return np.unique(values.astype(np.float32))
 
 
 class EnsembleMLP(nn.Module):

@@ -48,7 +48,9 @@ def judge(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
 def train(run: Run, model: nn.Module, goal: Any = objective, **changes: Any) -> Any:
     config = Training(epochs=5, batch_size=16, learning_rate=0.02).model_copy(update=changes)
     validation = Validation(Points(37), judge, "negative squared error")
-    return fit(model, goal, Points(100), validation, config, run, select(Hardware(device="cpu", precision="fp32")), name="net", seed=4)
+    return fit(
+        model, goal, Points(100), validation, config, run, select(Hardware(device="cpu", precision="fp32")), name="net", seed=4
+    )
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from shared.data import cleaning
 from shared.usecase import Record
 from usecases.fraud_detection.detector import Detector, Scored, alert_id
 from usecases.fraud_detection.inputs import Frame
 
+DIGITS = 6  # of a score
+
 
 class TransactionRequest(Record):
     """One transaction. `extra` holds the data's further inputs by their column names."""
-
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
     transaction: str = Field("", description="its id; alerts are named after it")
     time: float | str = Field(description="ISO 8601, or Unix seconds or milliseconds")
@@ -30,11 +31,10 @@ class TransactionRequest(Record):
     reasons: int = Field(3, ge=0, le=10, description="how many reasons an alert is given")
     similar: int = Field(3, ge=0, le=10, description="how many similar past frauds an alert is given")
 
-    @field_validator("time")
+    @field_validator("transaction", "account", "counterparty", mode="before")
     @classmethod
-    def _readable(cls, value: float | str) -> float | str:
-        milliseconds(value)
-        return value
+    def _tidy(cls, value: Any) -> Any:
+        return tidy(value) if value is None or isinstance(value, str | int | float) else value
 
 
 class ReasonText(Record):
@@ -74,7 +74,7 @@ def columns(detector: Detector, ids: Sequence[str], requests: Sequence[Transacti
     for name in how.numeric:
         made[name] = [_number(request.extra.get(name)) for request in requests]
     for name in how.categorical:
-        made[name] = [_word(request.extra.get(name)) for request in requests]
+        made[name] = [tidy(request.extra.get(name)) for request in requests]
     return made
 
 
@@ -89,7 +89,7 @@ def answer(
     for place, transaction in enumerate(frame["transaction"]):
         decision = FraudDecision(
             transaction=transaction,
-            score=float(scored.scores[place]),
+            score=round(float(scored.scores[place]), DIGITS),
             expected_loss=round(float(scored.at_risk[place]), 4),
             alert=bool(scored.alerts[place]),
         )
@@ -117,27 +117,37 @@ def _number(value: Any) -> float:
     return number if np.isfinite(number) else float("nan")
 
 
-def _word(value: Any) -> str:
+def tidy(value: Any) -> str:
+    """An id or category as `cleaning.tidy_ids` writes it: whole numbers whole, no space around it, nothing for a missing one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return "" if value is None else str(value).strip()
+    return "" if value is None or value != value else str(value).strip()
 
 
-def milliseconds(value: float | str, unit: str = "auto") -> int:
-    """A time as milliseconds since 1970.
+def milliseconds(value: Any, unit: str) -> int:
+    """A time as milliseconds since 1970; numbers count `unit`, as data.time_unit.
 
     Raises:
         ValueError: it is none.
     """
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            moment = datetime.fromisoformat(str(value).strip())
-            value, unit = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "s"
-    if unit == "auto":
-        unit = "ms" if value > cleaning.LARGEST_SECONDS else "s"
-    seconds = value * cleaning.SECONDS[unit]
+    seconds = -1.0
+    try:
+        if isinstance(value, str):
+            seconds = _iso(value) if re.search("[-:T]", value.strip()[1:]) else float(value) * _scale(float(value), unit)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = value * _scale(value, unit)
+    except (ValueError, OverflowError):
+        pass
     if not 0 <= seconds < cleaning.latest():
-        raise ValueError(f"{value} is no time from 1970 to today")
+        raise ValueError(f"time: {value!r:.60} is no time from 1970 to today; write ISO 8601 or numbers (data.time_unit={unit})")
     return round(seconds * 1000)
+
+
+def _scale(number: float, unit: str) -> float:
+    """Seconds that one of the unit is; auto: Unix seconds, or milliseconds where the number is large."""
+    return cleaning.SECONDS[("ms" if number > cleaning.LARGEST_SECONDS else "s") if unit == "auto" else unit]
+
+
+def _iso(text: str) -> float:
+    moment = datetime.fromisoformat(text.strip())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -13,7 +13,6 @@ import pandas as pd
 
 from shared import hardware
 from shared.config import resolve
-from shared.errors import UserError
 from shared.evaluation.intervals import bootstrap_groups, bootstrap_mean
 from shared.runs import Run
 from usecases.fraud_detection import data, splits
@@ -22,7 +21,7 @@ from usecases.fraud_detection.evidence import CHECKED, HEADLINE, Method
 from usecases.fraud_detection.model import NAMES, SIMPLE
 from usecases.fraud_detection.pipeline import fit_and_judge
 from usecases.fraud_detection.prepare import prepare
-from usecases.fraud_detection.throughput import batch_speed, feature_speed, stream_speed
+from usecases.fraud_detection.throughput import batch_speed, feature_speed, handbook, stream_speed
 
 Log = Callable[[str], None]
 CARDS = f"card_precision@{CHECKED}"
@@ -50,15 +49,11 @@ class Handbook:
 
     def __call__(self, folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
         """Train and judge for each fold and seed; values are means, intervals are over accounts (paired for differences)."""
-        file = None if folder is None else folder / "transactions.parquet"
-        if file is None or not file.exists():
-            raise UserError(f"The protocol {self.name} needs the folder that holds transactions.parquet: --data DIR")
-        base = resolve(FraudConfig, [], [f"data.source={file}", *SETTINGS])
+        source = handbook(folder)
+        base = resolve(FraudConfig, [], [source, *SETTINGS])
         chip = hardware.select(base.hardware)
         transactions = data.load(base)
-        configs = {
-            start: resolve(FraudConfig, [], [f"data.source={file}", *SETTINGS, f"split.start={start}"]) for start in self.starts
-        }
+        configs = {start: resolve(FraudConfig, [], [source, *SETTINGS, f"split.start={start}"]) for start in self.starts}
         parts = [splits.split(transactions, config)[1] for config in configs.values()]
         wanted = np.unique(np.concatenate([np.concatenate([part.fit, part.judge]) for part in parts]))
         prepared = prepare(transactions, base, wanted, chip.threads)
@@ -91,13 +86,14 @@ class Handbook:
         edges = np.cumsum([0, *(len(fold.accounts) for fold in folds)])
 
         def statistic(name: str, metric: str) -> Callable[[np.ndarray], float]:
+            each = [
+                (methods[name].statistics()[metric], start, end)
+                for fold, start, end in zip(folds, edges, edges[1:], strict=False)
+                for methods in fold.seeds
+            ]
+
             def mean(weights: np.ndarray) -> float:
-                values = [
-                    method.statistics()[metric](weights[start:end])
-                    for fold, start, end in zip(folds, edges, edges[1:], strict=False)
-                    for method in (methods[name] for methods in fold.seeds)
-                ]
-                return float(np.mean(values))
+                return float(np.mean([one(weights[start:end]) for one, start, end in each]))
 
             return mean
 

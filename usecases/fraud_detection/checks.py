@@ -73,7 +73,7 @@ def label_rate(frame: pd.DataFrame, faults: Faults) -> None:
     known, frauds = int(frame["label"].notna().sum()), int(frame["label"].sum())
     if not frauds:
         what = f"no transaction is labelled as fraud ({known:,} labels)"
-        faults.add("warning", what, "Only the anomaly model can be trained; else check data.columns.label")
+        faults.add("warning", what, "It counts as unlabelled: only the anomaly model is trained; else check data.columns.label")
     elif frauds > known / 2:
         what = f"{frauds / known:.0%} of the labels say fraud"
         faults.add("warning", what, "Are 1 and 0 swapped? 1 is fraud")

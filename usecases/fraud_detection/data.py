@@ -65,14 +65,35 @@ class Transactions:
         }
 
 
-def load(config: FraudConfig) -> Transactions:
+@dataclass(frozen=True)
+class Source:
+    """How the training data's columns are read; see `Transactions`."""
+
+    mapping: dict[str, str]
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    time_unit: str
+    delay_days: float
+    labelled: bool
+
+    @property
+    def payee(self) -> str:
+        """What the data calls a counterparty."""
+        column = self.mapping.get("counterparty", "").lower()
+        return next((word for word in ("terminal", "merchant", "payee", "shop") if word in column), "counterparty")
+
+
+def load(config: FraudConfig, like: Source | None = None) -> Transactions:
     """Read, validate and clean the transactions.
+
+    Args:
+        like: read the columns of an earlier training, even if they are of no use here.
 
     Raises:
         UserError: the source cannot be read at all.
         DataError: lists every fault that stops a run.
     """
-    transactions = inspect(config)
+    transactions = inspect(config, like)
     cleaning.stop_on_errors(transactions.findings)
     return transactions
 
@@ -82,7 +103,7 @@ def check(config: FraudConfig) -> list[Finding]:
     return cleaning.check(lambda: inspect(config).findings, config.data.source)
 
 
-def inspect(config: FraudConfig) -> Transactions:
+def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     """Read and clean; the findings tell what was wrong, errors included.
 
     Raises:
@@ -93,19 +114,23 @@ def inspect(config: FraudConfig) -> Transactions:
     raw = formats.read(settings, config.seed)
     faults = Faults(raw.where, settings.faults == "refuse")
     faults.findings += raw.findings
-    numeric, categorical = _inputs(raw, settings, faults)
+    numeric, categorical = _inputs(raw, settings, faults) if like is None else (list(like.numeric), list(like.categorical))
     unit = raw.layout.unit if settings.time_unit == "auto" else settings.time_unit
-    frame = canonical(raw.table, raw.mapping, numeric, categorical, faults, unit, settings.label_delay_days)
-    frame = checks.duplicates(frame, "transaction" in raw.mapping, faults)
+    mapping = raw.mapping if like is None else _same_roles(raw.mapping, like.mapping)
+    frame = canonical(raw.table, mapping, numeric, categorical, faults, unit, settings.label_delay_days)
+    frame = checks.duplicates(frame, "transaction" in mapping, faults)
     if frame.empty:
         faults.add("error", "no usable transaction is left", "Check data.columns and data.time_unit")
         cleaning.stop_on_errors(faults.findings)
     checks.histories(frame, faults)
     checks.gaps(frame, faults)
     checks.label_rate(frame, faults)
-    numeric, categorical = checks.useful(frame, numeric, categorical, faults)
-    checks.leaks(frame, numeric, categorical, config.seed, faults)
-    roles = ", ".join(f"{role} = {column}" for role, column in raw.mapping.items())
+    if "label" in frame and not (frame["label"] == 1).any():
+        frame = frame.drop(columns="label")
+    if like is None:
+        numeric, categorical = checks.useful(frame, numeric, categorical, faults)
+        checks.leaks(frame, numeric, categorical, config.seed, faults)
+    roles = ", ".join(f"{role} = {column}" for role, column in mapping.items())
     inputs = f"numeric inputs: {formats.listed(numeric)}; categorical inputs: {formats.listed(categorical)}"
     faults.add("info", f"{roles}; {inputs}", "Set data.columns, data.numeric, data.categorical or data.exclude to change that")
     return Transactions(
@@ -114,10 +139,16 @@ def inspect(config: FraudConfig) -> Transactions:
         tuple(categorical),
         Path(settings.source).name,
         settings.source == formats.SIMULATED,
-        raw.mapping,
+        mapping,
         unit,
         faults.findings,
     )
+
+
+def _same_roles(found: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The columns of the roles that there were before, and of the labels."""
+    labels = {role: column for role, column in found.items() if role in ("label", "label_time", "scenario")}
+    return {role: found.get(role, column) for role, column in before.items()} | labels
 
 
 def canonical(

@@ -9,43 +9,29 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import BaseModel
 
 from shared import artifact
+from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
 from shared.evaluation.costs import Costs
 from usecases.fraud_detection.config import FraudConfig
+from usecases.fraud_detection.data import Source
 from usecases.fraud_detection.evidence import Rule
 from usecases.fraud_detection.features import Layout
 from usecases.fraud_detection.inputs import Frame, Inputs, Rows
 from usecases.fraud_detection.ledger import STEP, Ledger
-from usecases.fraud_detection.model import Blend, restore
+from usecases.fraud_detection.model import Blend, Member, restore
 from usecases.fraud_detection.prepare import Prepared
 from usecases.fraud_detection.reasons import Reason, Typical, explain
 from usecases.fraud_detection.similar import PastFrauds
+from usecases.fraud_detection.splits import Part
 
 NAME = "fraud_detection"
+VERSION = 1  # of what the artefact holds
 SMALL = 32  # a few rows are filled up to so many, so that the arithmetic, and the last digit, do not depend on their number
-DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Source:
-    """How the training data's columns are read; see `data.Transactions`."""
-
-    mapping: dict[str, str]
-    numeric: tuple[str, ...]
-    categorical: tuple[str, ...]
-    time_unit: str
-    delay_days: float
-    labelled: bool
-
-    @property
-    def payee(self) -> str:
-        """What the data calls a counterparty."""
-        column = self.mapping.get("counterparty", "").lower()
-        return next((word for word in ("terminal", "merchant", "payee", "shop") if word in column), "counterparty")
 
 
 @dataclass(frozen=True)
@@ -58,6 +44,15 @@ class Scored:
     alerts: np.ndarray
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A simple method, kept to compare the model with on other data."""
+
+    name: str
+    member: Member
+    rule: Rule
+
+
 @dataclass
 class Detector:
     """What is kept of a training.
@@ -65,7 +60,9 @@ class Detector:
     Attributes:
         blend, rule, inputs: the model.
         typical, past: for reasons, and similar past frauds.
-        ledger: the memory as of the end of the training data; copied before it is changed.
+        ledger: the memory as of the end of the training data.
+        learnt_days: first and last time of the rows that were trained on, ms since 1970, the last exclusive.
+        rival: the strongest simple method beside the model.
         about: the artefact's metadata, once loaded.
     """
 
@@ -77,11 +74,22 @@ class Detector:
     typical: Typical
     past: PastFrauds
     ledger: Ledger
+    learnt_days: tuple[int, int]
+    rival: Rival | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def costs(self) -> Costs:
-        return Costs(self.config.costs.alert, self.config.costs.loss_share, self.config.costs.loss_fixed)
+        return costs_of(self.config)
+
+    def learnt(self, frame: pd.DataFrame) -> int:
+        """How many of these transactions are from the training days, as far as they are remembered."""
+        start, end = self.learnt_days
+        own = self.ledger.columns.time[: len(self.ledger)]
+        inside = (own >= start) & (own < end)
+        known = set(zip(self.ledger.ids[: len(self.ledger)][inside].tolist(), own[inside].tolist(), strict=True))
+        frame = frame[(frame["time"] >= start) & (frame["time"] < end)]
+        return sum(pair in known for pair in zip(frame["transaction"].tolist(), frame["time"].tolist(), strict=True))
 
     def score(self, frame: Frame, ledger: Ledger) -> Scored:
         """Take transactions (columns as in `data.Transactions.frame`) into the ledger and decide each."""
@@ -94,7 +102,7 @@ class Detector:
         """Scores and alerts of rows whose features are ready."""
         wanted = np.arange(SMALL) % max(len(rows), 1) if 0 < len(rows) < SMALL else None
         logits = self.blend(rows if wanted is None else rows.take(wanted))[: len(rows)]
-        scores = np.round(self.rule.calibrator(logits), DIGITS)
+        scores = self.rule.calibrator(logits)
         at_risk = scores * self.costs.loss(amounts) if self.source.labelled else scores
         return Scored(rows, scores, at_risk, at_risk >= self.rule.threshold)
 
@@ -110,9 +118,13 @@ class Detector:
         tensors = {
             f"{part}.{name}": torch.from_numpy(array.copy()) for part, arrays in kept.items() for name, array in arrays.items()
         }
-        for name in self.blend.weights:
-            tensors |= {f"member.{name}.{key}": tensor for key, tensor in self.blend.members[name].state().items()}
+        members = {self.rival.name: self.rival.member} if self.rival else {}
+        for name, member in (members | self.blend.members).items():
+            tensors |= {f"member.{name}.{key}": tensor for key, tensor in member.state().items()}
         preprocess = {
+            "version": VERSION,
+            "rival": self.rival and {"name": self.rival.name, "rule": asdict(self.rival.rule)},
+            "learnt_days": self.learnt_days,
             "config": self.config.model_dump(mode="json"),
             "source": asdict(self.source),
             "weights": self.blend.weights,
@@ -131,45 +143,57 @@ class Detector:
         """Read and verify the artefact; see `shared.artifact.load` for what it refuses."""
         saved = artifact.load(folder, NAME)
         read = saved.preprocess
+        if read.get("version") != VERSION:
+            raise UserError(f"{folder} was made by another version of this program. Train again with this one.")
         config = FraudConfig.model_validate(read["config"])
         layout = Layout(**{**read["layout"], "categories": tuple(read["layout"]["categories"])})
         inputs = Inputs.restore(read["inputs"])
         arrays = {part: {k: t.numpy() for k, t in _below(saved.tensors, part).items()} for part in ("ledger", "typical", "past")}
         ledger = Ledger.restore(layout, arrays["ledger"], read["memory"], max(1, torch.get_num_threads()))
         source = read["source"] | {key: tuple(read["source"][key]) for key in ("numeric", "categorical")}
-        members = {
-            name: restore(name, config.model, len(inputs.names), len(ledger.kept), _below(saved.tensors, f"member.{name}"))
-            for name in read["weights"]
-        }
+
+        def member(name: str) -> Member:
+            return restore(name, config.model, len(inputs.names), len(ledger.kept), _below(saved.tensors, f"member.{name}"))
+
+        rival = read["rival"]
         return cls(
             config=config,
             source=Source(**source),
-            blend=Blend(members, read["weights"]),
-            rule=Rule(Calibrator(**read["rule"]["calibrator"]), read["rule"]["threshold"]),
+            blend=Blend({name: member(name) for name in read["weights"]}, read["weights"]),
+            rule=_rule(read["rule"]),
             inputs=inputs,
             typical=Typical(**arrays["typical"]),
             past=PastFrauds.restore(arrays["past"], read["past"]),
             ledger=ledger,
+            learnt_days=tuple(read["learnt_days"]),
+            rival=rival and Rival(rival["name"], member(rival["name"]), _rule(rival["rule"])),
             about=saved.metadata,
         )
 
 
-def assemble(config: FraudConfig, prepared: Prepared, fit: np.ndarray, inputs: Inputs, blend: Blend, rule: Rule) -> Detector:
-    """A detector of fitted parts. `fit`: the places of the training rows in the frame."""
-    transactions, rows = prepared.transactions, prepared.take(fit, inputs)
-    frame = transactions.frame.iloc[fit]
-    labelled = "label" in frame
-    labels = frame["label"].to_numpy() if labelled else np.zeros(len(fit))
+def assemble(config: FraudConfig, prepared: Prepared, part: Part, inputs: Inputs, blend: Blend, rule: Rule) -> Detector:
+    """A detector of parts that were fitted on `part.fit`."""
+    transactions, rows = prepared.transactions, prepared.take(part.fit, inputs)
+    frame, labels = transactions.frame.iloc[part.fit], part.learnt
+    days = int(frame["time"].min()), int(frame["time"].max()) + 1
     source = Source(
         transactions.mapping,
         transactions.numeric,
         transactions.categorical,
         transactions.time_unit,
         config.data.label_delay_days,
-        labelled,
+        "label" in frame,
     )
     past = PastFrauds.learn(rows.x, labels, frame[labels == 1])
-    return Detector(config, source, blend, rule, inputs, Typical.learn(rows, labels, inputs), past, prepared.ledger)
+    return Detector(config, source, blend, rule, inputs, Typical.learn(rows, labels, inputs), past, prepared.ledger, days)
+
+
+def costs_of(config: FraudConfig) -> Costs:
+    return Costs(config.costs.alert, config.costs.loss_share, config.costs.loss_fixed)
+
+
+def _rule(values: Mapping[str, Any]) -> Rule:
+    return Rule(Calibrator(**values["calibrator"]), values["threshold"])
 
 
 def alert_id(transaction: str) -> str:

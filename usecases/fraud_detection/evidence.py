@@ -59,7 +59,7 @@ class Judge:
     def __init__(self, frame: pd.DataFrame, part: Part, costs: Costs) -> None:
         self.part, self.costs = part, costs
         self.frame = frame.iloc[part.judge].reset_index(drop=True)
-        self.labels = self.frame["label"].to_numpy(np.int64)
+        self.labels = part.truth.astype(np.int64)
         self.amounts = self.frame["amount"].to_numpy()
         self.accounts = pd.factorize(self.frame["account"])[0] if "account" in self.frame else None
         hours = (self.frame["time"] // HOUR).to_numpy()
@@ -157,16 +157,21 @@ class Method:
         return {**found, "saved_share": saved}
 
 
-def summarise(judge: Judge, methods: Mapping[str, Method], model: str, validation: Mapping[str, float]) -> dict[str, Any]:
-    """The numbers for metrics.json. `model` is the method that is kept; the simple ones are its baselines."""
+def summarise(judge: Judge, methods: Mapping[str, Method], model: str, best: str | None, name: str) -> dict[str, Any]:
+    """The numbers for metrics.json.
+
+    Args:
+        model: the method that is kept; the simple ones are its baselines.
+        best: the strongest of these on validation.
+        name: what to call the model.
+    """
     draws = judge.bootstrap(methods)
     tables = {name: _metrics(judge, method, draws, name) for name, method in methods.items()}
     simple = [name for name in methods if name in SIMPLE and name != model]
-    best = max(simple, key=lambda name: validation[name], default=None)
     result: dict[str, Any] = {
         "usecase": "fraud_detection",
         "headline": HEADLINE,
-        "name": NAMES[model],
+        "name": name,
         "model": tables[model],
         "baselines": {NAMES[name]: tables[name] for name in simple},
         "parts": {NAMES[name]: tables[name] for name in methods if name not in simple and name != model},

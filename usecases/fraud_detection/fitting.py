@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from shared.config import Training
 from shared.data import rows as batches
@@ -38,11 +39,13 @@ class Recipe:
     Attributes:
         grid: the trees' setting.
         weights: of the blend; see `model.Blend`.
+        worse: whether the combination was worse than the best simple method, which is used instead.
         validation: average precision of each method on validation.
     """
 
     grid: dict[str, tuple[int, float, int]] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    worse: bool = False
     validation: dict[str, float] = field(default_factory=dict)
 
 
@@ -62,7 +65,8 @@ class Workshop:
             made = HistGradientBoostingClassifier(
                 **settings, l2_regularization=1.0, early_stopping=False, random_state=self.config.seed
             )
-            return Boosting(made.fit(self.rows.x, self.labels))
+            with threadpool_limits(self.chip.threads):
+                return Boosting(made.fit(self.rows.x, self.labels))
         if name == "lightgbm":
             return LightGBM(self._lightgbm(leaves, rate, trees))
         return Network(self._network(name))
@@ -111,7 +115,7 @@ def able(config: Model, accounts: bool, say: Say) -> list[str]:
         say("There are no accounts, so the model over an account's past is left out")
     if "lightgbm" in names and importlib.util.find_spec("lightgbm") is None:
         names.remove("lightgbm")
-        say("LightGBM is not installed and is left out (pip install lightgbm)")
+        say('LightGBM is not installed and is left out (pip install "usecases[boosting]")')
     return names
 
 
@@ -130,11 +134,17 @@ def choose(workshop: Workshop, names: list[str], rows: Rows, labels: np.ndarray,
     recipe.weights = combine(recipe.validation)
     together = Blend(fitted, recipe.weights)(rows)
     recipe.validation["blend"] = Ranked(labels, together).average_precision()
-    best = max((name for name in names if name in SIMPLE), key=lambda name: recipe.validation[name], default=None)
+    best = rival(recipe.validation, "blend")
     if best and recipe.validation["blend"] < CLOSE * recipe.validation[best]:
-        recipe.weights = {best: 1.0}
+        recipe.weights, recipe.worse = {best: 1.0}, True
         say(f"The combination is worse than {NAMES[best]} on validation, so that is used")
     return recipe, fitted
+
+
+def rival(validation: Mapping[str, float], model: str) -> str | None:
+    """The strongest simple method on validation beside the model."""
+    simple = [name for name in validation if name in SIMPLE and name != model]
+    return max(simple, key=lambda name: validation[name], default=None)
 
 
 def combine(validation: Mapping[str, float]) -> dict[str, float]:

@@ -20,13 +20,14 @@ LISTED = 12
 # The usual names of each role, most specific first, as columns.normal writes them.
 # fmt: off
 USUAL = {
-    "transaction": ("txid", "transactionid", "txnid", "transid", "transnum", "paymentid", "transaction", "id"),
+    "transaction": ("txid", "transactionid", "txnid", "transid", "transnum", "paymentid", "transaction", "txref", "id"),
     "time": (
         "txdatetime", "transactiondatetime", "transactiontime", "transactiontimestamp", "transdatetranstime", "transactiondate",
         "timestamp", "datetime", "eventtime", "createdat", "time", "date", "unixtime", "ts",
     ),
     "account": (
-        "accountid", "account", "cardid", "cardnumber", "ccnum", "card", "pan", "customerid", "customer", "clientid", "client",
+        "accountid", "account", "accountno", "accountnumber", "iban", "cardid", "cardno", "cardnumber",
+        "ccnum", "card", "pan", "customerid", "customer", "clientid", "client",
         "userid", "user", "payerid", "payer", "senderid", "sender", "fromaccount",
     ),
     "counterparty": (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,7 +63,25 @@ class Boosting:
         return self.trees.decision_function(rows.x)
 
     def state(self) -> Tensors:
-        return {"skops": torch.frombuffer(bytearray(skops.io.dumps(self.trees)), dtype=torch.uint8)}
+        return {"skops": torch.frombuffer(bytearray(_same_bytes(skops.io.dumps(self.trees))), dtype=torch.uint8)}
+
+
+def _same_bytes(dump: bytes) -> bytes:
+    """A skops dump without dates and memory addresses, so that equal trees are equal bytes."""
+    with zipfile.ZipFile(io.BytesIO(dump)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = files.pop("schema.json").decode()
+    order = {address: str(place) for place, address in enumerate(dict.fromkeys(re.findall(r'"__id__": (\d+)', schema)), 1)}
+
+    def rename(text: str) -> str:
+        return re.sub(r"\d+", lambda match: order.get(match[0], match[0]), text)
+
+    clean = {"schema.json": rename(schema).encode()} | {rename(name): content for name, content in files.items()}
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(clean):
+            archive.writestr(zipfile.ZipInfo(name), clean[name])
+    return made.getvalue()
 
 
 @dataclass(frozen=True)
@@ -85,10 +106,11 @@ class Network:
     @torch.inference_mode()
     def __call__(self, rows: Rows) -> np.ndarray:
         self.module.eval()
+        device = next(self.module.parameters()).device
         parts = []
         for start in range(0, len(rows), CHUNK):
-            batch = {name: torch.from_numpy(array[start : start + CHUNK]) for name, array in vars(rows).items()}
-            parts.append(self.module(batch).mean(1))
+            batch = {name: torch.from_numpy(array[start : start + CHUNK]).to(device) for name, array in vars(rows).items()}
+            parts.append(self.module(batch).mean(1).cpu())
         return torch.cat(parts).double().numpy() if parts else np.zeros(0)
 
     def state(self) -> Tensors:

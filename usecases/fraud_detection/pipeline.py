@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from shared import hardware
 from shared.errors import UserError
-from shared.evaluation.costs import Costs
 from shared.files import whole
 from shared.hardware import Choice
 from shared.runs import Run
@@ -25,11 +24,11 @@ from usecases.fraud_detection import data, evidence, fitting, report, splits, un
 from usecases.fraud_detection.answers import FraudDecision, answer
 from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.data import Transactions
-from usecases.fraud_detection.detector import Detector, assemble
+from usecases.fraud_detection.detector import Detector, Rival, assemble, costs_of
 from usecases.fraud_detection.evidence import Judge, Method, Rule
 from usecases.fraud_detection.fitting import Recipe, Workshop
 from usecases.fraud_detection.inputs import Inputs
-from usecases.fraud_detection.model import Blend, Member
+from usecases.fraud_detection.model import NAMES, Blend, Member
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.prepare import Prepared, prepare
 from usecases.fraud_detection.splits import Part
@@ -52,6 +51,7 @@ class Outcome:
     judge: Judge
     methods: dict[str, Method]
     model: str
+    rival: str | None
     fits: dict[str, Fitted]
     train_s: float
 
@@ -67,14 +67,17 @@ def train(config: FraudConfig, run: Run) -> None:
     for finding in transactions.findings:
         say(f"{finding.severity}: {finding}")
     if "label" not in transactions.frame:
-        unlabelled.train(config, transactions, run, chip, say, split_settings(config))
+        unlabelled.train(config, transactions, run, chip, say)
         return
     outcome = fit_and_judge(config, transactions, run, chip, say)
     if outcome is None:
         return
-    detector = FraudDetector(assemble(config, outcome.prepared, outcome.part.fit, outcome.inputs, outcome.blend, outcome.rule))
+    core = assemble(config, outcome.prepared, outcome.part, outcome.inputs, outcome.blend, outcome.rule)
+    if outcome.rival:
+        core.rival = Rival(outcome.rival, outcome.members[outcome.rival], outcome.methods[outcome.rival].rule)
+    detector = FraudDetector(core)
     result = {
-        **evidence.summarise(outcome.judge, outcome.methods, outcome.model, outcome.recipe.validation),
+        **evidence.summarise(outcome.judge, outcome.methods, outcome.model, outcome.rival, NAMES[outcome.model]),
         "data": transactions.describe(),
         "data_findings": [str(finding) for finding in transactions.findings if finding.severity != "info"],
         "protocol": outcome.part.words,
@@ -86,10 +89,10 @@ def train(config: FraudConfig, run: Run) -> None:
         "hardware": chip.describe(),
     }
     about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
-    detector.save(run.artifact_dir, {**about, "split_settings": split_settings(config)})
+    detector.save(run.artifact_dir, about)
     run.write_json("metrics.json", result)
     alerts = write_predictions(run.folder / "predictions.parquet", outcome.judge, outcome.methods[outcome.model])
-    report.write(run, result, outcome, show(outcome, detector.detector, alerts[:SHOWN]))
+    report.write(run, result, outcome, show(outcome, core, alerts[:SHOWN]))
 
 
 def fit_and_judge(
@@ -105,7 +108,6 @@ def fit_and_judge(
     Args:
         prepared: of at least the rows that the split asks for, where it is there already.
     """
-    started = time.monotonic()
     choosing, final = splits.split(transactions, config)
     if prepared is None:
         wanted = np.unique(np.concatenate([choosing.fit, choosing.judge, final.fit, final.judge]))
@@ -113,23 +115,23 @@ def fit_and_judge(
         say(
             f"Computed {prepared.built.shape[1]} features of {len(transactions.frame):,} transactions in {prepared.seconds:.1f} s"
         )
-    labels = transactions.frame["label"].to_numpy()
-    amounts = transactions.frame["amount"].to_numpy()
-    costs = Costs(config.costs.alert, config.costs.loss_share, config.costs.loss_fixed)
+    amounts = transactions.frame["amount"].to_numpy()[choosing.judge]
+    costs = costs_of(config)
+    started = time.monotonic()
     names = fitting.able(config.model, prepared.ledger.layout.accounts, say)
 
     say(f"Choosing: fitted on {len(choosing.fit):,} transactions, compared on {len(choosing.judge):,}")
     inputs = prepared.learn_inputs(choosing.fit)
-    first = Workshop(prepared.take(choosing.fit, inputs), labels[choosing.fit], config, run, chip, "choose")
+    first = Workshop(prepared.take(choosing.fit, inputs), choosing.learnt, config, run, chip, "choose")
     validation = prepared.take(choosing.judge, inputs)
-    recipe, tried = fitting.choose(first, names, validation, labels[choosing.judge], say)
+    recipe, tried = fitting.choose(first, names, validation, choosing.truth, say)
     logits = {name: member(validation) for name, member in tried.items()}
     logits["blend"] = Blend(tried, recipe.weights)(validation)
-    rules = {name: Rule.choose(one, labels[choosing.judge], amounts[choosing.judge], costs) for name, one in logits.items()}
+    rules = {name: Rule.choose(one, choosing.truth, amounts, costs) for name, one in logits.items()}
 
     say(f"Training again on all {len(final.fit):,} transactions of the training days")
     inputs = prepared.learn_inputs(final.fit)
-    last = Workshop(prepared.take(final.fit, inputs), labels[final.fit], config, run, chip, "final")
+    last = Workshop(prepared.take(final.fit, inputs), final.learnt, config, run, chip, "final")
     members = {name: last(name, recipe.grid.get(name, fitting.GRID[0])) for name in names}
     blend = Blend({name: members[name] for name in recipe.weights}, recipe.weights)
     trained = round(time.monotonic() - started, 2)
@@ -146,7 +148,8 @@ def fit_and_judge(
         methods = {"blend": judge.method(blend(rows), rules["blend"]), **methods}
     fits = {**{f"{n} (choosing)": one for n, one in first.fits.items()}, **last.fits}
     rule = rules["blend"]  # of the logits that `blend` gives, with one member too
-    return Outcome(prepared, final, inputs, recipe, members, blend, rule, judge, methods, model, fits, trained)
+    rival = fitting.rival(recipe.validation, model)
+    return Outcome(prepared, final, inputs, recipe, members, blend, rule, judge, methods, model, rival, fits, trained)
 
 
 def show(outcome: Outcome, detector: Detector, alerts: np.ndarray) -> list[FraudDecision]:
@@ -176,13 +179,13 @@ def write_predictions(path: Path, judge: Judge, method: Method) -> np.ndarray:
 
 
 def speed(outcome: Outcome, detector: FraudDetector) -> dict[str, float]:
-    """Rows a second when scored in batch (features ready), and milliseconds for one request, features and reasons included."""
+    """Rows a second when scored in batch (features ready), and milliseconds for one request with reasons."""
     rows = outcome.prepared.take(outcome.part.judge, outcome.inputs)
     begun = time.perf_counter()
     outcome.blend(rows)
     rate = len(rows) / (time.perf_counter() - begun)
     laps = []
-    request = detector.examples()[0]
+    request = detector.examples()[1]  # an amount that raises an alert, as a rule, which takes reasons
     for _ in range(TIMED):
         begun = time.perf_counter()
         detector.predict([request])
@@ -192,32 +195,32 @@ def speed(outcome: Outcome, detector: FraudDetector) -> dict[str, float]:
 
 
 def evaluate(detector: FraudDetector, config: FraudConfig) -> dict[str, Any]:
-    """Judge a trained model on the test part of the data that the configuration names, beside the amount alone."""
+    """Judge a trained model on the test part of the data that the configuration names, beside its strongest simple rival.
+
+    Raises:
+        UserError: it would be judged on transactions that it was trained on, or there is nothing to judge it by.
+    """
     core = detector.detector
-    transactions = data.load(config)
-    about = transactions.describe()
-    same = core.about.get("data", {}).get("fingerprint") == about["fingerprint"]
-    if same and core.about.get("split_settings") != split_settings(config):
-        raise UserError(
-            "With another seed, split or delay the model would be judged on transactions that it was trained on. Leave seed, "
-            "split.* and data.label_delay_days as they are, or give other --data."
-        )
-    if "label" not in transactions.frame:
+    if config.costs != core.config.costs or config.model != core.config.model:
+        raise UserError("A trained model is judged as it is: costs.* and model.* are settings of training. Leave them out.")
+    transactions = data.load(config, core.source)
+    if not core.source.labelled:
         return unlabelled.evaluate(core, transactions, config)
+    if "label" not in transactions.frame:
+        raise UserError(f"{config.data.source} has no labels (data.columns.label), so there is nothing to judge the scores by.")
     _, final = splits.split(transactions, config)
-    prepared = prepare(transactions, config, final.judge, core.ledger.threads)
-    judge = Judge(transactions.frame, final, core.costs)
-    ours = judge.method(core.blend(prepared.take(final.judge, core.inputs)), core.rule)
-    amount = np.log(judge.amounts + 1)
-    methods = {"blend": ours, "amount": judge.method(amount, Rule.choose(amount, judge.labels, judge.amounts, core.costs))}
-    name = core.about.get("name", "")
-    summary = evidence.summarise(judge, methods, "blend", {"amount": 0.0})
-    return {**summary, "name": name, "data": about, "protocol": final.words}
-
-
-def split_settings(config: FraudConfig) -> dict[str, Any]:
-    """What decides which transactions a model is trained on, given the data."""
-    return {"seed": config.seed, "delay": config.data.label_delay_days, **config.split.model_dump(mode="json")}
+    if learnt := core.learnt(transactions.frame.iloc[final.judge]):
+        raise UserError(
+            f"{learnt:,} of the transactions to be judged are from the model's own training days. Leave seed, split.* and "
+            "data.* as they were in its run, or give other --data."
+        )
+    prepared = prepare(transactions, core.config, final.judge, core.ledger.threads)
+    judge, rows = Judge(transactions.frame, final, core.costs), prepared.take(final.judge, core.inputs)
+    methods = {"blend": judge.method(core.blend(rows), core.rule)}
+    if core.rival:
+        methods[core.rival.name] = judge.method(core.rival.member(rows), core.rival.rule)
+    summary = evidence.summarise(judge, methods, "blend", core.rival.name if core.rival else None, core.about["name"])
+    return {**summary, "data": transactions.describe(), "protocol": final.words}
 
 
 def _teller(run: Run) -> Callable[[str], None]:

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from shared.data import cleaning, tables
 from shared.data.cleaning import Faults
-from shared.errors import UserError
+from shared.errors import DataError, UserError
 from shared.records import validate
 from shared.usecase import Progress
 from usecases.fraud_detection import data
-from usecases.fraud_detection.answers import FraudDecision, TransactionRequest, answer, columns, records
+from usecases.fraud_detection.answers import DIGITS, FraudDecision, TransactionRequest, answer, columns, records
 from usecases.fraud_detection.detector import Detector, alert_id
 from usecases.fraud_detection.ledger import ROLES, Ledger
 from usecases.fraud_detection.stream import FraudStream
@@ -24,6 +24,7 @@ from usecases.fraud_detection.timeline import DAY
 
 BLOCK = 100_000
 STALE_DAYS = 1.0
+MINUTE = 60_000  # milliseconds
 SCHEMA = pa.schema(
     [
         ("transaction", pa.string()),
@@ -66,7 +67,7 @@ class FraudDetector:
             role: next((k for k, code in ledger.codes[role].items() if code == getattr(ledger.columns, role)[last]), "")
             for role in ("account", "counterparty")
         }
-        time = int(ledger.columns.time[last]) + 60_000
+        time = str(np.datetime64(int(ledger.columns.time[last]) + MINUTE, "ms"))
         amount = int(ledger.columns.cents[last]) / 100
         return [
             TransactionRequest(transaction="example-1", time=time, amount=amount, **known),
@@ -80,12 +81,17 @@ class FraudDetector:
             return []
         detector = self.detector
         ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
-        frame = columns(detector, ids, requests)
+        try:
+            frame = columns(detector, ids, requests)
+        except ValueError as error:
+            raise UserError(f"The input does not fit: {error}.") from None
         mark = detector.ledger.mark()
         newest = int(detector.ledger.columns.time[: len(detector.ledger)].max(initial=0))
         known = [{role: getattr(request, role) in detector.ledger.codes[role] for role in ROLES} for request in requests]
-        scored = detector.score(frame, detector.ledger)
-        detector.ledger.cut(mark)
+        try:
+            scored = detector.score(frame, detector.ledger)
+        finally:
+            detector.ledger.cut(mark)
         decisions = answer(detector, frame, scored, [r.reasons for r in requests], [r.similar for r in requests])
         for decision, there, time in zip(decisions, known, frame["time"], strict=True):
             decision.notes = self._notes(there, (time - newest) / DAY)
@@ -111,7 +117,7 @@ class FraudDetector:
         if whose := set(options) - {"reasons"}:
             raise UserError(f"{', '.join(sorted(whose))} cannot be given for a whole table: it comes from the table's rows.")
         detector, ledger = self.detector, None
-        faults = Faults(str(source))
+        faults = Faults(str(source), remedy="; these rows have no score")
         summary: dict[str, Any] = {"transactions": 0, "alerts": 0, "not scored": 0, "out": str(out)}
         with tables.writer(out) as append:
             for table in tables.stream(source, BLOCK, detector.config.data.encoding):
@@ -127,11 +133,13 @@ class FraudDetector:
                 progress(len(table))
             if not summary["transactions"]:
                 raise UserError(f"{source} has no rows.")
+            if summary["not scored"] == summary["transactions"]:
+                raise DataError(faults.findings)
         return summary | {f"{finding.severity} {place}": str(finding) for place, finding in enumerate(faults.findings, 1)}
 
     def _read(self, table: pd.DataFrame, faults: Faults) -> pd.DataFrame:
         how = self.detector.source
-        piece = Faults(faults.where)
+        piece = Faults(faults.where, remedy=faults.remedy)
         frame = data.canonical(table, how.mapping, how.numeric, how.categorical, piece, how.time_unit, how.delay_days)
         seen = {finding.what for finding in faults.findings}
         faults.findings += [f for f in piece.findings if f.what not in seen and f.severity != "info"]
@@ -151,7 +159,7 @@ class FraudDetector:
         made = pd.DataFrame(
             {
                 "transaction": ids,
-                "score": scored.scores,
+                "score": np.round(scored.scores, DIGITS),
                 "expected_loss": np.round(scored.at_risk, 4),
                 "alert": scored.alerts,
                 "alert_id": [alert_id(i) if alert else None for i, alert in zip(ids, scored.alerts, strict=True)],
@@ -163,7 +171,6 @@ class FraudDetector:
         summary["not scored"] += len(table) - len(frame)
         missing = table.index.difference(frame.index)
         made = made.reindex(table.index)
-        made["alert"] = made["alert"].fillna(False).astype(bool)
         mapped = self.detector.source.mapping.get("transaction")
         own = table.get(mapped, table.get("transaction")) if mapped else None
         made.loc[missing, "transaction"] = cleaning.tidy_ids(own[missing]) if own is not None else missing.astype("str")

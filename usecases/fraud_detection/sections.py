@@ -248,7 +248,9 @@ def choice(result: dict[str, Any]) -> Section:
     used = (
         "The logits of all methods that come within 5% of the best are averaged."
         if len(weights) > 1
-        else f"The combination was no better than {NAMES[next(iter(weights))]} there, so that alone is used."
+        else f"The combination was worse than {NAMES[next(iter(weights))]} there, so that alone is used."
+        if choice["worse"]
+        else f"No other method came within 5% of {NAMES[next(iter(weights))]}, so that alone is used."
     )
     text = (
         "Settings, weights and threshold were chosen on transactions of the training days that the methods had not seen; then "

@@ -60,8 +60,11 @@ class PastFrauds:
             labels: [rows], 1 is fraud.
             frauds: the rows with label 1 of `data.Transactions.frame`, in the same order.
         """
-        deviation = x.std(0)
-        mean, deviation = x.mean(0), np.where(deviation > 1e-6, deviation, 1).astype(np.float32)
+        deviation = x.std(0, dtype=np.float64)
+        mean, deviation = (
+            x.mean(0, dtype=np.float64).astype(np.float32),
+            np.where(deviation > 1e-6, deviation, 1).astype(np.float32),
+        )
         newest = np.argsort(frauds["time"].to_numpy(), kind="stable")[-KEPT:]
         own = frauds.iloc[newest]
         return cls(

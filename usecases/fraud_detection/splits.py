@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from shared.data import cleaning
 from shared.errors import DataError, Finding
 from usecases.fraud_detection import data
 from usecases.fraud_detection.config import FraudConfig
@@ -23,13 +24,17 @@ class Part:
     """Rows to fit on, and later rows to judge on.
 
     Attributes:
-        fit, judge: [rows] places in the frame; only rows whose label is known (all rows, where there are no labels).
+        fit, judge: [rows] places in the frame; only labelled rows (all rows, where there are no labels).
+        learnt: [fit] of 0 and 1, the labels as they were known at the beginning of the test days.
+        truth: [judge] of 0 and 1; to choose on, again as they were known at the beginning of the test days.
         day: [judge] the day of each, counted from the first judged one.
         words: what was done, for the report.
     """
 
     fit: np.ndarray
     judge: np.ndarray
+    learnt: np.ndarray
+    truth: np.ndarray
     day: np.ndarray
     words: str
 
@@ -58,24 +63,30 @@ def split(transactions: Transactions, config: FraudConfig) -> tuple[Part, Part]:
         delay = period.test_start - period.train_end
         inner = Period(period.start, period.train_end - validation - delay, period.train_end - validation, period.train_end)
         choosing = (
-            _part(transactions.frame, inner, config) if inner.train_end > inner.start else replace(final, fit=final.fit[:0])
+            _part(transactions.frame, inner, config, period.test_start)
+            if inner.train_end > inner.start
+            else replace(final, fit=final.fit[:0], learnt=final.learnt[:0])
         )
     else:
-        choosing = _by_accounts(transactions.frame, final, period, config.seed)
+        choosing = _by_accounts(transactions.frame, final, period, config)
     _enough(transactions, choosing, final, config)
     return choosing, final
 
 
 def check(config: FraudConfig) -> list[Finding]:
     """Every fault of the data at once, the split's included; never raises for bad data."""
-    findings = data.check(config)
-    if any(finding.severity == "error" for finding in findings):
+
+    def found() -> list[Finding]:
+        transactions = data.inspect(config)
+        findings = list(transactions.findings)
+        if not any(finding.severity == "error" for finding in findings):
+            try:
+                split(transactions, config)
+            except DataError as error:
+                findings += error.findings
         return findings
-    try:
-        split(data.load(config), config)
-    except DataError as error:
-        findings = findings + error.findings
-    return findings
+
+    return cleaning.check(found, config.data.source)
 
 
 def plan(transactions: Transactions, config: FraudConfig) -> Period:
@@ -103,23 +114,31 @@ def plan(transactions: Transactions, config: FraudConfig) -> Period:
             "Give a longer record, or set split.start, split.train_days, split.test_days, data.label_delay_days to fit, such as "
             f"data.label_delay_days={min(config.data.label_delay_days, have / 6):.1g} with the others left open"
         )
-        raise DataError(
-            [Finding("error", f"the record covers {have:.1f} days, the split needs {need:.1f}", transactions.name, fix)]
-        )
+        what = f"the record covers {have:.1f} days, the split needs {need:.1f}"
+        if config.split.start is not None:
+            what = f"the split would go from {_date(start)} to {_date(start + train + delay + test)}"
+            what += f", the record goes from {_date(first)} to {_date(last)}"
+        raise DataError([Finding("error", what, transactions.name, fix)])
     return Period(start, start + train, start + train + delay, start + train + delay + test)
 
 
-def _part(frame: pd.DataFrame, period: Period, config: FraudConfig) -> Part:
-    time = frame["time"].to_numpy()
+def _labels(frame: pd.DataFrame, moment: int | None) -> np.ndarray:
+    """[rows] 1 fraud, 0 not, NaN unknown, as they were known at a moment (ms; None: in the end)."""
     label = frame["label"].to_numpy() if "label" in frame else np.zeros(len(frame))
+    return label if moment is None else np.where((label == 1) & (frame["label_time"].to_numpy() > moment), 0.0, label)
+
+
+def _part(frame: pd.DataFrame, period: Period, config: FraudConfig, known: int | None = None) -> Part:
+    """Judged by the labels as they were known at the moment `known`."""
+    time = frame["time"].to_numpy()
+    label = _labels(frame, known)
     able = ~np.isnan(label)
     fit = np.flatnonzero((time >= period.start) & (time < period.train_end) & able)
     judged = (time >= period.test_start) & (time < period.test_end) & able
     day = (time - period.test_start) // DAY
     removed = 0
     if "account" in frame and config.split.known_accounts == "remove":
-        delay = period.test_start - period.train_end
-        blocked = _blocked(frame, period, delay, label)
+        blocked = _blocked(frame, period.start, label)
         removed = int((judged & blocked).sum())
         judged &= ~blocked
     judge = np.flatnonzero(judged)
@@ -130,44 +149,51 @@ def _part(frame: pd.DataFrame, period: Period, config: FraudConfig) -> Part:
     )
     if removed:
         words += f", without {removed:,} of accounts already known as compromised"
-    return Part(fit, judge, day[judge], words)
+    learnt = _labels(frame, period.test_start)[fit]
+    if late := int((label[fit] == 1).sum() - learnt.sum()):
+        words += f"; {late:,} frauds of the training days were not known by then and count as legitimate"
+    return Part(fit, judge, learnt, label[judge], day[judge], words)
 
 
-def _blocked(frame: pd.DataFrame, period: Period, delay: int, label: np.ndarray) -> np.ndarray:
-    """[rows] is the account known as compromised on the row's day, by fraud since the start of training?"""
+def _blocked(frame: pd.DataFrame, start: int, label: np.ndarray) -> np.ndarray:
+    """[rows] is the account known as compromised on the row's day, by fraud since `start` (ms)?"""
     time = frame["time"].to_numpy()
-    day = (time - period.test_start) // DAY
-    fraud = (label == 1) & (time >= period.start) & (time < period.test_end)
-    earliest = pd.Series(day[fraud]).groupby(frame["account"].to_numpy()[fraud]).min()
-    known = frame["account"].map(earliest).to_numpy(np.float64)  # NaN: never
-    return day > known + delay // DAY  # from the first day on the whole of which it is known
+    fraud = (label == 1) & (time >= start)
+    known = (frame["label_time"].to_numpy()[fraud] - start) // DAY
+    earliest = pd.Series(known).groupby(frame["account"].to_numpy()[fraud]).min()
+    # from the first day on the whole of which it is known; NaN: never
+    return (time - start) // DAY > frame["account"].map(earliest).to_numpy(np.float64)
 
 
-def _by_accounts(frame: pd.DataFrame, final: Part, period: Period, seed: int) -> Part:
+def _by_accounts(frame: pd.DataFrame, final: Part, period: Period, config: FraudConfig) -> Part:
     """A quarter of the accounts (of the rows, where there are none) of the training days is held out."""
     rows = final.fit
     units = pd.factorize(frame["account"].to_numpy()[rows])[0] if "account" in frame else np.arange(len(rows))
-    held = np.random.default_rng(seed).random(units.max(initial=0) + 1)[units] < VALIDATION
-    day = (frame["time"].to_numpy()[rows[held]] - period.start) // DAY
-    words = f"chosen on {held.sum():,} transactions of a quarter of the accounts in the training days"
-    return Part(rows[~held], rows[held], day, words)
+    held = np.random.default_rng(config.seed).random(units.max(initial=0) + 1)[units] < VALIDATION
+    judge, truth = rows[held], final.learnt[held]
+    if "account" in frame and config.split.known_accounts == "remove":
+        there = ~_blocked(frame, period.start, _labels(frame, period.test_start))[judge]
+        judge, truth = judge[there], truth[there]
+    day = (frame["time"].to_numpy()[judge] - period.start) // DAY
+    words = f"chosen on {len(judge):,} transactions of a quarter of the accounts in the training days"
+    return Part(rows[~held], judge, final.learnt[~held], truth, day, words)
 
 
 def _enough(transactions: Transactions, choosing: Part, final: Part, config: FraudConfig) -> None:
-    frame, findings = transactions.frame, []
+    labelled, findings = "label" in transactions.frame, []
     parts = {
-        "the part that models are chosen on": choosing.judge,
-        "the part that is fitted to choose on": choosing.fit,
-        "the training days": final.fit,
-        "the test days": final.judge,
+        "the part that models are chosen on has": choosing.truth,
+        "the part that is fitted to choose on has": choosing.learnt,
+        "the training days have": final.learnt,
+        "the test days have": final.truth,
     }
     for name, rows in parts.items():
-        frauds = int(frame["label"].to_numpy()[rows].sum()) if "label" in frame else FEWEST_FRAUDS
-        if len(rows) < 10 * FEWEST_FRAUDS or frauds < FEWEST_FRAUDS:
-            needed = f"{10 * FEWEST_FRAUDS} transactions with {FEWEST_FRAUDS} frauds are needed"
-            what = f"{name} have {len(rows):,} transactions with {frauds} frauds; {needed}"
+        frauds = int(rows.sum()) if labelled else FEWEST_FRAUDS
+        if len(rows) - frauds < 10 * FEWEST_FRAUDS or frauds < FEWEST_FRAUDS:
+            needed = f"{FEWEST_FRAUDS} frauds and {10 * FEWEST_FRAUDS} others are needed"
+            what = f"{name} {len(rows):,} transactions with {frauds} frauds; {needed}"
             fix = "Give a longer record, change split.start, split.train_days, split.test_days or data.label_delay_days"
-            if config.split.validation == "time" and rows is not final.judge:
+            if config.split.validation == "time" and rows is not final.truth:
                 fix += ", or set split.validation=accounts"
             findings.append(Finding("error", what, transactions.name, fix))
     if findings:

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from shared.errors import UserError
 from shared.files import read_json, write_json
-from usecases.fraud_detection.answers import TransactionRequest, answer, columns, milliseconds
+from usecases.fraud_detection.answers import TransactionRequest, answer, columns, milliseconds, tidy
 from usecases.fraud_detection.detector import Detector
 from usecases.fraud_detection.ledger import Ledger
 
 SPARE = 100_000
-ROLES = ("transaction", "time", "account", "counterparty", "amount")
+GIVEN = ("transaction", "time", "account", "counterparty", "amount")
 
 
 class FraudStream:
@@ -27,8 +26,8 @@ class FraudStream:
 
     A record has the training data's columns, or the names of `TransactionRequest`. A record with a label and no amount says
     what became of an earlier transaction: {"transaction": "T1", "label": 1}; it counts from its time on, without one from
-    the label's usual delay after the transaction. A stream that begins before the end of the training data brings its own
-    past: what the model remembers from then on is put aside.
+    the label's usual delay after the transaction. A stream that begins with a transaction which the model remembers plays the
+    training data again: what is remembered from then on is put aside.
 
     Args:
         options: `reasons` and `similar`: how many an alert is given.
@@ -46,11 +45,10 @@ class FraudStream:
             raise UserError(f"The stream's settings do not fit: {error.errors()[0]['msg']}.") from None
         self.reasons, self.similar = checked.reasons, checked.similar
         self.ledger: Ledger | None = None
-        threadpool_limits(1)  # a few rows at a time are done before further threads have started
-        torch.set_num_threads(1)
+        self.threads = ThreadpoolController()
         self.room = SPARE  # transactions above which it is worth the time to forget old ones
         how = detector.source
-        self.names = {column: role for role, column in how.mapping.items() if role in ROLES and "|" not in column}
+        self.names = {column: role for role, column in how.mapping.items() if role in GIVEN}
         self.label = how.mapping.get("label", "label")
         self.inputs = {*how.numeric, *how.categorical}
 
@@ -64,6 +62,7 @@ class FraudStream:
             transaction, label, time = self._label(record)
             return f"label:{transaction}:{label}:{time}"
         request = self._request(record)
+        milliseconds(request.time, self.detector.source.time_unit)
         if not request.transaction:
             raise ValueError("transaction: an id is needed, so that nothing is decided twice")
         return request.transaction
@@ -101,12 +100,15 @@ class FraudStream:
             return []
         frame = columns(self.detector, [request.transaction for request in requests], requests)
         if self.ledger is None:
-            self.ledger = self.detector.ledger.before(frame["time"][0])
+            memory = self.detector.ledger
+            replayed = requests[0].transaction in set(memory.ids[: len(memory)].tolist())
+            self.ledger = memory.before(frame["time"][0] if replayed else None)
         if len(self.ledger) > self.room:
             self.ledger.forget()
             self.room = 2 * len(self.ledger) + SPARE
-        scored = self.detector.score(frame, self.ledger)
-        decisions = answer(self.detector, frame, scored, [self.reasons] * len(requests), [self.similar] * len(requests))
+        counts = [self.reasons] * len(requests), [self.similar] * len(requests)
+        with self.threads.limit(limits=1):  # a few rows are done before further threads have started
+            decisions = answer(self.detector, frame, self.detector.score(frame, self.ledger), *counts)
         return [decision.model_dump(mode="json", exclude_defaults=True) for decision in decisions]
 
     def _is_label(self, record: Mapping[str, Any]) -> bool:
@@ -118,7 +120,11 @@ class FraudStream:
         if label not in (0, 1, True, False, "0", "1") or not named.get("transaction"):
             raise ValueError("neither a transaction (with time and amount) nor a label (transaction, and label 0 or 1)")
         time = named.get("time")
-        return str(named["transaction"]), int(label), None if time is None else milliseconds(time, self.detector.source.time_unit)
+        return (
+            tidy(named["transaction"]),
+            int(label),
+            None if time is None else milliseconds(time, self.detector.source.time_unit),
+        )
 
     def _learn(self, record: Mapping[str, Any]) -> dict[str, Any]:
         transaction, label, time = self._label(record)
@@ -128,12 +134,18 @@ class FraudStream:
         return {"transaction": transaction, "label": label, "noted": known}
 
     def _roles(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The record by roles: a column of the training data by its role, else as it is named."""
-        return {self.names.get(name, name): value for name, value in record.items()}
+        """The record by roles: a column of the training data by its role, else as it is named; joined ids as 'a|b'."""
+        named = {self.names.get(name, name): value for name, value in record.items()}
+        for column, role in self.names.items():
+            parts = column.split("|")
+            if len(parts) > 1 and column not in record and any(part in record for part in parts):
+                together = [tidy(record.get(part)) for part in parts]
+                named[role] = "|".join(together) if any(together) else ""
+        return named
 
     def _request(self, record: Mapping[str, Any]) -> TransactionRequest:
         named = self._roles(record)
-        given = {role: named[role] for role in ROLES if named.get(role) is not None}
+        given = {role: named[role] for role in GIVEN if named.get(role) is not None}
         extra = {name: record[name] for name in self.inputs if name in record} or named.get("extra") or {}
         try:
             return TransactionRequest(**given, extra=extra)

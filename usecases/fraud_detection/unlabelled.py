@@ -29,6 +29,7 @@ from usecases.fraud_detection.inputs import Rows
 from usecases.fraud_detection.model import NAMES, Blend, Member
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.prepare import Prepared, prepare
+from usecases.fraud_detection.timeline import HOUR
 
 HEADLINE = "roc_auc_exchanged"
 EXCHANGED = 0.05  # share of the judged transactions that get values of others
@@ -39,9 +40,7 @@ PROTOCOL = (
 )
 
 
-def train(
-    config: FraudConfig, transactions: Transactions, run: Run, chip: Choice, say: Callable[[str], None], settings: dict[str, Any]
-) -> None:
+def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choice, say: Callable[[str], None]) -> None:
     """Fit the anomaly model on the training days, judge it on the test days; write artefact and report."""
     started = time.monotonic()
     say("There are no labels: only a model of what is usual can be trained")
@@ -51,7 +50,7 @@ def train(
     rows = prepared.take(part.fit, inputs)
     workshop = Workshop(rows, np.zeros(len(rows)), config, run, chip, "final")
     member = workshop("anomaly")
-    detector = assemble(config, prepared, part.fit, inputs, Blend({"anomaly": member}, {"anomaly": 1.0}), threshold(member, rows))
+    detector = assemble(config, prepared, part, inputs, Blend({"anomaly": member}, {"anomaly": 1.0}), threshold(member, rows))
     trained = round(time.monotonic() - started, 2)
     if not run.is_main:
         return
@@ -67,7 +66,7 @@ def train(
         "hardware": chip.describe(),
     }
     about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
-    FraudDetector(detector).save(run.artifact_dir, {**about, "split_settings": settings})
+    FraudDetector(detector).save(run.artifact_dir, about)
     run.write_json("metrics.json", result)
     _write_predictions(run, detector, prepared, part)
     report.write_unlabelled(run, result, workshop.fits)
@@ -76,7 +75,7 @@ def train(
 def evaluate(detector: Detector, transactions: Transactions, config: FraudConfig) -> dict[str, Any]:
     """Judge a model on the test days of data without labels, beside the amount alone."""
     _, part = splits.split(transactions, config)
-    prepared = prepare(transactions, config, part.judge, detector.ledger.threads)
+    prepared = prepare(transactions, detector.config, part.judge, detector.ledger.threads)
     return _judge(detector, prepared, part, config.seed, None) | {"data": transactions.describe()}
 
 
@@ -99,7 +98,7 @@ def _judge(
     if other is not None:
         scores["forest"] = other(x)
     frame = prepared.transactions.frame.iloc[part.judge]
-    units = frame["account"] if "account" in frame else frame["time"] // 3_600_000
+    units = frame["account"] if "account" in frame else frame["time"] // HOUR
     ranked = {name: Ranked(labels, values) for name, values in scores.items()}
     draws = bootstrap_groups(units.to_numpy(), {name: one.roc_auc for name, one in ranked.items()}, resamples=500)
     tables = {name: {HEADLINE: draws.interval(name).as_dict()} for name in scores}

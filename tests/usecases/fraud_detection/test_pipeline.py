@@ -79,7 +79,7 @@ def test_the_predictions_bear_the_metrics_out(run: Run) -> None:
     days = (table["time"] - table["time"].min().normalize()).dt.days.max() + 1
     assert operating["alerts_per_day"] == pytest.approx(table["alert"].sum() / days, abs=0.06)
     assert metrics["calibration"]["predicted_rate"] == pytest.approx(table["score"].mean(), abs=1e-5)
-    assert 0.3 < table["score"].mean() / labels.mean() < 3
+    assert 0.2 < table["score"].mean() / labels.mean() < 3
 
 
 def test_evaluating_again_gives_the_same_numbers(run: Run, detector: FraudDetector) -> None:
@@ -88,13 +88,14 @@ def test_evaluating_again_gives_the_same_numbers(run: Run, detector: FraudDetect
         assert again["model"][name]["value"] == pytest.approx(metrics["model"][name]["value"], abs=1e-6)
     assert again["operating"]["threshold"] == metrics["operating"]["threshold"]
     assert again["protocol"] == metrics["protocol"]
-    for override in ("seed=1", "split.test_days=20"):
-        with pytest.raises(UserError, match="trained on"):
-            evaluate(detector, settings_of(run, override))
+    with pytest.raises(UserError, match="own training days"):
+        evaluate(detector, settings_of(run, "split.test_days=24"))
+    with pytest.raises(UserError, match="judged as it is"):
+        evaluate(detector, settings_of(run, "costs.alert=9"))
 
 
 def test_with_another_delay_the_data_is_still_the_same(run: Run, detector: FraudDetector) -> None:
-    with pytest.raises(UserError, match="trained on"):
+    with pytest.raises(UserError, match="own training days"):
         evaluate(detector, settings_of(run, "data.label_delay_days=3", "split.test_days=30"))
 
 

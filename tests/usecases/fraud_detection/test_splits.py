@@ -86,10 +86,13 @@ def test_models_are_chosen_on_later_days_whose_labels_were_not_known_yet() -> No
 def test_models_can_be_chosen_on_other_accounts() -> None:
     frame = make_frame(rows=3000, days=60, accounts=500, delay=2 * DAY)
     accounts = frame["account"].to_numpy()
-    choosing, final = splits.split(transactions(frame), settings(2, validation="accounts", train_days=28, test_days=10))
+    keep = settings(2, validation="accounts", train_days=28, test_days=10, known_accounts="keep")
+    choosing, final = splits.split(transactions(frame), keep)
     assert not set(accounts[choosing.fit]) & set(accounts[choosing.judge])
     assert sorted([*choosing.fit, *choosing.judge]) == final.fit.tolist()
     assert 0.15 < len(choosing.judge) / len(final.fit) < 0.35
+    without = splits.split(transactions(frame), settings(2, validation="accounts", train_days=28, test_days=10))[0]
+    assert set(without.judge) < set(choosing.judge)  # accounts known as compromised by then are gone
     bare = frame.drop(columns="account")
     choosing, final = splits.split(transactions(bare), settings(2, validation="accounts", train_days=28, test_days=10))
     assert sorted([*choosing.fit, *choosing.judge]) == final.fit.tolist()
@@ -121,14 +124,14 @@ def test_labels_that_are_not_known_are_neither_fitted_nor_judged() -> None:
 
 
 def test_a_record_that_is_too_short_is_refused_with_a_fix_that_works() -> None:
-    frame = make_frame(rows=2000, days=6, accounts=1500)
+    frame = make_frame(rows=2000, days=6, accounts=1500, delay=0)
     with pytest.raises(DataError, match=r"covers 5.* days, the split needs") as caught:
         splits.split(transactions(frame), settings(7))
     match = re.search(r"data\.label_delay_days=([\d.e+-]+)", str(caught.value))
     assert match
     choosing, final = splits.split(transactions(frame), settings(float(match[1])))
     assert len(choosing.fit) and len(choosing.judge) and len(final.judge)
-    with pytest.raises(DataError, match="split needs"):
+    with pytest.raises(DataError, match="the split would go from"):
         splits.split(transactions(frame), settings(1, start=pd.Timestamp(START + 5 * DAY, unit="ms").date(), train_days=3))
 
 
@@ -152,3 +155,15 @@ def test_the_check_names_a_record_that_is_too_short(tmp_path: Path) -> None:
     make_frame(rows=200, days=3).to_csv(tmp_path / "a.csv", index=False)
     findings = splits.check(configured(data={"source": str(tmp_path / "a.csv")}))
     assert any(finding.severity == "error" and "the split needs" in finding.what for finding in findings)
+
+
+def test_labels_that_come_late_are_not_learnt_from() -> None:
+    frame = make_frame(rows=3000, days=60, accounts=500, delay=0)
+    frame["label_time"] = frame["time"] + 8 * DAY
+    choosing, final = splits.split(transactions(frame), settings(0, train_days=40, test_days=10, known_accounts="keep"))
+    labels, known = frame["label"].to_numpy(), frame["label_time"].to_numpy() <= START + 50 * DAY
+    assert final.learnt.tolist() == np.where(known, labels, 0)[final.fit].tolist()
+    assert 0 < final.learnt.sum() < labels[final.fit].sum()
+    assert final.truth.tolist() == labels[final.judge].tolist()
+    assert choosing.learnt.sum() < labels[choosing.fit].sum()
+    assert "not known by then" in final.words
