@@ -67,7 +67,8 @@ class Handbook:
                 with tempfile.TemporaryDirectory() as scratch:
                     outcome = fit_and_judge(seeded, transactions, Run(Path(scratch), "fraud_detection"), chip, log, prepared)
                 assert outcome is not None  # only other processes than the main one get none
-                methods.append({"model": outcome.methods[outcome.model], **outcome.methods})
+                others = {name: method for name, method in outcome.methods.items() if name != "blend"}
+                methods.append({"model": outcome.methods[outcome.model], **others})
                 seconds.append(outcome.train_s)
             folds.append(Fold(methods[0]["model"].judge.frame["account"].to_numpy(), methods))
         return {

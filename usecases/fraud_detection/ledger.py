@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -88,7 +88,7 @@ class Ledger:
         made = np.zeros((len(rows), length, len(self.kept) + 1), np.float16)
         mine = np.arange(self.length)
         if len(rows) < BULK:
-            mine = np.unique(np.concatenate([rows, *self._rows_of("account", self.columns.account[rows])]))
+            mine = self._union([rows, *self._rows_of("account", self.columns.account[rows])])
         timeline = Timeline(self.columns.account[mine], self.columns.time[mine], MEMORY)
         own = np.searchsorted(mine, rows)
         places, there = timeline.recent(timeline.last(own, MEMORY), length - 1)
@@ -213,8 +213,9 @@ class Ledger:
                 self._places[role] = _Places(getattr(self.columns, role)[:first])
             codes = getattr(self.columns, role)[first:end]
             wanted += [self._matter(rows, earliest, latest) for rows in self._rows_of(role, codes)]
-        rows = np.unique(np.concatenate(wanted))
+        rows = self._union(wanted)
         part = Columns(*(getattr(self.columns, field.name)[rows] for field in fields(Columns)))
+        part = replace(part, **{role: self._compact(role, rows, first, end) for role in ROLES})
         fresh = np.arange(len(rows) - (end - first), len(rows))
         matrix = features.build(part, self.layout, fresh, self.names)
         self.columns.outlying[first:end] = part.outlying[fresh]
@@ -229,6 +230,22 @@ class Ledger:
         places = self._places[role]
         places.take_in(codes_of_all)
         return [places.of(code) for code in set(codes.tolist()) - {-1}]
+
+    def _union(self, parts: list[np.ndarray]) -> np.ndarray:
+        """The rows that are in any of the parts, rising."""
+        there = np.zeros(self.length, bool)
+        there[np.concatenate(parts)] = True
+        return np.flatnonzero(there)
+
+    def _compact(self, role: str, rows: np.ndarray, first: int, end: int) -> np.ndarray:
+        """Small codes of the entities that the new rows from `first` to `end` have; -1 where there is none, -2 for all others."""
+        codes = getattr(self.columns, role)
+        small = np.full(len(self.codes[role]) + 1, -2)
+        small[-1] = -1  # the place of code -1
+        asked = np.unique(codes[first:end])
+        asked = asked[asked >= 0]
+        small[asked] = np.arange(len(asked))
+        return small[codes[rows]]
 
     def _matter(self, rows: np.ndarray, earliest: int, latest: int) -> np.ndarray:
         """Of a busy entity's rows those that can be among the `MOST` last, or last settled, ones, and all frauds."""
