@@ -65,7 +65,7 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, features] to [batch, pieces]."""
-        return ((x[:, self.column] - self.start) * self.slope).clamp(0, 1)
+        return x[:, self.column].sub_(self.start).mul_(self.slope).clamp_(0, 1)
 
 
 def _edges(column: np.ndarray, bins: int) -> np.ndarray:
@@ -112,5 +112,5 @@ class EnsembleMLP(nn.Module):
         for layer, (after, bias) in enumerate(zip(self.after, self.biases, strict=True)):
             if layer:
                 x = (x * self.before[layer]) @ self.weights[layer]
-            x = nn.functional.dropout(torch.relu(x * after + bias), self.dropout, self.training)
+            x = nn.functional.dropout(torch.addcmul(bias, x, after).relu_(), self.dropout, self.training)
         return (x * self.head).sum(-1) + self.head_bias

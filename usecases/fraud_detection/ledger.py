@@ -153,6 +153,20 @@ class Ledger:
             self.length = len(self.columns)
             self._places.clear()
             self._rows = None
+            for name in self.codes:
+                self._forget_names(name)
+
+    def _forget_names(self, name: str) -> None:
+        """Number the ids that are still remembered anew, and drop the others."""
+        column = (
+            self.columns.categories[:, self.layout.categories.index(name)] if name not in ROLES else getattr(self.columns, name)
+        )
+        used = np.unique(column[column >= 0])
+        codes = np.full(len(self.codes[name]) + 1, -1)  # the last place is that of code -1
+        codes[used] = np.arange(len(used))
+        ids = list(self.codes[name])
+        self.codes[name] = {ids[code]: place for place, code in enumerate(used.tolist())}
+        column[:] = codes[column]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON-able values from which `restore` makes an equal ledger."""
