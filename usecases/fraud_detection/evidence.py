@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from shared.evaluation.calibration import Calibration, Calibrator
 from shared.evaluation.classification import Ranked
@@ -45,6 +46,15 @@ class Rule:
         """Fit both on validation rows [rows]."""
         calibrator = Calibrator.fit(logits, labels)
         return cls(calibrator, costs.curve(calibrator(logits) * costs.loss(amounts), labels, amounts).threshold)
+
+    def trained_again(self, before: float, now: float) -> Rule:
+        """The rule for a method that was trained again where another share of the rows was fraud: logits follow that share.
+
+        The correction is that of Saerens et al. 2002 ("Adjusting the outputs of a classifier to new a priori probabilities").
+        """
+        shift = float(logit(before) - logit(now))
+        calibrator = self.calibrator
+        return replace(self, calibrator=replace(calibrator, offset=calibrator.offset + calibrator.scale * shift))
 
 
 class Judge:

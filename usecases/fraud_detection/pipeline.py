@@ -129,6 +129,9 @@ def fit_and_judge(
     logits["blend"] = Blend(tried, recipe.weights)(validation)
     rules = {name: Rule.choose(one, choosing.truth, amounts, costs) for name, one in logits.items()}
 
+    shares = float(choosing.learnt.mean()), float(final.learnt.mean())
+    rules = {name: rule.trained_again(*shares) for name, rule in rules.items()}
+
     say(f"Training again on all {len(final.fit):,} transactions of the training days")
     inputs = prepared.learn_inputs(final.fit)
     last = Workshop(prepared.take(final.fit, inputs), final.learnt, config, run, chip, "final")
