@@ -17,6 +17,7 @@ from usecases.fraud_detection.detector import Detector, Scored, alert_id
 from usecases.fraud_detection.inputs import Frame
 
 DIGITS = 6  # of a score
+NO_TIME = -1.0  # seconds, which are refused
 
 
 class TransactionRequest(Record):
@@ -130,14 +131,14 @@ def milliseconds(value: Any, unit: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    seconds = -1.0
+    seconds = NO_TIME
     try:
         if isinstance(value, str):
             seconds = _iso(value) if re.search("[-:T]", value.strip()[1:]) else float(value) * _scale(float(value), unit)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             seconds = value * _scale(value, unit)
     except (ValueError, OverflowError):
-        pass
+        seconds = NO_TIME
     if not 0 <= seconds < cleaning.latest():
         raise ValueError(f"time: {value!r:.60} is no time from 1970 to today; write ISO 8601 or numbers (data.time_unit={unit})")
     return round(seconds * 1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.config import RunConfig, Section, Training
 
@@ -73,7 +73,20 @@ class Costs(Section):
     loss_fixed: float = Field(0.0, ge=0, description="lost with every missed fraud besides, such as a chargeback's fee")
 
 
-class Tabular(Section):
+class Network(Section):
+    """What all networks have. They train for all their epochs: no part is held out to stop them by."""
+
+    training: Training = Training()
+
+    @field_validator("training")
+    @classmethod
+    def _all_epochs(cls, training: Training) -> Training:
+        if training.patience:
+            raise ValueError("patience changes nothing here, for no part is held out to stop by; set epochs instead")
+        return training
+
+
+class Tabular(Network):
     """An ensemble of multilayer perceptrons over the features (TabM)."""
 
     bins: int = Field(16, ge=2, description="pieces of a number's piecewise-linear encoding")
@@ -84,7 +97,7 @@ class Tabular(Section):
     training: Training = Training(epochs=10, batch_size=1024, learning_rate=5e-3, weight_decay=1e-2)
 
 
-class Sequence(Section):
+class Sequence(Network):
     """Attention over the account's last transactions, beside the features of the newest."""
 
     length: int = Field(16, ge=2, description="transactions that it sees, the one in question included")
@@ -94,7 +107,7 @@ class Sequence(Section):
     training: Training = Training(epochs=4, batch_size=1024, learning_rate=5e-3, weight_decay=1e-2)
 
 
-class Anomaly(Section):
+class Anomaly(Network):
     """A variational autoencoder that needs no labels."""
 
     hidden: int = Field(64, ge=1, description="units of the hidden layers")

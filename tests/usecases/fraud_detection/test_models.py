@@ -101,7 +101,8 @@ def test_methods_that_come_close_to_the_best_count_alike() -> None:
     assert combine({"noise": 0.02, "good": 0.6}) == {"good": 1.0}
     assert combine({"anomaly": 0.1}) == {"anomaly": 1.0}
     third = combine({"a": 0.5, "b": 0.5, "c": 0.5})
-    assert len(third) == 3 and sum(third.values()) == pytest.approx(1)
+    assert len(third) == 3
+    assert sum(third.values()) == pytest.approx(1)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def test_only_frequent_categories_get_an_indicator() -> None:
     values = ["common"] * 500 + ["rare"] + [f"v{n}" for n in range(40) for _ in range(10)] + [""] * 50
     names = Inputs.learn(pd.DataFrame({"kind": values}), (), (), ("kind",)).categories["kind"]
     assert "common" in names
-    assert "rare" not in names and "" not in names
+    assert "rare" not in names
+    assert "" not in names
     assert len(names) == 30
 
 

@@ -63,7 +63,8 @@ def test_it_answers_in_order_with_probabilities_and_alerts(detector: FraudDetect
         assert decision.alert == (decision.expected_loss >= threshold) or abs(decision.expected_loss - threshold) < 1e-3
         assert (decision.alert_id is None) == (not decision.alert)
         if not decision.alert:
-            assert decision.reasons == [] and decision.similar == []
+            assert decision.reasons == []
+            assert decision.similar == []
     assert any(decision.alert for decision in decisions)
     assert detector.predict([]) == []
 
@@ -81,12 +82,15 @@ def test_an_alert_has_as_many_reasons_and_similar_frauds_as_asked_for(detector: 
     full, short = detector.predict([lots])[0], detector.predict([some])[0]
     assert full.alert
     assert full.score == short.score
-    assert short.reasons == full.reasons[:1] and len(full.reasons) >= 2
-    assert len(full.similar) == 5 and short.similar == []
+    assert short.reasons == full.reasons[:1]
+    assert len(full.reasons) >= 2
+    assert len(full.similar) == 5
+    assert short.similar == []
     similarities = [one.similarity for one in full.similar]
     assert similarities == sorted(similarities, reverse=True)
     falls = [reason.contribution for reason in full.reasons]
-    assert falls == sorted(falls, reverse=True) and falls[-1] > 0
+    assert falls == sorted(falls, reverse=True)
+    assert falls[-1] > 0
     assert any("5,000" in reason.text for reason in full.reasons)
 
 
@@ -95,7 +99,8 @@ def test_alert_ids_are_the_transactions_and_not_the_runs(detector: FraudDetector
     ids = [detector.predict(asked)[-1].alert_id for asked in ([big], [detector.examples()[2], big])]
     assert ids[0] == ids[1] == "A-" + __import__("hashlib").sha256(b"T1").hexdigest()[:12]
     other = detector.predict([big.model_copy(update={"transaction": "T2"})])[0].alert_id
-    assert other and other != ids[0]
+    assert other
+    assert other != ids[0]
 
 
 def test_requests_leave_no_traces(detector: FraudDetector, record: pd.DataFrame) -> None:
@@ -150,7 +155,8 @@ def test_unknown_accounts_and_odd_values_are_answered_with_notes(detector: Fraud
     decisions = detector.predict([known, later, stranger, odd, blank])
     assert all(0 <= decision.score <= 1 for decision in decisions)
     assert decisions[0].notes == []
-    assert len(decisions[1].notes) == 1 and "10 days" in decisions[1].notes[0]
+    assert len(decisions[1].notes) == 1
+    assert "10 days" in decisions[1].notes[0]
     assert decisions[2].notes == ["the account is not known", "the counterparty is not known"]
     assert decisions[4].transaction == "request-5"
     twice = detector.predict([known, known])
@@ -266,7 +272,8 @@ def test_reasons_are_written_for_alerts_alone(run: Run, detector: FraudDetector,
     assert summary["alerts"] == found["alert"].sum() > 0
     lengths = found["reasons"].map(len)
     assert (lengths[~found["alert"]] == 0).all()
-    assert lengths[found["alert"]].between(0, 2).all() and (lengths == 2).any()
+    assert lengths[found["alert"]].between(0, 2).all()
+    assert (lengths == 2).any()
 
 
 def test_bad_rows_come_out_unscored_and_are_named(detector: FraudDetector, record: pd.DataFrame, tmp_path: Path) -> None:
@@ -309,7 +316,8 @@ def test_a_table_without_a_needed_column_is_refused_by_its_name(
     summary = detector.process(tmp_path / "in.csv", tmp_path / "out.csv", {}, lambda n: None)
     assert pd.read_csv(tmp_path / "out.csv")["score"].notna().all()
     text = " ".join(str(value) for value in summary.values())
-    assert "no column 'counterparty'" in text and "no column country" in text
+    assert "no column 'counterparty'" in text
+    assert "no column country" in text
 
 
 def test_wrong_options_are_refused(detector: FraudDetector, record: pd.DataFrame, tmp_path: Path) -> None:

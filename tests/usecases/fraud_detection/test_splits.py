@@ -130,7 +130,9 @@ def test_a_record_that_is_too_short_is_refused_with_a_fix_that_works() -> None:
     match = re.search(r"data\.label_delay_days=([\d.e+-]+)", str(caught.value))
     assert match
     choosing, final = splits.split(transactions(frame), settings(float(match[1])))
-    assert len(choosing.fit) and len(choosing.judge) and len(final.judge)
+    assert len(choosing.fit)
+    assert len(choosing.judge)
+    assert len(final.judge)
     with pytest.raises(DataError, match="the split would go from"):
         splits.split(transactions(frame), settings(1, start=pd.Timestamp(START + 5 * DAY, unit="ms").date(), train_days=3))
 

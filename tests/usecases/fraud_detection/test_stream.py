@@ -64,7 +64,8 @@ def test_a_stream_decides_as_a_table_does(detector: FraudDetector, days: pd.Data
     np.testing.assert_allclose([decision["score"] for decision in decisions], table["score"], atol=2e-6)
     assert [decision["alert"] for decision in decisions] == table["alert"].tolist()
     ids = [decision["alert_id"] for decision in decisions if decision["alert"]]
-    assert ids == table["alert_id"].dropna().tolist() and ids
+    assert ids == table["alert_id"].dropna().tolist()
+    assert ids
     for decision in decisions:
         FraudDecision.model_validate(decision)
         json.dumps(decision, allow_nan=False)
