@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import uuid
 from datetime import UTC, datetime
@@ -57,6 +58,12 @@ class Run:
         if self.is_main:
             with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"time": _now(), "event": kind, **fields}) + "\n")
+
+    def say(self, line: str) -> None:
+        """Tell the user on stderr, and keep it as an event."""
+        self.event("log", text=line)
+        if self.is_main:
+            print(line, file=sys.stderr, flush=True)
 
     def scalars(self, fit: str, step: int, values: dict[str, float]) -> None:
         """Record the numbers of one epoch: an event always, TensorBoard where the configuration asks for it."""

@@ -1,8 +1,9 @@
 """A stream of JSON lines in, exactly one decision line each out, with a state that survives `kill -9` at any point.
 
-Lines are decided in micro-batches: what is there, at most `BATCH`. One transaction journals the decisions, the records and
-the place in the input; only then are the decision lines written. A restart takes the newest snapshot of the processor's
-state, lets it learn the records journaled after that, makes the out file hold exactly the journal's decisions, and goes on.
+Lines are decided in micro-batches: what is there, about `lines.AHEAD` of them. One transaction journals the decisions, the
+records and the place in the input; only then are the decision lines written. A restart takes the newest snapshot of the
+processor's state, lets it learn the records journaled after that, makes the out file hold exactly the journal's decisions,
+and goes on.
 
 What is promised when the process is killed: no decision is lost, doubled or different. At a power loss (the journal is
 not fsynced with each batch) the last seconds may be forgotten as a whole: a file is read again from there by itself, and
@@ -14,24 +15,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import UserError
-from shared.lines import LINE_LIMIT, Interrupt, Lines, Place, parse
+from shared.files import sync
+from shared.lines import LINE_LIMIT, Interrupt, Line, Lines, Place, check, parse
 
 if TYPE_CHECKING:
     from shared.usecase import StreamProcessor
 
-BATCH = 32
+BATCH = 16  # short lines can be more than were wanted
 SNAPSHOT_EVERY = 100_000  # events
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -43,18 +44,18 @@ PRAGMA wal_autocheckpoint = 16000;  -- pages of 4 KB; each fsyncs, and ids are s
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, decision TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS replay (seq INTEGER PRIMARY KEY, records TEXT NOT NULL);  -- batches since the snapshot
-CREATE TABLE IF NOT EXISTS stream (identity TEXT, snapshot INTEGER, path TEXT, offset INTEGER, head INTEGER);
+CREATE TABLE IF NOT EXISTS stream (identity TEXT, snapshot INTEGER, path TEXT, offset INTEGER, head INTEGER, lines INTEGER);
 COMMIT;
 """
 
 
 class Entry(NamedTuple):
-    """A line as it was understood: its id, its text, and its record, or what is wrong with it."""
+    """A line as it was understood: its id, its text, and its record, or the decision that says what is wrong with it."""
 
     id: str
     text: str
     record: dict[str, Any] | None
-    fault: str = ""
+    fault: Mapping[str, Any] = {}
 
 
 def run(
@@ -74,22 +75,25 @@ def run(
         source: a file or named pipe; None is stdin. A file goes on where it was left, or from its start if it is another one.
         out: holds one line for each decision ever made with this state, in order; a record sent again adds nothing to it.
             None is stdout: each line read now is answered, one sent again with the decision it got the first time.
-            An invalid line's decision has its `error`, its `text`, and as `line` its number among the decisions.
+            An invalid line's decision has its `error`, its `text`, and as `line` its number in a file that is not a pipe.
         identity: what decisions depend on besides the records (model, options); another one is refused.
         follow: wait for more at the end of the file; one that was replaced or truncated is read from its start.
 
     Returns:
         Of this session: records decided, alerts and invalid lines among them, repeated ones besides; records a second while
-        there were any; latency from a line's being read to its decision's being written (ms, within 1.1%); whether Ctrl-C
-        ended it.
+        there were any; latency from a line's being read, or the beginning of the snapshot that held it up, to its decision's
+        being written (ms, within 1.1%; it knows nothing of the time in a pipe before); whether Ctrl-C ended it.
 
     Raises:
-        UserError: the state is in use, of another identity or damaged, or `out` is not this stream's.
+        UserError: the state is in use, of another identity or damaged, `out` is not this stream's, or `source` not JSON lines.
     """
     interrupt = Interrupt(pipes=out is None)
     with ExitStack() as stack:
         lines = stack.enter_context(closing(Lines(source, follow, interrupt, say)))
-        journal = stack.enter_context(closing(Journal(state, {"format": 1, **identity})))
+        if source and lines.name and not follow:
+            check(source)
+        stack.enter_context(_mended_by_the_user(state))
+        journal = stack.enter_context(closing(Journal(state, {"format": 2, **identity})))
         write = stack.enter_context(closing(_OutFile(out, journal, say))).write if out else _answer
         session = _Session(processor, journal, write, answer_all=out is None)
         replayed = journal.restore(processor)
@@ -98,16 +102,32 @@ def run(
         if out:  # stdout answers every line, so it needs them all
             lines.go_to(journal.place())
         stack.enter_context(interrupt)
-        try:
-            for chunk in lines.chunks():
-                session.decide(chunk, lines.place)
-                if journal.seq - journal.snapshot >= snapshot_every:
-                    journal.keep(processor)
-            if journal.seq > journal.snapshot:
-                journal.keep(processor)
-        except sqlite3.OperationalError as error:
-            raise UserError(f"{state} cannot be written: {error}. Mend that and start again: nothing was lost.") from error
+        for chunk in lines.chunks():
+            session.decide(chunk, lines.place)
+            if journal.seq - journal.snapshot >= snapshot_every:
+                session.keep()
+        if journal.seq > journal.snapshot:
+            session.keep()
         return {**session.summary(), "interrupted": interrupt.asked, "out": str(out or "-"), "state": str(state)}
+
+
+@contextmanager
+def _mended_by_the_user(state: Path) -> Iterator[None]:
+    """Say what to do when the journal cannot be written or read."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorname"):  # else it is text of no encoding
+            raise UserError(f"{state} cannot be written: {error}. Mend that and start again: nothing was lost.") from error
+        raise _damaged(state, str(error)) from error
+
+
+def _damaged(state: Path, fault: str) -> UserError:
+    return UserError(
+        f"{state / 'journal.sqlite'} is damaged ({fault}): what the stream remembers cannot be trusted. Bring back a copy of "
+        f"the folder {state}; or begin anew with another --state and --out, from the record after the last decision. The "
+        "decisions so far stay in the old out file, but a new state does not know them: a record sent again is decided again."
+    )
 
 
 class Journal:
@@ -115,24 +135,30 @@ class Journal:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
         self.folder = folder
         self.db = sqlite3.connect(folder / "journal.sqlite", timeout=0.5, isolation_level=None)
         try:
-            self.db.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
+            self._open(json.dumps(identity, sort_keys=True, default=str))
+        except BaseException as error:
             self.db.close()
-            if error.sqlite_errorname == "SQLITE_BUSY":
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY":
                 raise UserError(f"Another process is using the state in {folder}. Stop it, or give another --state.") from None
-            raise UserError(f"The state in {folder} cannot be opened: {error}.") from None
-        mine = json.dumps(identity, sort_keys=True, default=str)
+            raise
+
+    def _open(self, mine: str) -> None:
+        self.db.executescript(SCHEMA)
         found = self.db.execute("SELECT identity, snapshot FROM stream").fetchone()
         if found is None:
+            if (self.folder / "snapshots").exists():
+                raise _damaged(self.folder, "it is empty, yet there are snapshots")
             found = (mine, 0)
             self.db.execute("INSERT INTO stream (identity, snapshot) VALUES (?, ?)", found)
+            self.db.execute("PRAGMA wal_checkpoint")  # durable before the first snapshot is
+            sync(self.folder)
         if found[0] != mine:
-            self.db.close()
             raise UserError(
-                f"The state in {folder} was made with another model or other options: {found[0]}, now {mine}. "
+                f"The state in {self.folder} was made with another model or other options: {found[0]}, now {mine}. "
                 "Go on with those, or give another --out and --state."
             )
         self.snapshot: int = found[1]
@@ -150,7 +176,7 @@ class Journal:
         return (row[0] for row in self.db.execute("SELECT decision FROM events WHERE seq > ? ORDER BY seq", (after,)))
 
     def place(self) -> Place | None:
-        row = self.db.execute("SELECT path, offset, head FROM stream").fetchone()
+        row = self.db.execute("SELECT path, offset, head, lines FROM stream").fetchone()
         return Place(*row) if row[0] is not None else None
 
     def add(self, decisions: Mapping[str, str], records: Iterable[str], place: Place | None) -> None:
@@ -162,7 +188,7 @@ class Journal:
         if text := "\n".join(records):
             self.db.execute("INSERT INTO replay VALUES (?, ?)", (first, text))
         if place:
-            self.db.execute("UPDATE stream SET path = ?, offset = ?, head = ?", place)
+            self.db.execute("UPDATE stream SET path = ?, offset = ?, head = ?, lines = ?", place)
         self.db.execute("COMMIT")
         self.seq += len(rows)
 
@@ -176,10 +202,8 @@ class Journal:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         processor.snapshot(folder)
-        for path in folder.rglob("*"):
-            if path.is_file():
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
+        for path in (*folder.rglob("*"), folder, folder.parent, self.folder):
+            sync(path)
         self.db.execute("BEGIN")
         self.db.execute("DELETE FROM replay")
         self.db.execute("UPDATE stream SET snapshot = ?", (self.seq,))
@@ -199,7 +223,10 @@ class Journal:
             processor.restore(folder)
         replayed = 0
         for (text,) in self.db.execute("SELECT records FROM replay ORDER BY seq"):
-            records = [parse(line) for line in text.split("\n")]
+            try:
+                records = [parse(line) for line in text.split("\n")]
+            except ValueError as error:
+                raise _damaged(self.folder, str(error)) from None
             processor.learn(records)
             replayed += len(records)
         return replayed
@@ -218,28 +245,39 @@ class _Session:
         self.counts = {"records": 0, "alerts": 0, "invalid": 0, "repeated": 0}
         self.latencies: Counter[int] = Counter()  # keys are 32 * log2(ms): constant memory
         self.busy = 0.0
+        self.pause = 0.0  # seconds that the lines read next were held up by a snapshot
 
-    def decide(self, lines: Sequence[tuple[bytes, int]], place: Callable[[int], Place | None]) -> None:
-        """Decide lines that were read just now; each comes with the offset after it."""
-        read = time.perf_counter()
+    def keep(self) -> None:
+        begun = time.perf_counter()
+        self.journal.keep(self.processor)
+        self.pause = time.perf_counter() - begun
+
+    def decide(self, lines: Sequence[Line], place: Callable[[Line], Place | None]) -> None:
+        """Decide lines that were read just now."""
+        read = time.perf_counter() - self.pause
+        self.pause = 0.0
         for start in range(0, len(lines), BATCH):
             batch = lines[start : start + BATCH]
-            entries = [self._entry(line) for line, _ in batch if line.strip()]
-            self._batch(entries, place(batch[-1][1]))
+            entries = [self._entry(line) for line in batch if line.text.strip()]
+            self._batch(entries, place(batch[-1]))
             self.latencies[round(32 * math.log2((time.perf_counter() - read) * 1000))] += len(entries)
         self.busy += time.perf_counter() - read
 
-    def _entry(self, line: bytes) -> Entry:
+    def _entry(self, line: Line) -> Entry:
+        raw = line.text
         try:
-            if len(line) > LINE_LIMIT:
+            if len(raw) > LINE_LIMIT:
                 raise ValueError(f"longer than {LINE_LIMIT:,} bytes")
-            text = line.decode().removeprefix("\ufeff")  # some programs put that at a file's start
+            text = raw.decode().removeprefix("\ufeff")  # some programs put that at a file's start
             record = parse(text)
             key = self.processor.key(record)
             key.encode()  # JSON can hold half a surrogate pair, the journal cannot
             return Entry(key, text, record)
         except (ValueError, RecursionError) as error:
-            return Entry(f"line:{hashlib.sha256(line).hexdigest()}", line[:100].decode(errors="replace"), None, str(error))
+            text = raw[:100].decode(errors="replace")
+            number = {"line": line.number} if line.number else {}
+            fault = {"error": str(error), **number, "text": text}
+            return Entry(f"line:{hashlib.sha256(raw).hexdigest()}", text, None, fault)
 
     def _batch(self, entries: Sequence[Entry], place: Place | None) -> None:
         known = self.journal.known([entry.id for entry in entries])
@@ -253,9 +291,8 @@ class _Session:
             raise RuntimeError(f"{type(self.processor).__name__}.decide made {len(decided)} decisions for {len(records)} records")
         made = iter(decided)
         decisions: dict[str, str] = {}
-        for number, entry in enumerate(fresh.values(), self.journal.seq + 1):
-            faulty = entry.record is None
-            decision = {"error": entry.fault, "line": number, "text": entry.text} if faulty else next(made)
+        for entry in fresh.values():
+            decision = entry.fault if entry.record is None else next(made)
             decisions[entry.id] = _encode(decision)
             self.counts["alerts"] += bool(decision.get("alert"))
             self.counts["invalid"] += "error" in decision
@@ -274,6 +311,7 @@ class _Session:
             "records_per_s": round(self.latencies.total() / self.busy) if self.busy else 0,
             "latency_ms_p50": self._latency(0.5),
             "latency_ms_p99": self._latency(0.99),
+            "latency_ms_max": self._latency(1),
         }
 
     def _latency(self, quantile: float) -> float | None:

@@ -33,6 +33,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or 
 Source = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a path, or a name from `usecases data list`")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML with the keys to change")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, e.g. seed=1")]
+Quick = Annotated[bool, typer.Option("--quick", help="small settings: a first look in seconds")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 
 
@@ -80,7 +81,7 @@ def list_(json_: Json = False) -> None:
 def run(
     name: Name,
     overrides: Overrides = None,
-    quick: Annotated[bool, typer.Option("--quick", help="small settings: a first look in seconds")] = False,
+    quick: Quick = False,
     data: Source = None,
     config: ConfigFile = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the run's folder; default: a new one below runs/")] = None,
@@ -205,7 +206,7 @@ def stream(
 
 @app.command()
 def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, json_: Json = False) -> None:
-    """Judge a run's model again, on its own test part or on that of other data."""
+    """Judge a run's model again, on its own test part or on other data."""
     from shared.config import resolve
 
     _, usecase, folder = _load(run_)
@@ -215,12 +216,19 @@ def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, js
 
 
 @app.command()
-def check(name: Name, overrides: Overrides = None, data: Source = None, config: ConfigFile = None, json_: Json = False) -> None:
+def check(
+    name: Name,
+    overrides: Overrides = None,
+    quick: Quick = False,
+    data: Source = None,
+    config: ConfigFile = None,
+    json_: Json = False,
+) -> None:
     """Look for every fault in the data at once; exit code 1 if there is one that stops a run."""
     from usecases import catalog
 
     usecase = catalog.get(name)
-    findings = usecase.check(_settings(usecase, False, data, config, overrides or []))
+    findings = usecase.check(_settings(usecase, quick, data, config, overrides or []))
 
     def show() -> None:
         for finding in findings:

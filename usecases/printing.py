@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-MANY = 4  # metrics side by side in a terminal
-
 
 def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
@@ -31,23 +29,26 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
     for column in rows[0] if rows else []:
-        table.add_column(column, overflow="fold", no_wrap=not table.columns)
+        table.add_column(column, overflow="fold", no_wrap="\n" in column or (not table.columns and column != ""))
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)
 
 
 def show_metrics(metrics: dict[str, Any]) -> None:
-    """The methods by those metrics that share the headline's list length (all, where it has none)."""
-    at = metrics["headline"].partition("@")[2]
+    """A row for each method, best first after the model, with those metrics that share the headline's list length, if any."""
+    headline = metrics["headline"]
+    at = headline.partition("@")[2]
     shown = [name for name in metrics["model"] if not at or name.partition("@")[2] == at]
-    methods = {metrics["name"]: metrics["model"], **metrics["baselines"]}
-    rows = [{"": name, **{m: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()]
-    if len(shown) > MANY:  # then the methods, whose names can be wrapped, make the columns
-        rows = [{"": m, **{name: f"{values[m]['value']:.4f}" for name, values in methods.items()}} for m in shown]
-    table(rows)
+    others = {**metrics["baselines"], **metrics.get("parts", {})}
+    ranked = sorted(others, key=lambda name: -others[name][headline]["value"])
+    methods = {metrics["name"]: metrics["model"]} | {name: others[name] for name in ranked}
+    heads = {metric: metric.replace("_", " ").replace("@", " @").replace(" ", "\n") for metric in shown}  # narrow columns
+    table([{"": name, **{heads[m]: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()])
+    if "decisions" in metrics:
+        print(f"{metrics['decisions']}\n")
     print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared.errors import DataError, Finding, Severity, UserError
 
@@ -16,6 +19,44 @@ LARGEST_SECONDS = 1e11  # a larger number is a time in milliseconds
 SECONDS = {"s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "D": DAY_S}
 SHOWN = 5
 ARROW_FAILURES = (pa.ArrowException, OverflowError, TypeError)
+DAY_FIRST = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,2})(:\d\d.*))?$")
+SPACE = "space"
+LOOKED_AT = 100_000  # values by which the writing of a column is told
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a table writes numbers and dates in text.
+
+    Attributes:
+        decimal: the sign before the decimals, "." or ",".
+        thousands: the sign between groups of three digits, SPACE for any kind of it, None for none.
+        day_first: 1.2.2025 is the first of February; ISO 8601 is read as well.
+    """
+
+    decimal: str = "."
+    thousands: str | None = None
+    day_first: bool = False
+
+    @property
+    def group(self) -> str:
+        """A regular expression of the sign between thousands."""
+        return "[ \u00a0\u202f]" if self.thousands == SPACE else re.escape(self.thousands or "")
+
+    @property
+    def number(self) -> str:
+        """A regular expression of a number; one that is grouped wrongly is none, so that 12.50 never becomes 1250."""
+        grouped = f"|[1-9][0-9]{{0,2}}(?:{self.group}[0-9]{{3}})+" if self.thousands else ""
+        return rf"^\s*[+-]?(?:[0-9]*{grouped})(?:{re.escape(self.decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*$"
+
+    def __str__(self) -> str:
+        decimal = f'data.decimal="{self.decimal}"' if self.decimal != "." else ""
+        return f'{decimal} data.thousands="{self.thousands}"'.strip() if self.thousands else decimal
+
+
+PLAIN = Notation()
+DOTTED = Notation(",", ".")
+NOTATIONS = (DOTTED, Notation(","), *(Notation(d, sign) for sign in (",", SPACE, "'") for d in ",." if d != sign))
 
 
 class Faults:
@@ -65,7 +106,7 @@ def check(inspect: Callable[[], Sequence[Finding]], source: str) -> list[Finding
     except DataError as error:
         return error.findings
     except (UserError, UnicodeDecodeError, OSError, pa.ArrowException) as error:
-        return [Finding("error", str(error).rstrip("."), source, "See `usecases data list` or give another --data")]
+        return [Finding("error", str(error).rstrip("."), source, "Give another --data")]
 
 
 def stop_on_errors(findings: Sequence[Finding]) -> None:
@@ -83,8 +124,10 @@ def tidy_ids(values: pd.Series) -> pd.Series:
     return values.astype("str").where(values.notna()).str.strip()
 
 
-def numbers(values: pd.Series) -> pd.Series:
-    """float64; NaN where a value is missing, infinite or no number."""
+def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
+    """float64; NaN where a value is missing, infinite or no number (text: of this notation)."""
+    if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and _is_text(values):
+        values = _plain(values, notation)
     if not pd.api.types.is_numeric_dtype(values):
         try:  # a tenth of the time of to_numeric, and it knows decimals
             values = pa.array(values, from_pandas=True).cast(pa.float64()).to_pandas().set_axis(values.index)
@@ -94,24 +137,59 @@ def numbers(values: pd.Series) -> pd.Series:
     return parsed.where(np.isfinite(parsed))
 
 
-def seconds(values: pd.Series, faults: Faults, unit: str = "auto") -> pd.Series:
+def _plain(values: pd.Series, notation: Notation) -> pd.Series:
+    """Text in a notation, written as usual; missing where it is no number of that notation."""
+    text = pa.array(values, pa.string(), from_pandas=True)
+    text = pc.if_else(pc.match_substring_regex(text, notation.number), text, None)
+    if notation.thousands:
+        text = pc.replace_substring_regex(text, notation.group, "")
+    return pc.utf8_trim_whitespace(pc.replace_substring(text, notation.decimal, ".")).to_pandas().set_axis(values.index)
+
+
+def notations(values: pd.Series) -> dict[Notation, float]:
+    """Notations whose own signs are in the text of numbers, and which share of it they read."""
+    if not _is_text(values):
+        return {}
+    given = values.dropna()
+    text = pa.array(given.iloc[:: max(1, len(given) // LOOKED_AT)], pa.string())
+    text = text.filter(pc.match_substring_regex(text, "[0-9]"))
+    found = {}
+    for one in NOTATIONS:
+        if pc.any(pc.match_substring_regex(text, one.group or one.decimal)).as_py():
+            found[one] = float(np.mean(pc.match_substring_regex(text, one.number).to_numpy(zero_copy_only=False)))
+    return found
+
+
+def _is_text(values: pd.Series) -> bool:
+    return pd.api.types.infer_dtype(values, skipna=True) == "string"
+
+
+def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bool = False) -> pd.Series:
     """Times as float64 seconds since 1970; NaN where one is missing or unparsable.
 
     Args:
         values: times, ISO 8601 (without a zone: UTC), or numbers.
         unit: of numbers: s, ms, min, h or D since 1970; auto: seconds, or milliseconds where they are that large.
+        day_first: also read 24.12.2025, 24/12/2025 and 24-12-2025, with or without a time of day.
     """
     if pd.api.types.is_datetime64_any_dtype(values):
         return pd.Series(_epoch(values), index=values.index)
     since = numbers(values) * SECONDS.get(unit, 1.0)
     text = since.isna() & values.notna()
     if text.any():
-        parsed = pd.to_datetime(values[text].astype("str"), errors="coerce", utc=True, format="ISO8601")
-        since[text] = _epoch(parsed)
+        written = values[text].astype("str")
+        if day_first:
+            written = written.str.replace(DAY_FIRST, _year_first, regex=True)
+        since[text] = _epoch(pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601"))
     if unit == "auto" and (milliseconds := since > LARGEST_SECONDS).mean() > 0.5:
         faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
         since[milliseconds] /= 1000
     return since
+
+
+def _year_first(match: re.Match[str]) -> str:
+    day, month, year, hour, rest = match.groups()
+    return f"{year}-{month:0>2}-{day:0>2}" + (f" {hour:0>2}{rest}" if hour else "")
 
 
 def latest() -> float:

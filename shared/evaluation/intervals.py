@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals over independent units (users, cards, patients, days)."""
+"""Confidence intervals over independent units (users, cards, patients, days)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its two-sided percentile interval."""
+    """A value with its two-sided interval."""
 
     value: float
     low: float
@@ -47,6 +48,25 @@ def bootstrap_mean(values: np.ndarray, *, resamples: int = 2000, level: float = 
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def t_mean(values: np.ndarray, *, level: float = 0.95, low: float = -np.inf, high: float = np.inf) -> Interval:
+    """Student's t interval of the mean: for few values, where a percentile bootstrap is too narrow.
+
+    Args:
+        values: [n], one value for each independent unit; of a single one the interval is all there can be.
+        low, high: what the mean cannot leave.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.size == 0:
+        raise ValueError("no values")
+    mean, half = float(values.mean()), np.inf
+    if values.size > 1:
+        half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * stats.sem(values))
+    return Interval(mean, max(low, mean - half), min(high, mean + half))
 
 
 @dataclass(frozen=True)

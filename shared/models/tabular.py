@@ -103,14 +103,26 @@ class EnsembleMLP(nn.Module):
         self.biases = nn.ParameterList([torch.empty(copies, b).uniform_(-(a**-0.5), a**-0.5) for a, b in sizes])
         self.head = nn.Parameter(torch.empty(copies, hidden).uniform_(-(hidden**-0.5), hidden**-0.5))
         self.head_bias = nn.Parameter(torch.zeros(copies))
+        self.kept: torch.Tensor | None = None  # the first matrix, until the next `train` or `eval`
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of each copy: [batch, inputs] to [batch, copies]."""
-        # all copies have the same input, so scaling the first matrix costs less than scaling the input for each copy
-        first = (self.weights[0].unsqueeze(1) * self.before[0].T.unsqueeze(2)).flatten(1)
-        x = (x @ first).unflatten(1, self.after[0].shape)
+        x = (x @ self._first_matrix()).unflatten(1, self.after[0].shape)
         for layer, (after, bias) in enumerate(zip(self.after, self.biases, strict=True)):
             if layer:
                 x = (x * self.before[layer]) @ self.weights[layer]
             x = nn.functional.dropout(torch.addcmul(bias, x, after).relu_(), self.dropout, self.training)
         return (x * self.head).sum(-1) + self.head_bias
+
+    def _first_matrix(self) -> torch.Tensor:
+        """The first layer of all copies side by side: as they share their input, this costs less than scaling it for each."""
+        if self.kept is not None and not torch.is_grad_enabled():
+            return self.kept
+        made = (self.weights[0].unsqueeze(1) * self.before[0].T.unsqueeze(2)).flatten(1)
+        if not self.training and not torch.is_grad_enabled():
+            self.kept = made
+        return made
+
+    def train(self, mode: bool = True) -> Self:
+        self.kept = None
+        return super().train(mode)

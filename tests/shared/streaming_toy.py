@@ -86,7 +86,7 @@ def main(source: str, out: str, extra: str = "") -> None:
         os.write(file.file.fileno(), text[: len(text) * 2 // 3].encode())
         die()
 
-    add, write = streaming.Journal.add, streaming._OutFile.write
+    add, write, snapshot = streaming.Journal.add, streaming._OutFile.write, Toy.snapshot
     if extra == "before commit":
         before(streaming.Journal, "add", 9, die)
     elif extra == "after commit":
@@ -98,7 +98,7 @@ def main(source: str, out: str, extra: str = "") -> None:
     elif extra == "half a snapshot":
         before(Toy, "snapshot", 2, lambda toy, folder: ((folder / "cards.json").write_text("{"), die()))
     elif extra == "snapshot not yet known":
-        before(os, "fsync", 2, die)
+        before(Toy, "snapshot", 2, lambda *arguments: (snapshot(*arguments), before(streaming, "sync", 4, die)))
     state = Path(extra if out == "-" else f"{out}.state")
     options: Record = {"identity": {}, "snapshot_every": 200, "follow": extra == "follow"}
     summary = streaming.run(Toy(), None if source == "-" else Path(source), None if out == "-" else Path(out), state, **options)

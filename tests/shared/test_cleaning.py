@@ -51,6 +51,54 @@ def test_times_of_any_kind_are_seconds(values: list[object], unit: str) -> None:
     np.testing.assert_allclose(cleaning.seconds(pd.Series(values), Faults("a"), unit), DAY.timestamp())
 
 
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "values", "expected"),
+    [
+        (",", None, ["85,91", " 7 ", "-1,5e3", "1.388", "1.388,50", "x", ""], [85.91, 7, -1500] + [np.nan] * 4),
+        (
+            ",",
+            ".",
+            ["1.388,50", "1.388.000", "1388,5", "12.50", "1.38", "0.500", ",5"],
+            [1388.5, 1388e3, 1388.5, *[np.nan] * 3, 0.5],
+        ),
+        (".", ",", ["1,388.50", "+12,345", "85,91", "1388"], [1388.5, 12345, np.nan, 1388]),
+        (",", "space", ["1 388,50", "1\u00a0388\u202f000", "13 88"], [1388.5, 1388e3, np.nan]),
+        (".", "'", ["1'388.50", None], [1388.5, np.nan]),
+    ],
+)
+def test_numbers_in_other_notations(decimal: str, thousands: str | None, values: list[str], expected: list[float]) -> None:
+    notation = cleaning.Notation(decimal, thousands)
+    for kind in (pd.Series(values), pd.Series(values, dtype="object")):
+        np.testing.assert_array_equal(cleaning.numbers(kind, notation), expected)
+    np.testing.assert_array_equal(cleaning.numbers(pd.Series([1.388]), notation), [1.388])  # a number is one already
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["85,91", "7", "n/a", None], ['data.decimal=","']),
+        (["1.388,50", "85,91"], ['data.decimal="," data.thousands="."']),
+        (["1,388.50", "12.10"], ['data.thousands=","']),
+        (["1,388"], ['data.decimal=","', 'data.thousands=","']),
+        (["1.388", "17"], ['data.decimal="," data.thousands="."']),
+        (["1.388", "0.500"], []),
+        (["85.91", "7"], []),
+    ],
+)
+def test_the_notation_of_text_is_told(values: list[str], told: list[str]) -> None:
+    assert [str(one) for one, share in cleaning.notations(pd.Series(values)).items() if share == 1] == told
+    assert cleaning.notations(pd.Series([1.388])) == {}
+
+
+def test_dates_with_the_day_first() -> None:
+    values = ["24.12.2025", "1/2/2025 9:05", "01-02-2025T10:15:30.5", "2025-02-03", "24.13.2025", "12/24/2025", "24.12.25", "5"]
+    expected = ["2025-12-24", "2025-02-01 09:05", "2025-02-01 10:15:30.5", "2025-02-03"]
+    found = cleaning.seconds(pd.Series(values), Faults("a"), day_first=True)
+    stamps = [pd.Timestamp(text, tz="UTC").timestamp() for text in expected]
+    np.testing.assert_array_equal(found, [*stamps, np.nan, np.nan, np.nan, 5])
+    assert cleaning.seconds(pd.Series(values[:3]), Faults("a")).isna().all()
+
+
 def test_what_is_no_time_is_missing_and_dates_are_times() -> None:
     seconds = cleaning.seconds(pd.Series(["soon", None, date(1970, 1, 2), 5]), Faults("a"))
     np.testing.assert_array_equal(seconds, [np.nan, np.nan, 86_400, 5])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shared.evaluation.intervals import Interval, bootstrap_mean
+from shared.evaluation.intervals import Interval, bootstrap_mean, t_mean
 from shared.report import Report, Section, Table, plots, write_card
 
 
@@ -23,6 +23,24 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     trials = [bootstrap_mean(rng.normal(size=80), resamples=400, seed=s) for s in range(300)]
     assert 0.9 < np.mean([trial.low <= 0 <= trial.high for trial in trials]) < 0.99
+
+
+@pytest.mark.parametrize("size", [4, 7, 14])
+def test_of_few_values_students_interval_covers_what_a_bootstrap_does_not(size: int) -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(size=size) for _ in range(1000)]
+    ours = t_mean(samples[0])
+    theirs = stats.ttest_1samp(samples[0], 0).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert 0.93 < np.mean([trial.low <= 0 <= trial.high for trial in map(t_mean, samples)]) < 0.97
+    assert np.mean([b.low <= 0 <= b.high for b in (bootstrap_mean(s, resamples=300) for s in samples)]) < 0.93
+
+
+def test_students_interval_stays_within_what_is_possible() -> None:
+    assert t_mean(np.array([0.1, 0.9]), low=0, high=1) == Interval(0.5, 0, 1)
+    assert t_mean(np.array([0.4]), low=-1, high=1) == Interval(0.4, -1, 1)
+    with pytest.raises(ValueError, match="no values"):
+        t_mean(np.empty(0))
 
 
 def test_no_values_are_refused_and_one_value_has_no_width() -> None:

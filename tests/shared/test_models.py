@@ -125,6 +125,11 @@ def test_each_perceptron_of_the_ensemble_is_one_of_its_own() -> None:
             own = before[copy].unsqueeze(1) * weight * after[copy]  # the copy's own matrix
             hidden = torch.relu(hidden @ own + bias[copy])
         torch.testing.assert_close(found[:, copy], hidden @ net.head[copy] + net.head_bias[copy])
+    with torch.no_grad():
+        assert torch.equal(net(x), found)
+        assert torch.equal(net(x), found)  # with the matrix that was kept
+        net.weights[0].mul_(2)
+        assert not torch.equal(net.train().eval()(x), found)  # and not beyond the next change of the weights
     started = EnsembleMLP(inputs=3, hidden=4, layers=2, copies=3, dropout=0.0)
     assert started.before[0].std() > 0.3
     assert (started.before[1] == 1).all()

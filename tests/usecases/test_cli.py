@@ -35,6 +35,11 @@ def test_help_imports_nothing_heavy() -> None:
         (["predict", "recommendation", "x.csv"], 1, "no finished run of recommendation"),
         (["predict", "nowhere", "x.csv"], 1, "no folder nowhere"),
         (["check", "recommendation", "--data", "movilens-small"], 1, "Did you mean 'movielens-small'?"),
+        (
+            ["check", "fraud_detection", "--data", "payments.csv"],
+            1,
+            "There is no file or folder payments.csv. Give a path, or 'simulated'",
+        ),
         (["bench", "recommendation", "ml100k"], 1, "Did you mean 'ml-100k'?"),
         (["bench", "recommendation", "ml-100k"], 1, "needs the folder that holds ml-100k.inter"),
         (["data", "get", "movielens"], 1, "movielens-"),
@@ -44,6 +49,12 @@ def test_mistakes_get_one_message_and_the_right_code(tmp_path: Path, arguments: 
     done = command(*arguments, cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert says in done.stdout + done.stderr
+
+
+def test_the_quick_configuration_can_be_checked() -> None:
+    assert command("check", "fraud_detection", "--quick").returncode == 0
+    done = command("check", "fraud_detection", "--quick", "split.train_days=60")
+    assert (done.returncode, "the record covers 77.0 days, the split needs" in done.stdout) == (1, True), done.stdout
 
 
 def test_json_goes_to_stdout_alone() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from shared.config import RunConfig, Section, Training
+from shared.data.cleaning import Notation
 
 
-class Columns(Section):
+class ColumnNames(Section):
     """Names of the columns; null: recognised by their usual names (TX_DATETIME, transaction_id, card, merchant, …)."""
 
     transaction: str | None = Field(None, description="id of the transaction; without one, row numbers serve")
@@ -37,7 +38,10 @@ class Data(Section):
     source: str = Field("simulated", description="a file or a folder of files; 'simulated' makes data, which is not real")
     format: Literal["auto", "table", "handbook", "ulb", "paysim", "ieee_cis"] = Field("auto", description="of the source")
     encoding: str = Field("utf-8", description="of text files")
-    columns: Columns = Columns()
+    decimal: Literal[".", ","] = Field(".", description="sign before the decimals of a number in text")
+    thousands: Literal[".", ",", "'", "space"] | None = Field(None, description="sign between groups of three digits; null: none")
+    day_first: bool = Field(False, description="whether times in text may be written 24.12.2025 or 24/12/2025, beside ISO 8601")
+    columns: ColumnNames = ColumnNames()
     numeric: tuple[str, ...] | None = Field(None, description="further numeric inputs; null: every other column of numbers")
     categorical: tuple[str, ...] | None = Field(None, description="further categorical inputs; null: every other column of words")
     exclude: tuple[str, ...] = Field((), description="columns that are no inputs, such as what is known only afterwards")
@@ -47,6 +51,17 @@ class Data(Section):
     label_delay_days: float = Field(7.0, ge=0, description="after how many days it is known whether a transaction was fraud")
     faults: Literal["drop", "refuse"] = Field("drop", description="rows with missing or unusable values")
     simulation: Simulation = Simulation()
+
+    @field_validator("thousands")
+    @classmethod
+    def _not_the_decimal(cls, thousands: str | None, info: ValidationInfo) -> str | None:
+        if thousands and thousands == info.data.get("decimal"):
+            raise ValueError("this is the sign before the decimals already, data.decimal")
+        return thousands
+
+    @property
+    def notation(self) -> Notation:
+        return Notation(self.decimal, self.thousands, self.day_first)
 
 
 class Split(Section):
@@ -65,7 +80,7 @@ class Split(Section):
     )
 
 
-class Costs(Section):
+class AlertCosts(Section):
     """What the threshold is chosen by, in the currency of the amounts."""
 
     alert: float = Field(5.0, gt=0, description="of reviewing one alert")
@@ -130,4 +145,4 @@ class FraudConfig(RunConfig):
     data: Data = Data()
     split: Split = Split()
     model: Model = Model()
-    costs: Costs = Costs()
+    costs: AlertCosts = AlertCosts()

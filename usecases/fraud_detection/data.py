@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from shared.data import cleaning, sources
-from shared.data.cleaning import Faults
+from shared.data.cleaning import DOTTED, PLAIN, Faults, Notation
 from shared.errors import Finding, nearest
 from usecases.fraud_detection import checks, formats
 from usecases.fraud_detection.checks import DAY_MS
@@ -115,9 +115,9 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     faults = Faults(raw.where, settings.faults == "refuse")
     faults.findings += raw.findings
     numeric, categorical = _inputs(raw, settings, faults) if like is None else (list(like.numeric), list(like.categorical))
-    unit = raw.layout.unit if settings.time_unit == "auto" else settings.time_unit
+    unit = raw.format.unit if settings.time_unit == "auto" else settings.time_unit
     mapping = raw.mapping if like is None else _same_roles(raw.mapping, like.mapping)
-    frame = canonical(raw.table, mapping, numeric, categorical, faults, unit, settings.label_delay_days)
+    frame = canonical(raw.table, mapping, numeric, categorical, faults, unit, settings.label_delay_days, settings.notation)
     frame = checks.duplicates(frame, "transaction" in mapping, faults)
     if frame.empty:
         faults.add("error", "no usable transaction is left", "Check data.columns and data.time_unit")
@@ -159,6 +159,7 @@ def canonical(
     faults: Faults,
     time_unit: str = "auto",
     label_delay_days: float = 7.0,
+    notation: Notation = PLAIN,
 ) -> pd.DataFrame:
     """A table of the source's columns, or with columns named by their roles, as `Transactions.frame` describes it.
 
@@ -179,15 +180,16 @@ def canonical(
     frame, unusable = _ids(table, given, faults)
     if "counterparty" in mapping and "counterparty" not in given:
         frame["counterparty"] = pd.Series("", table.index, dtype="str")
-    frame["time"], bad_times = _times(given["time"], time_unit, faults)
-    frame["amount"], bad_amounts = _amounts(given["amount"], faults)
+    frame["time"], bad_times = _times(given["time"], time_unit, notation.day_first, faults)
+    frame["amount"], bad_amounts = _amounts(given["amount"], notation, faults)
     unusable |= bad_times | bad_amounts
     if "label" in given:
         frame["label"] = _labels(given["label"], faults)
     frame["label_time"] = frame["time"] + round(label_delay_days * DAY_MS)
     if "label_time" in given:
-        frame["label_time"] = _label_times(given["label_time"], frame["time"], frame["label_time"], time_unit, faults)
-    inputs = _input_values(table, numeric, categorical, faults)
+        seconds = cleaning.seconds(given["label_time"], faults, time_unit, notation.day_first).to_numpy()
+        frame["label_time"] = _label_times(given["label_time"], seconds, frame["time"], frame["label_time"], faults)
+    inputs = _input_values(table, numeric, categorical, notation, faults)
     order = np.argsort(frame["time"], kind="stable")
     roles = {role: frame[role] for role in formats.USUAL if role in frame}
     return pd.DataFrame(roles | inputs, index=table.index).iloc[order[~unusable[order]]]
@@ -230,21 +232,33 @@ def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) ->
     return {"transaction": cleaning.tidy_ids(pd.Series(table.index, table.index))} | ids, unusable
 
 
-def _times(given: pd.Series, unit: str, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
+def _times(given: pd.Series, unit: str, day_first: bool, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
     """[rows] int64 ms since 1970, and where they cannot be used."""
-    seconds = cleaning.seconds(given, faults, unit).to_numpy()
+    seconds = cleaning.seconds(given, faults, unit, day_first).to_numpy()
     unparsable, future = ~(seconds >= 0), seconds > cleaning.latest()
     fix = "Use ISO 8601 (2018-04-01 10:00:00), or numbers from 1970 on, of data.time_unit"
+    if unparsable.any() and not day_first:
+        failed = given[unparsable].dropna()
+        if cleaning.seconds(failed, Faults(""), unit, day_first=True).notna().mean() >= NUMBERS:
+            fix = "Where the day comes first, data.day_first=true reads them; else use ISO 8601 (2018-04-01 10:00:00)"
     faults.report(given.to_frame(), unparsable, "no usable time", fix)
     faults.report(given.to_frame(), future, "a time in the future", "Mend them, or check data.time_unit")
     bad = unparsable | future
     return np.round(np.where(bad, 0, seconds) * 1000).astype(np.int64), bad
 
 
-def _amounts(given: pd.Series, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
-    amounts = cleaning.numbers(given).to_numpy()
+def _amounts(given: pd.Series, notation: Notation, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
+    amounts = cleaning.numbers(given, notation).to_numpy()
     missing, negative = np.isnan(amounts), amounts < 0
-    faults.report(given.to_frame(), missing, "no usable amount", "Write finite numbers with a decimal point, without currency")
+    fix, others = "Write finite numbers with a decimal point, without currency", cleaning.notations(given)
+    if (missing & given.notna().to_numpy()).any() and (best := max(others.values(), default=0)) >= NUMBERS:
+        fix = f"{' or '.join(str(one) for one, share in others.items() if share == best)} reads them"
+    elif notation == PLAIN and others.get(DOTTED) == 1:
+        dotted = given[given.astype("str").str.contains(".", regex=False).to_numpy(bool)]
+        what = "amounts whose dot may stand between thousands, for three digits follow it everywhere"
+        mend = f"It was read as a decimal point; if it is none, set {DOTTED}"
+        faults.add("warning", what, mend, dotted.index, list(dotted.iloc[:2]))
+    faults.report(given.to_frame(), missing, "no usable amount", fix)
     faults.report(given.to_frame(), negative, "a negative amount", "Leave out refunds, or give their kind as a categorical input")
     return amounts, missing | negative
 
@@ -262,9 +276,8 @@ def _labels(given: pd.Series, faults: Faults) -> np.ndarray:
     return meant[codes]
 
 
-def _label_times(given: pd.Series, times: np.ndarray, later: np.ndarray, unit: str, faults: Faults) -> np.ndarray:
+def _label_times(given: pd.Series, seconds: np.ndarray, times: np.ndarray, later: np.ndarray, faults: Faults) -> np.ndarray:
     """[rows] int64 ms; `later` where none is given."""
-    seconds = cleaning.seconds(given, faults, unit).to_numpy()
     known = (seconds >= 0) & (seconds <= cleaning.latest())
     given_ms = np.round(np.where(known, seconds, 0) * 1000).astype(np.int64)
     odd = given.notna().to_numpy() & ~(known & (given_ms >= times))
@@ -276,14 +289,14 @@ def _label_times(given: pd.Series, times: np.ndarray, later: np.ndarray, unit: s
 
 
 def _input_values(
-    table: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], faults: Faults
+    table: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], notation: Notation, faults: Faults
 ) -> dict[str, pd.Series]:
     inputs: dict[str, pd.Series] = {}
     if absent := [column for column in (*numeric, *categorical) if column not in table]:
         faults.add("warning", f"there is no column {', '.join(absent)}", "These inputs count as missing; scores are less certain")
     for column in numeric:
         values = table.get(column, pd.Series(np.nan, table.index))
-        inputs[column] = cleaning.numbers(values)
+        inputs[column] = cleaning.numbers(values, notation)
         odd = (inputs[column].isna() & values.notna()).to_numpy()
         fix = f"Write numbers, or add it to data.categorical or data.exclude: {column}"
         faults.report(values.to_frame(), odd, f"no finite number in '{column}'", fix, "they count as missing")
@@ -305,17 +318,17 @@ def _inputs(raw: formats.Raw, settings: Data, faults: Faults) -> tuple[list[str]
                 what = f"data.{kind} names '{column}', which is no further column"
                 faults.add("error", what, nearest(column, others))
     asked = [*(settings.numeric or ()), *(settings.categorical or ())]
-    left = [c for c in raw.layout.no_inputs if c in others and c not in (*asked, *settings.exclude)]
+    left = [c for c in raw.format.no_inputs if c in others and c not in (*asked, *settings.exclude)]
     if left:
-        what = f"{', '.join(left)} {raw.layout.why}"
+        what = f"{', '.join(left)} {raw.format.why}"
         faults.add("info", what, "They are no inputs; to use one all the same, name it in data.numeric or data.categorical")
-    parts = {part for column in raw.mapping.values() for part in column.split(formats.JOIN)} - {*asked, *raw.layout.categorical}
+    parts = {part for column in raw.mapping.values() for part in column.split(formats.JOIN)} - {*asked, *raw.format.categorical}
     kinds: dict[str, list[str]] = {"numeric": [], "categorical": [], "time": []}
     for column in others:
         if column in settings.exclude or column in left or column in parts:  # parts of an id are no quantities
             continue
         wanted = next((kind for kind in ("numeric", "categorical") if column in (named[kind] or ())), None)
-        kind = wanted or ("categorical" if column in raw.layout.categorical else _kind(raw.table[column]))
+        kind = wanted or ("categorical" if column in raw.format.categorical else _kind(raw.table[column], settings.notation))
         if wanted or kind == "time" or named[kind] is None:
             kinds[kind].append(column)
     if kinds["time"]:
@@ -323,11 +336,11 @@ def _inputs(raw: formats.Raw, settings: Data, faults: Faults) -> tuple[list[str]
     return kinds["numeric"], kinds["categorical"]
 
 
-def _kind(values: pd.Series) -> str:
+def _kind(values: pd.Series, notation: Notation) -> str:
     if pd.api.types.is_datetime64_any_dtype(values):
         return "time"
     if pd.api.types.is_numeric_dtype(values):
         return "numeric"
     given = values.dropna()
     sample = given.iloc[:: max(1, len(given) // 10_000)]
-    return "numeric" if cleaning.numbers(sample).notna().mean() >= NUMBERS else "categorical"
+    return "numeric" if cleaning.numbers(sample, notation).notna().mean() >= NUMBERS else "categorical"

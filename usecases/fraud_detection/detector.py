@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,13 +26,13 @@ from usecases.fraud_detection.inputs import Frame, Inputs, Rows
 from usecases.fraud_detection.ledger import STEP, Ledger
 from usecases.fraud_detection.model import Blend, Member, restore
 from usecases.fraud_detection.prepare import Prepared
-from usecases.fraud_detection.reasons import Reason, Typical, explain
+from usecases.fraud_detection.reasons import Idea, Reason, Typical, explain, ideas
 from usecases.fraud_detection.similar import PastFrauds
 from usecases.fraud_detection.splits import Part
 
 NAME = "fraud_detection"
 VERSION = 1  # of what the artefact holds
-SMALL = 32  # a few rows are filled up to so many, so that the arithmetic, and the last digit, do not depend on their number
+SMALL = 16  # a few rows are filled up to so many, so that the arithmetic, and the last digit, do not depend on their number
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Detector:
         """Take transactions (columns as in `data.Transactions.frame`) into the ledger and decide each."""
         built = ledger.add(frame)
         places = np.arange(len(ledger) - len(built), len(ledger))
-        rows = Rows(self.inputs.matrix(frame, built), ledger.histories(places, self.config.model.sequence.length))
+        length = self.config.model.sequence.length if "sequence" in self.blend.members else 1
+        rows = Rows(self.inputs.matrix(frame, built), ledger.histories(places, length))
         return self.decide(rows, np.asarray(frame["amount"], np.float64))
 
     def decide(self, rows: Rows, amounts: np.ndarray) -> Scored:
@@ -108,8 +110,12 @@ class Detector:
 
     def reasons(self, rows: Rows, values: Sequence[Mapping[str, Any]], k: int) -> list[list[Reason]]:
         """What moved each row's score up most, in words."""
-        steps = [name for name in STEP if name in self.ledger.names]
-        return explain(self.blend, rows, self.inputs, steps, self.typical, values, k, self.source.payee)
+        return explain(self.blend, rows, self.inputs, self.groups, self.typical, values, k, self.source.payee)
+
+    @cached_property
+    def groups(self) -> list[Idea]:
+        """Inputs that are one reason together."""
+        return ideas(self.inputs, [name for name in STEP if name in self.ledger.names])
 
     def save(self, folder: Path, request: type[BaseModel], response: type[BaseModel], about: Mapping[str, Any]) -> None:
         """Write the artefact."""

@@ -15,7 +15,7 @@ from shared.evaluation.calibration import Calibration, Calibrator
 from shared.evaluation.classification import Ranked
 from shared.evaluation.costs import Bill, CostCurve, Costs
 from shared.evaluation.drift import Reference, psi_by_period
-from shared.evaluation.intervals import Bootstrap, Interval, bootstrap_groups, bootstrap_mean
+from shared.evaluation.intervals import Bootstrap, Interval, bootstrap_groups, t_mean
 from usecases.fraud_detection.metrics import card_precision_at_k
 from usecases.fraud_detection.model import NAMES, SIMPLE
 from usecases.fraud_detection.splits import Part
@@ -27,6 +27,7 @@ CHECKED = 100  # accounts a day
 RESAMPLES = 1_000
 SMALLEST_SLICE = 5  # frauds
 WEEK = 7 * DAY
+DAILY = "; of card precision Student's t over the {} days"
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,9 @@ def summarise(judge: Judge, methods: Mapping[str, Method], model: str, best: str
             for name in methods
             if name != model
         },
-        "intervals": f"95%, bootstrap over {judge.unit}{'' if judge.accounts is None else '; of card precision over days'}",
-        "operating": _operating(judge, methods[model]),
+        "intervals": f"95%, bootstrap over {judge.unit}{'' if judge.accounts is None else DAILY.format(judge.days)}",
+        "operating": (operating := _operating(judge, methods[model])),
+        "decisions": decisions(operating, judge.days),
         "calibration": calibration(methods[model]),
         "slices": _slices(judge, methods[model], methods[best] if best else None),
     }
@@ -203,7 +205,7 @@ def _metrics(judge: Judge, method: Method, draws: Bootstrap, name: str) -> dict[
     table = {}
     for metric in judge.metrics:
         if metric.startswith("card_precision"):
-            table[metric] = bootstrap_mean(method.by_day).as_dict()
+            table[metric] = t_mean(method.by_day, low=0, high=1).as_dict()
         else:
             table[metric] = draws.interval(f"{metric} {name}").as_dict()
     return table
@@ -211,7 +213,7 @@ def _metrics(judge: Judge, method: Method, draws: Bootstrap, name: str) -> dict[
 
 def _difference(methods: Mapping[str, Method], draws: Bootstrap, metric: str, ours: str, theirs: str) -> dict[str, float]:
     if metric.startswith("card_precision"):
-        return bootstrap_mean(methods[ours].by_day - methods[theirs].by_day).as_dict()
+        return t_mean(methods[ours].by_day - methods[theirs].by_day, low=-1, high=1).as_dict()
     return draws.difference(f"{metric} {ours}", f"{metric} {theirs}").as_dict()
 
 
@@ -227,6 +229,16 @@ def _operating(judge: Judge, method: Method) -> dict[str, Any]:
         "bill": bill.as_dict(),
         "bill_by_expected_cost": judge.costs.bill(by_rule, judge.labels, judge.amounts).as_dict(),
     }
+
+
+def decisions(operating: Mapping[str, Any], days: int) -> str:
+    """What the alerts are worth, in one line."""
+    bill = operating["bill"]
+    return (
+        f"Alerts from an expected loss of {operating['threshold']:,.2f} on: {operating['alerts_per_day']:,.1f} a day, "
+        f"{operating['precision']:.0%} of them fraud, {operating['recall']:.0%} of the frauds caught; in {days} days they save "
+        f"{bill['saved']:,.0f}, {bill['saved_share']:.0%} of what is possible."
+    )
 
 
 def calibration(method: Method) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.data import cleaning, columns, sources, tables
+from shared.data import cleaning, columns, tables
 from shared.errors import DataError, Finding, UserError
 from usecases.fraud_detection.config import Data
 
@@ -43,7 +43,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """What is known of a public layout; a plain table has nothing of it, its roles are recognised by their usual names.
 
     Attributes:
@@ -62,8 +62,8 @@ class Layout:
     categorical: tuple[str, ...] = ()
 
 
-LAYOUTS = {
-    "handbook": Layout(
+FORMATS = {
+    "handbook": Format(
         columns={
             "transaction": "TRANSACTION_ID",
             "time": "TX_DATETIME",
@@ -77,19 +77,19 @@ LAYOUTS = {
         no_inputs=("TX_TIME_SECONDS", "TX_TIME_DAYS"),
         why="repeat the time",
     ),
-    "ulb": Layout(
+    "ulb": Format(
         columns={"time": "Time", "amount": "Amount", "label": "Class"},
         marks=frozenset({"Time", "Amount", *(f"V{n}" for n in range(1, 29))}),
         unit="s",
     ),
-    "paysim": Layout(
+    "paysim": Format(
         columns={"time": "step", "account": "nameOrig", "counterparty": "nameDest", "amount": "amount", "label": "isFraud"},
         marks=frozenset({"step", "type", "nameOrig", "nameDest", "oldbalanceOrg"}),
         unit="h",
         no_inputs=("newbalanceOrig", "newbalanceDest", "isFlaggedFraud"),
         why="are known only after the transaction was made",
     ),
-    "ieee_cis": Layout(
+    "ieee_cis": Format(
         # There is no account: what says most about the card stands for it, as is usual for this data.
         columns={
             "transaction": "TransactionID",
@@ -115,7 +115,7 @@ class Raw:
     table: pd.DataFrame
     where: str
     mapping: dict[str, str]
-    layout: Layout
+    format: Format
     findings: list[Finding]
 
 
@@ -127,25 +127,25 @@ def read(config: Data, seed: int) -> Raw:
         DataError: the columns cannot be told.
     """
     table, where, findings = _source(config, seed)
-    layout = recognise(table) if config.format == "auto" else LAYOUTS.get(config.format, Layout())
+    known = recognise(table) if config.format == "auto" else FORMATS.get(config.format, Format())
     wanted: dict[str, str | None] = {}
     for role, named in config.columns:
-        column = named or layout.columns.get(role)
+        column = named or known.columns.get(role)
         if column and (together := joined(table, column)) is not None:
             table[column] = together
         absent = named is None and role not in REQUIRED and column not in table
         wanted[role] = None if absent else column  # not every copy of a public data set has all of its columns
-    usual: Mapping[str, tuple[str, ...]] = dict.fromkeys(USUAL, ()) if layout.columns else USUAL
+    usual: Mapping[str, tuple[str, ...]] = dict.fromkeys(USUAL, ()) if known.columns else USUAL
     try:
         mapping = columns.assign(table, usual, wanted, REQUIRED, where)
     except DataError as error:
         raise DataError([*findings, *error.findings]) from None
-    return Raw(table, where, mapping, layout, findings)
+    return Raw(table, where, mapping, known, findings)
 
 
-def recognise(table: pd.DataFrame) -> Layout:
+def recognise(table: pd.DataFrame) -> Format:
     """The public layout that has these columns, or that of a plain table."""
-    return next((layout for layout in LAYOUTS.values() if layout.marks <= set(table.columns)), Layout())
+    return next((one for one in FORMATS.values() if one.marks <= set(table.columns)), Format())
 
 
 def joined(table: pd.DataFrame, column: str) -> pd.Series | None:
@@ -174,9 +174,9 @@ def _source(config: Data, seed: int) -> tuple[pd.DataFrame, str, list[Finding]]:
         size = config.simulation
         made = simulate(size.customers, size.terminals, size.days, seed)
         return made.set_axis(pd.RangeIndex(1, len(made) + 1)), SIMULATED, []
-    found = sources.locate(config.source)
-    if isinstance(found, pd.DataFrame):
-        return found.set_axis(pd.RangeIndex(1, len(found) + 1)), config.source, []
+    found = Path(config.source).expanduser()
+    if not found.exists():
+        raise UserError(f"There is no file or folder {config.source}. Give a path, or '{SIMULATED}' for data that is made up.")
     if found.is_file() and found.suffix.lower() in (".pkl", ".pickle"):
         raise _pickles(found)
     if found.is_file():

@@ -86,16 +86,18 @@ class Ledger:
         The last number of a step is 1 where there is a transaction; else the step is zeros.
         """
         made = np.zeros((len(rows), length, len(self.kept) + 1), np.float16)
+        made[:, -1, :-1], made[:, -1, -1] = self.steps[rows], 1
+        if length == 1 or not len(rows):
+            return made
         mine = np.arange(self.length)
         if len(rows) < BULK:
-            mine = self._union([rows, *self._rows_of("account", self.columns.account[rows])])
+            mine = _rising([rows, *self._rows_of("account", self.columns.account[rows])])
         timeline = Timeline(self.columns.account[mine], self.columns.time[mine], MEMORY)
         own = np.searchsorted(mine, rows)
         places, there = timeline.recent(timeline.last(own, MEMORY), length - 1)
         before = mine[timeline.order[places[::-1]]].T
         made[:, :-1, :-1] = np.where(there[::-1].T[:, :, None], self.steps[before], 0)
         made[:, :-1, -1] = there[::-1].T
-        made[:, -1, :-1], made[:, -1, -1] = self.steps[rows], 1
         return made
 
     def learn(self, transaction: str, is_fraud: bool, known_at: int | None) -> bool:
@@ -108,6 +110,12 @@ class Ledger:
         time = int(self.columns.time[row])
         self.columns.known_at[row] = max(time, time + self.layout.delay if known_at is None else known_at) if is_fraud else NEVER
         return True
+
+    def frauds(self, since: int) -> pd.DataFrame:
+        """account and label_time of the remembered frauds of known accounts since a moment (ms)."""
+        view, names = self._view(), np.array(list(self.codes["account"]), dtype=object)
+        rows = np.flatnonzero((view.known_at < NEVER) & (view.account >= 0) & (view.time >= since))
+        return pd.DataFrame({"account": names[view.account[rows]], "label_time": view.known_at[rows]})
 
     def mark(self) -> Mark:
         """How much is remembered now, for `cut`."""
@@ -227,9 +235,9 @@ class Ledger:
                 self._places[role] = _Places(getattr(self.columns, role)[:first])
             codes = getattr(self.columns, role)[first:end]
             wanted += [self._matter(rows, earliest, latest) for rows in self._rows_of(role, codes)]
-        rows = self._union(wanted)
+        rows = _rising(wanted)
         part = Columns(*(getattr(self.columns, field.name)[rows] for field in fields(Columns)))
-        part = replace(part, **{role: self._compact(role, rows, first, end) for role in ROLES})
+        part = replace(part, **{role: _compact(getattr(part, role), end - first) for role in ROLES})
         fresh = np.arange(len(rows) - (end - first), len(rows))
         matrix = features.build(part, self.layout, fresh, self.names)
         self.columns.outlying[first:end] = part.outlying[fresh]
@@ -244,22 +252,6 @@ class Ledger:
         places = self._places[role]
         places.take_in(codes_of_all)
         return [places.of(code) for code in set(codes.tolist()) - {-1}]
-
-    def _union(self, parts: list[np.ndarray]) -> np.ndarray:
-        """The rows that are in any of the parts, rising."""
-        there = np.zeros(self.length, bool)
-        there[np.concatenate(parts)] = True
-        return np.flatnonzero(there)
-
-    def _compact(self, role: str, rows: np.ndarray, first: int, end: int) -> np.ndarray:
-        """Small codes of the entities that the new rows from `first` to `end` have; -1 where there is none, -2 for all others."""
-        codes = getattr(self.columns, role)
-        small = np.full(len(self.codes[role]) + 1, -2)
-        small[-1] = -1  # the place of code -1
-        asked = np.unique(codes[first:end])
-        asked = asked[asked >= 0]
-        small[asked] = np.arange(len(asked))
-        return small[codes[rows]]
 
     def _matter(self, rows: np.ndarray, earliest: int, latest: int) -> np.ndarray:
         """Of a busy entity's rows those that can be among the `MOST` last, or last settled, ones, and all frauds."""
@@ -302,6 +294,20 @@ class _Places:
     def of(self, code: int) -> np.ndarray:
         start, end = np.searchsorted(self.sorted, [code, code + 1])
         return np.concatenate([self.order[start:end], np.array(self.since.get(code, ()), np.int64)])
+
+
+def _compact(codes: np.ndarray, new: int) -> np.ndarray:
+    """Small codes of the entities that the last `new` rows have; -1 where there is none, -2 for all others."""
+    asked = _rising([codes[-new:]])
+    place = np.minimum(np.searchsorted(asked, codes), len(asked) - 1)
+    shift = int(asked[0] < 0)  # the code -1, of none, keeps its number
+    return np.where(asked[place] == codes, place - shift, -2)
+
+
+def _rising(parts: list[np.ndarray]) -> np.ndarray:
+    """The numbers that are in any of the parts, each once."""
+    found = np.sort(np.concatenate(parts))
+    return found[np.append(True, found[1:] != found[:-1])]
 
 
 def _longer(array: np.ndarray, length: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,10 +27,12 @@ from usecases.fraud_detection.detector import Detector, Rival, assemble, costs_o
 from usecases.fraud_detection.evidence import Judge, Method, Rule
 from usecases.fraud_detection.fitting import Recipe, Workshop
 from usecases.fraud_detection.inputs import Inputs
+from usecases.fraud_detection.ledger import Ledger
 from usecases.fraud_detection.model import NAMES, Blend, Member
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.prepare import Prepared, prepare
 from usecases.fraud_detection.splits import Part
+from usecases.fraud_detection.timeline import DAY
 
 SHOWN = 10  # alerts in the report
 TIMED = 200
@@ -58,7 +59,7 @@ class Outcome:
 
 def train(config: FraudConfig, run: Run) -> None:
     """Fit detectors on past transactions, choose on later ones, judge on the last; write artefact and report."""
-    say = _teller(run)
+    say = run.say
     chip = hardware.select(config.hardware)
     say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
     transactions = data.load(config)
@@ -109,28 +110,18 @@ def fit_and_judge(
         prepared: of at least the rows that the split asks for, where it is there already.
     """
     choosing, final = splits.split(transactions, config)
+    names = fitting.able(config.model, "account" in transactions.frame, say)
     if prepared is None:
         wanted = np.unique(np.concatenate([choosing.fit, choosing.judge, final.fit, final.judge]))
-        prepared = prepare(transactions, config, wanted, chip.threads)
+        prepared = prepare(transactions, config, wanted, chip.threads, members=names)
         say(
             f"Computed {prepared.built.shape[1]} features of {len(transactions.frame):,} transactions in {prepared.seconds:.1f} s"
         )
-    amounts = transactions.frame["amount"].to_numpy()[choosing.judge]
     costs = costs_of(config)
     started = time.monotonic()
-    names = fitting.able(config.model, prepared.ledger.layout.accounts, say)
-
-    say(f"Choosing: fitted on {len(choosing.fit):,} transactions, compared on {len(choosing.judge):,}")
-    inputs = prepared.learn_inputs(choosing.fit)
-    first = Workshop(prepared.take(choosing.fit, inputs), choosing.learnt, config, run, chip, "choose")
-    validation = prepared.take(choosing.judge, inputs)
-    recipe, tried = fitting.choose(first, names, validation, choosing.truth, say)
-    logits = {name: member(validation) for name, member in tried.items()}
-    logits["blend"] = Blend(tried, recipe.weights)(validation)
-    rules = {name: Rule.choose(one, choosing.truth, amounts, costs) for name, one in logits.items()}
-
+    recipe, chosen, choosing_fits = _choose(config, prepared, choosing, names, run, chip, say)
     shares = float(choosing.learnt.mean()), float(final.learnt.mean())
-    rules = {name: rule.trained_again(*shares) for name, rule in rules.items()}
+    rules = {name: rule.trained_again(*shares) for name, rule in chosen.items()}
 
     say(f"Training again on all {len(final.fit):,} transactions of the training days")
     inputs = prepared.learn_inputs(final.fit)
@@ -149,10 +140,31 @@ def fit_and_judge(
         model = next(iter(recipe.weights))
     else:
         methods = {"blend": judge.method(blend(rows), rules["blend"]), **methods}
-    fits = {**{f"{n} (choosing)": one for n, one in first.fits.items()}, **last.fits}
+    fits = {**{f"{n} (choosing)": one for n, one in choosing_fits.items()}, **last.fits}
     rule = rules["blend"]  # of the logits that `blend` gives, with one member too
     rival = fitting.rival(recipe.validation, model)
     return Outcome(prepared, final, inputs, recipe, members, blend, rule, judge, methods, model, rival, fits, trained)
+
+
+def _choose(
+    config: FraudConfig,
+    prepared: Prepared,
+    part: Part,
+    names: list[str],
+    run: Run,
+    chip: Choice,
+    say: Callable[[str], None],
+) -> tuple[Recipe, dict[str, Rule], dict[str, Fitted]]:
+    """What validation chooses, and each method's rule there. What was fitted for it is not kept: it is large."""
+    say(f"Choosing: fitted on {len(part.fit):,} transactions, compared on {len(part.judge):,}")
+    inputs = prepared.learn_inputs(part.fit)
+    workshop = Workshop(prepared.take(part.fit, inputs), part.learnt, config, run, chip, "choose")
+    rows = prepared.take(part.judge, inputs)
+    recipe, members = fitting.choose(workshop, names, rows, part.truth, say)
+    logits = {name: member(rows) for name, member in members.items()}
+    logits["blend"] = Blend(members, recipe.weights)(rows)
+    amounts, costs = prepared.transactions.frame["amount"].to_numpy()[part.judge], costs_of(config)
+    return recipe, {name: Rule.choose(one, part.truth, amounts, costs) for name, one in logits.items()}, workshop.fits
 
 
 def show(outcome: Outcome, detector: Detector, alerts: np.ndarray) -> list[FraudDecision]:
@@ -207,29 +219,34 @@ def evaluate(detector: FraudDetector, config: FraudConfig) -> dict[str, Any]:
     if config.costs != core.config.costs or config.model != core.config.model:
         raise UserError("A trained model is judged as it is: costs.* and model.* are settings of training. Leave them out.")
     transactions = data.load(config, core.source)
+    if core.source.labelled and "label" not in transactions.frame:
+        raise UserError(f"{config.data.source} has no fraud among its labels (data.columns.label) to judge the scores by.")
+    described = transactions.describe()
+    part, ledger = _to_judge(core, transactions, config, described["fingerprint"])
+    prepared = prepare(transactions, core.config, part.judge, core.ledger.threads, ledger, core.blend.members)
     if not core.source.labelled:
-        return unlabelled.evaluate(core, transactions, config)
-    if "label" not in transactions.frame:
-        raise UserError(f"{config.data.source} has no labels (data.columns.label), so there is nothing to judge the scores by.")
-    _, final = splits.split(transactions, config)
-    if learnt := core.learnt(transactions.frame.iloc[final.judge]):
-        raise UserError(
-            f"{learnt:,} of the transactions to be judged are from the model's own training days. Leave seed, split.* and "
-            "data.* as they were in its run, or give other --data."
-        )
-    prepared = prepare(transactions, core.config, final.judge, core.ledger.threads)
-    judge, rows = Judge(transactions.frame, final, core.costs), prepared.take(final.judge, core.inputs)
+        return {**unlabelled.evaluate(core, prepared, part, config.seed), "data": described}
+    judge, rows = Judge(transactions.frame, part, core.costs), prepared.take(part.judge, core.inputs)
     methods = {"blend": judge.method(core.blend(rows), core.rule)}
     if core.rival:
         methods[core.rival.name] = judge.method(core.rival.member(rows), core.rival.rule)
     summary = evidence.summarise(judge, methods, "blend", core.rival.name if core.rival else None, core.about["name"])
-    return {**summary, "data": transactions.describe(), "protocol": final.words}
+    return {**summary, "data": described, "protocol": part.words}
 
 
-def _teller(run: Run) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        run.event("log", text=line)
-        if run.is_main:
-            print(line, file=sys.stderr, flush=True)
-
-    return say
+def _to_judge(core: Detector, transactions: Transactions, config: FraudConfig, fingerprint: str) -> tuple[Part, Ledger | None]:
+    """The test part of the model's own run; of other data all after the training days, and the memory of what was before it."""
+    if fingerprint == core.about["data"]["fingerprint"]:
+        _, part = splits.split(transactions, config)
+        if learnt := core.learnt(transactions.frame.iloc[part.judge]):
+            raise UserError(
+                f"{learnt:,} of the transactions to be judged are from the model's own training days. Leave seed, split.* and "
+                "data.* as they were in its run, or give other --data."
+            )
+        return part, None
+    settings = {"test_days": config.split.test_days, "known_accounts": config.split.known_accounts}
+    if config.split != core.config.split.model_copy(update=settings):
+        raise UserError("Other data has no training days: of split.* only test_days and known_accounts count there.")
+    ledger = core.ledger.before(int(transactions.frame["time"].iloc[0]))
+    delay = int(core.source.delay_days * DAY)
+    return splits.later(transactions, config, core.learnt_days, delay, ledger.frauds(core.learnt_days[0])), ledger

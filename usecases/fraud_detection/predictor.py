@@ -140,7 +140,8 @@ class FraudDetector:
     def _read(self, table: pd.DataFrame, faults: Faults) -> pd.DataFrame:
         how = self.detector.source
         piece = Faults(faults.where, remedy=faults.remedy)
-        frame = data.canonical(table, how.mapping, how.numeric, how.categorical, piece, how.time_unit, how.delay_days)
+        notation = self.detector.config.data.notation
+        frame = data.canonical(table, how.mapping, how.numeric, how.categorical, piece, how.time_unit, how.delay_days, notation)
         seen = {finding.what for finding in faults.findings}
         faults.findings += [f for f in piece.findings if f.what not in seen and f.severity != "info"]
         return frame

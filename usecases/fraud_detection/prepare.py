@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,23 +48,34 @@ class Prepared:
         return Inputs.learn(transactions.frame.iloc[rows], self.ledger.names, transactions.numeric, transactions.categorical)
 
 
-def prepare(transactions: Transactions, config: FraudConfig, wanted: np.ndarray, threads: int) -> Prepared:
+def prepare(
+    transactions: Transactions,
+    config: FraudConfig,
+    wanted: np.ndarray,
+    threads: int,
+    ledger: Ledger | None = None,
+    members: Collection[str] | None = None,
+) -> Prepared:
     """Features and histories of the wanted rows, from everything before each of them; piece by piece in time order.
 
     Args:
         wanted: places in the frame, rising.
+        ledger: of what was before the first transaction; it is filled.
+        members: the models that will look at the rows (None: all that are configured); few need the account's past.
     """
     begun = time.monotonic()
     frame = transactions.frame
     layout = Layout(
         "account" in frame, "counterparty" in frame, transactions.categorical, int(config.data.label_delay_days * DAY)
     )
-    ledger = Ledger(layout, threads)
+    if ledger is None:
+        ledger = Ledger(layout, threads)
+    length = config.model.sequence.length if "sequence" in (members or config.model.members) else 1
     built, history = [], []
     for start in range(0, len(frame), PIECE):
         matrix = ledger.add(frame.iloc[start : start + PIECE])
         own = wanted[(wanted >= start) & (wanted < start + PIECE)] - start
         built.append(matrix[own])
-        history.append(ledger.histories(own + len(ledger) - len(matrix), config.model.sequence.length))
+        history.append(ledger.histories(own + len(ledger) - len(matrix), length))
         ledger.forget()
     return Prepared(transactions, wanted, np.concatenate(built), np.concatenate(history), ledger, time.monotonic() - begun)

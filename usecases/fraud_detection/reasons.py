@@ -120,7 +120,7 @@ def explain(
     logits: Callable[[Rows], np.ndarray],
     rows: Rows,
     inputs: Inputs,
-    steps: Sequence[str],
+    groups: Sequence[Idea],
     typical: Typical,
     records: Sequence[Mapping[str, Any]],
     k: int = 3,
@@ -130,11 +130,10 @@ def explain(
 
     Args:
         logits: of rows, such as a `Blend`; called once for every `BLOCK` rows.
-        steps: names of the features of a step of `rows.history`.
+        groups: what `ideas` gives.
         records: of each row the amount and the data's own inputs by column; what is missing is left out of the words.
         payee: what the data calls its counterparties, such as "terminal".
     """
-    groups = ideas(inputs, steps)
     usual = _natural(inputs, typical.x)
     explained = []
     blocks = (np.arange(start, min(start + BLOCK, len(rows))) for start in range(0, max(len(rows), 1), BLOCK))

@@ -136,31 +136,72 @@ def _part(frame: pd.DataFrame, period: Period, config: FraudConfig, known: int |
     fit = np.flatnonzero((time >= period.start) & (time < period.train_end) & able)
     judged = (time >= period.test_start) & (time < period.test_end) & able
     day = (time - period.test_start) // DAY
-    removed = 0
-    if "account" in frame and config.split.known_accounts == "remove":
-        blocked = _blocked(frame, period.start, label)
-        removed = int((judged & blocked).sum())
-        judged &= ~blocked
-    judge = np.flatnonzero(judged)
+    judge, without = _not_blocked(frame, judged, period.start, label, config)
     words = (
         f"trained on {len(fit):,} transactions from {_date(period.start)} for {_days(period.train_end - period.start)}, "
         f"labels known after {_days(period.test_start - period.train_end)}, judged on {len(judge):,} "
-        f"from {_date(period.test_start)} for {_days(period.test_end - period.test_start)}"
+        f"from {_date(period.test_start)} for {_days(period.test_end - period.test_start)}{without}"
     )
-    if removed:
-        words += f", without {removed:,} of accounts already known as compromised"
     learnt = _labels(frame, period.test_start)[fit]
     if late := int((label[fit] == 1).sum() - learnt.sum()):
         words += f"; {late:,} frauds of the training days were not known by then and count as legitimate"
     return Part(fit, judge, learnt, label[judge], day[judge], words)
 
 
-def _blocked(frame: pd.DataFrame, start: int, label: np.ndarray) -> np.ndarray:
-    """[rows] is the account known as compromised on the row's day, by fraud since `start` (ms)?"""
+def later(transactions: Transactions, config: FraudConfig, learnt: tuple[int, int], delay: int, frauds: pd.DataFrame) -> Part:
+    """What a trained model is judged on in other data: all that came once it could be used, or the last split.test_days of it.
+
+    Args:
+        learnt: its training days, ms since 1970; `delay` after them (ms) their labels were known, and it was trained.
+        frauds: account and label_time of the frauds since then that `transactions` do not hold.
+
+    Raises:
+        DataError: there is nothing to judge it on.
+    """
+    frame, labels = transactions.frame, _labels(transactions.frame, None)
     time = frame["time"].to_numpy()
-    fraud = (label == 1) & (time >= start)
-    known = (frame["label_time"].to_numpy()[fraud] - start) // DAY
-    earliest = pd.Series(known).groupby(frame["account"].to_numpy()[fraud]).min()
+    ready = -(-(learnt[1] + delay) // DAY) * DAY
+    end = (int(time[-1]) // DAY + 1) * DAY
+    start = max(ready, int(time[0]) // DAY * DAY, end - int((config.split.test_days or end) * DAY))
+    judge, without = _not_blocked(frame, (time >= start) & ~np.isnan(labels), learnt[0], labels, config, frauds)
+    found = int(labels[judge].sum())
+    if not len(judge) or ("label" in frame and found in (0, len(judge))):
+        what = f"of its transactions from {_date(start)} on, {len(judge):,} can be judged, with {found} frauds"
+        fix = f"The model learnt from the days before {_date(learnt[1])}. Give later ones, with both labels, fraud and not"
+        raise DataError([Finding("error", what, transactions.name, fix)])
+    words = (
+        f"trained before on {_date(learnt[0])} to {_date(learnt[1] - 1)}, judged on {len(judge):,} transactions from "
+        f"{_date(start)} for {_days(end - start)}{without}"
+    )
+    if "label" in frame and found < FEWEST_FRAUDS:
+        words += f"; with only {found} frauds among them the numbers say little"
+    empty = judge[:0]
+    return Part(empty, judge, labels[empty], labels[judge], (time[judge] - start) // DAY, words)
+
+
+def _not_blocked(
+    frame: pd.DataFrame,
+    judged: np.ndarray,
+    start: int,
+    label: np.ndarray,
+    config: FraudConfig,
+    frauds: pd.DataFrame | None = None,
+) -> tuple[np.ndarray, str]:
+    """The places that are judged, and words for what was left out; see `_blocked`."""
+    if "account" not in frame or config.split.known_accounts == "keep":
+        return np.flatnonzero(judged), ""
+    blocked = _blocked(frame, start, label, frauds)
+    removed = int((judged & blocked).sum())
+    words = f", without {removed:,} of accounts already known as compromised" if removed else ""
+    return np.flatnonzero(judged & ~blocked), words
+
+
+def _blocked(frame: pd.DataFrame, start: int, label: np.ndarray, frauds: pd.DataFrame | None = None) -> np.ndarray:
+    """[rows] is the account known as compromised on the row's day, by fraud since `start` (ms), or by further `frauds`?"""
+    time = frame["time"].to_numpy()
+    own = frame.loc[(label == 1) & (time >= start), ["account", "label_time"]]
+    known = own if frauds is None else pd.concat([own, frauds])
+    earliest = ((known["label_time"] - start) // DAY).groupby(known["account"]).min()
     # from the first day on the whole of which it is known; NaN: never
     return (time - start) // DAY > frame["account"].map(earliest).to_numpy(np.float64)
 

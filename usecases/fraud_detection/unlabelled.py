@@ -45,7 +45,7 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
     started = time.monotonic()
     say("There are no labels: only a model of what is usual can be trained")
     _, part = splits.split(transactions, config)
-    prepared = prepare(transactions, config, np.union1d(part.fit, part.judge), chip.threads)
+    prepared = prepare(transactions, config, np.union1d(part.fit, part.judge), chip.threads, members=("anomaly",))
     inputs = prepared.learn_inputs(part.fit)
     rows = prepared.take(part.fit, inputs)
     workshop = Workshop(rows, np.zeros(len(rows)), config, run, chip, "final")
@@ -72,11 +72,9 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
     report.write_unlabelled(run, result, workshop.fits)
 
 
-def evaluate(detector: Detector, transactions: Transactions, config: FraudConfig) -> dict[str, Any]:
-    """Judge a model on the test days of data without labels, beside the amount alone."""
-    _, part = splits.split(transactions, config)
-    prepared = prepare(transactions, detector.config, part.judge, detector.ledger.threads)
-    return _judge(detector, prepared, part, config.seed, None) | {"data": transactions.describe()}
+def evaluate(detector: Detector, prepared: Prepared, part: splits.Part, seed: int) -> dict[str, Any]:
+    """Judge a model on transactions without labels, beside the amount alone."""
+    return _judge(detector, prepared, part, seed, None)
 
 
 def threshold(member: Member, rows: Rows) -> Rule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -54,7 +53,7 @@ class Outcome:
 
 def train(config: RecommendationConfig, run: Run) -> None:
     """Fit recommenders on past interactions, choose on later ones, judge on the last; write artefact and report."""
-    say = _teller(run)
+    say = run.say
     chip = hardware.select(config.hardware)
     say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
     interactions = data.load(config)
@@ -245,12 +244,3 @@ def evaluate(recommender: Recommender, config: RecommendationConfig) -> dict[str
 def _split_settings(config: RecommendationConfig) -> dict[str, Any]:
     """What decides which events a model is trained on, given the data."""
     return {"seed": config.seed, **config.split.model_dump(mode="json")}
-
-
-def _teller(run: Run) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        run.event("log", text=line)
-        if run.is_main:
-            print(line, file=sys.stderr, flush=True)
-
-    return say

@@ -11,13 +11,13 @@ import pytest
 from shared.data.cleaning import Faults
 from shared.errors import DataError, Finding, UserError
 from usecases.fraud_detection import checks, data
-from usecases.fraud_detection.config import Columns, Data, FraudConfig, Simulation
+from usecases.fraud_detection.config import ColumnNames, Data, FraudConfig, Simulation
 
 DAY_MS = 86_400_000
 
 
 def config(source: Path | str, columns: dict[str, str] | None = None, **more: Any) -> FraudConfig:
-    return FraudConfig(data=Data(source=str(source), columns=Columns(**(columns or {})), **more))
+    return FraudConfig(data=Data(source=str(source), columns=ColumnNames(**(columns or {})), **more))
 
 
 def make_record(rows: int = 600, seed: int = 0) -> pd.DataFrame:
@@ -264,6 +264,43 @@ def test_a_new_table_is_read_as_the_training_table_was(tmp_path: Path) -> None:
     assert (frame["counterparty"] == "").all()
     with pytest.raises(DataError, match=r"no column 'card\|merchant'(.|\n)*no column 'amount'"):
         data.canonical(by_role.drop(columns=["account", "amount"]), *saved, faults)
+
+
+def european(table: pd.DataFrame) -> pd.DataFrame:
+    """The record as a program in much of Europe writes it."""
+    signs = str.maketrans(",.", ".,")
+    amounts = [f"{amount:,.2f}".translate(signs) for amount in table["amount"]]
+    distances = [f"{distance:.1f}".replace(".", ",") for distance in table["distance_km"]]
+    times = pd.to_datetime(table["timestamp"]).dt.strftime("%d.%m.%Y %H:%M")
+    return table.assign(timestamp=times, amount=amounts, distance_km=distances)
+
+
+def test_decimal_commas_and_days_first_are_read_where_that_is_set(tmp_path: Path) -> None:
+    table = make_record().assign(amount=np.geomspace(1, 2e6, 600).round(2))
+    path = save(european(table), tmp_path / "a.csv")
+    found = by_what(data.check(config(path)))
+    assert 'data.decimal="," data.thousands="." reads them' in found["no usable amount"].fix
+    assert "data.day_first=true reads them" in found["no usable time"].fix
+    loaded = data.load(config(path, decimal=",", thousands=".", day_first=True))
+    plain = data.load(config(save(table, tmp_path / "b.csv")))
+    pd.testing.assert_frame_equal(loaded.frame, plain.frame)
+    assert loaded.numeric == plain.numeric == ("distance_km",)
+    times = pd.to_datetime(table["timestamp"])
+    american = save(table.assign(timestamp=times.dt.strftime("%m/%d/%Y")), tmp_path / "c.csv")
+    assert "day_first" not in by_what(data.check(config(american)))["no usable time"].fix
+    with pytest.raises(ValueError, match="before the decimals already"):
+        config(path, thousands=".")
+
+
+@pytest.mark.parametrize(("amounts", "warned"), [(["1.388", "17"], True), (["1.388", "0.500"], False), (["1.38", "17"], False)])
+def test_amounts_that_may_be_misread_are_named(tmp_path: Path, amounts: list[str], warned: bool) -> None:
+    path = save(make_record().assign(amount=amounts * 300), tmp_path / "a.csv")
+    found = [finding for finding in data.check(config(path)) if "between thousands" in finding.what]
+    assert bool(found) is warned
+    if found:
+        assert (found[0].severity, found[0].count, set(found[0].examples)) == ("warning", 300, {"1.388"})
+        assert 'data.decimal="," data.thousands="."' in found[0].fix
+        assert data.check(config(path, decimal=",", thousands="."))[0].severity != "warning"
 
 
 def test_the_handbook_s_layout(tmp_path: Path) -> None:

@@ -229,6 +229,8 @@ def test_pieces_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> No
     features, histories = at_once(data.frame)
     np.testing.assert_array_equal(whole.built, features[wanted])
     np.testing.assert_array_equal(whole.history, histories[wanted])
+    short = prepare(data, config, wanted, 1, members=["boosting"]).history  # nobody looks at what was before
+    np.testing.assert_array_equal(short, whole.history[:, -1:])
     for piece, bulk in ((37, 4_096), (37, 10)):
         monkeypatch.setattr(preparing, "PIECE", piece)
         monkeypatch.setattr(ledgers, "BULK", bulk)
@@ -241,6 +243,8 @@ def test_a_history_ends_with_the_transaction_itself_and_starts_with_nothing() ->
     frame = make_frame(rows=60, days=20, accounts=2)
     features, histories = at_once(frame)
     ledger = Ledger(LAYOUT)
+    ledger.add(frame)
+    assert ledger.histories(np.arange(0), LENGTH).shape == (0, *histories.shape[1:])  # a piece of a file without wanted rows
     steps = np.clip(features[:, ledger.kept], -ledgers.LARGEST_STEP, ledgers.LARGEST_STEP).astype(np.float16)
     for row, history in enumerate(histories):
         who = frame["account"].iloc[row]

@@ -18,7 +18,7 @@ from tests.usecases.fraud_detection.conftest import configured
 from usecases.fraud_detection import fitting
 from usecases.fraud_detection.fitting import Workshop, able, choose, combine
 from usecases.fraud_detection.inputs import Inputs, Rows
-from usecases.fraud_detection.model import Blend, Member, Network, restore
+from usecases.fraud_detection.model import Blend, Boosting, Member, Network, restore
 
 TRAINING = {"epochs": 8, "batch_size": 128, "learning_rate": 0.01}
 CONFIG = configured(
@@ -66,6 +66,17 @@ def test_each_model_kept_as_tensors_gives_the_same_logits(fitted: dict[str, Memb
         np.testing.assert_array_equal(again(rows), logits, err_msg=name)
         if name != "anomaly":
             assert Ranked(labels, logits).roc_auc() > 0.75, name
+
+
+def test_trees_walked_down_together_give_scikit_learns_logits_to_the_last_digit(fitted: dict[str, Member]) -> None:
+    boosting = fitted["boosting"]
+    assert isinstance(boosting, Boosting)
+    rows, _ = make_rows(2000, seed=1)
+    np.testing.assert_array_equal(boosting.flat(rows.x), boosting.trees.decision_function(rows.x))
+    edges = rows.x.copy()  # values at the thresholds go to the left in both
+    edges[:, 0] = np.resize(boosting.flat.threshold[boosting.flat.feature == 0], len(edges)).astype(np.float32)
+    np.testing.assert_array_equal(boosting.flat(edges), boosting.trees.decision_function(edges))
+    np.testing.assert_array_equal(boosting.flat(rows.x[:1]), boosting.flat(rows.x)[:1])
 
 
 def test_the_sequence_model_alone_sees_the_past(fitted: dict[str, Member]) -> None:

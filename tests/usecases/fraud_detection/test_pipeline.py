@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FILES = {
     "config.yaml", "run.json", "artifact", "metrics.json", "predictions.parquet", "events.jsonl", "checkpoints", "report.html",
     "model_card.md",
 }  # fmt: skip
+NEW = "2025-02-20"  # the last ten of the record's sixty days begin here
 
 
 def metrics_of(run: Run) -> dict[str, Any]:
@@ -57,6 +59,8 @@ def test_the_metrics_are_complete(run: Run) -> None:
             "saved_share",
         }
         assert all(low <= value <= high for low, value, high in zip(*[iter(numbers(table))] * 3, strict=True))
+    assert metrics["intervals"] == "95%, bootstrap over accounts; of card precision Student's t over the 14 days"
+    assert metrics["intervals"] in html.unescape((run.folder / "report.html").read_text())
     for difference in metrics["differences"].values():
         assert np.isfinite(numbers(difference)).all()
     assert metrics["model"]["roc_auc"]["value"] > 0.8
@@ -80,6 +84,11 @@ def test_the_predictions_bear_the_metrics_out(run: Run) -> None:
     assert operating["alerts_per_day"] == pytest.approx(table["alert"].sum() / days, abs=0.06)
     assert metrics["calibration"]["predicted_rate"] == pytest.approx(table["score"].mean(), abs=1e-5)
     assert 0.3 < table["score"].mean() / labels.mean() < 3
+    assert (
+        f"from an expected loss of {operating['threshold']:,.2f} on: {operating['alerts_per_day']:,.1f} a day"
+        in metrics["decisions"]
+    )
+    assert f"save {operating['bill']['saved']:,.0f}" in metrics["decisions"]
 
 
 def test_evaluating_again_gives_the_same_numbers(run: Run, detector: FraudDetector) -> None:
@@ -99,11 +108,42 @@ def test_with_another_delay_the_data_is_still_the_same(run: Run, detector: Fraud
         evaluate(detector, settings_of(run, "data.label_delay_days=3", "split.test_days=30"))
 
 
-def test_other_data_may_have_another_split(run: Run, detector: FraudDetector, record: pd.DataFrame, tmp_path: Path) -> None:
-    record[record["account"] < "C00200"].to_csv(tmp_path / "other.csv", index=False)
-    other = evaluate(detector, settings_of(run, f"data.source={tmp_path / 'other.csv'}", "split.test_days=20"))
-    assert "for 20 days" in other["protocol"]
-    assert other["model"]["roc_auc"]["value"] > 0.8
+@pytest.fixture(scope="module")
+def earlier(record: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on all but the last ten days of the record."""
+    members = "model.members=[logistic, boosting]"
+    return run_on(record[record["time"] < NEW], tmp_path_factory.mktemp("earlier"), [members, "split.train_days=20"])
+
+
+def judged(run: Run, table: pd.DataFrame, folder: Path, *overrides: str) -> dict[str, Any]:
+    table.to_csv(folder / "other.csv", index=False)
+    detector = FraudDetector.load(run.artifact_dir)
+    return evaluate(detector, settings_of(run, f"data.source={folder / 'other.csv'}", *overrides))
+
+
+def test_new_data_is_judged_whole_beside_the_rival(earlier: Run, record: pd.DataFrame, tmp_path: Path) -> None:
+    new = record[record["time"] >= NEW]
+    alone = judged(earlier, new, tmp_path)
+    assert f"from {NEW} for 10 days" in alone["protocol"]
+    assert alone["model"].keys() == metrics_of(earlier)["model"].keys()
+    assert list(alone["baselines"]) == [metrics_of(earlier)["best_baseline"]]
+    assert alone["model"]["roc_auc"]["value"] > 0.8
+    kept = judged(earlier, new, tmp_path, "split.known_accounts=keep")
+    assert f"judged on {len(new):,} transactions" in kept["protocol"]
+    assert "already known as compromised" in alone["protocol"]
+    with_past = judged(earlier, record, tmp_path, "split.test_days=10")
+    assert {**with_past, "data": 0} == {**alone, "data": 0}  # the memory in the artefact stands for the table's past
+
+
+def test_other_data_is_judged_from_when_the_model_could_be_used(earlier: Run, record: pd.DataFrame, tmp_path: Path) -> None:
+    end = pd.Timestamp(FraudDetector.load(earlier.artifact_dir).detector.learnt_days[1], unit="ms").ceil("D")
+    assert f"from {end + pd.Timedelta(days=7):%Y-%m-%d} for " in judged(earlier, record, tmp_path)["protocol"]
+    with pytest.raises(DataError, match=r"0 can be judged.* learnt from the days before"):
+        judged(earlier, record[record["time"] < end], tmp_path)
+    with pytest.raises(UserError, match="only test_days and known_accounts"):
+        judged(earlier, record, tmp_path, "split.train_days=9")
+    with pytest.raises(UserError, match="no fraud among its labels"):
+        judged(earlier, record[record["label"] == 0], tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +170,12 @@ def test_without_labels_there_is_an_anomaly_model(bare: Run) -> None:
     predictor = FraudDetector.load(bare.artifact_dir)
     again = evaluate(predictor, settings_of(bare))
     assert again["model"][again["headline"]]["value"] == pytest.approx(metrics["model"][again["headline"]]["value"], abs=1e-6)
+
+
+def test_an_anomaly_model_is_judged_on_other_data(bare: Run, record: pd.DataFrame, tmp_path: Path) -> None:
+    again = judged(bare, record.drop(columns=["label", "scenario", "device"]).tail(3000), tmp_path)
+    assert "trained before on" in again["protocol"]
+    assert again["model"][again["headline"]]["value"] > 0.6
 
 
 def test_an_anomaly_model_answers_with_reasons(bare: Run, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def said(values: Mapping[str, float], record: Mapping[str, Any], k: int = 9) -> 
     def logits(rows: Rows) -> np.ndarray:
         return 100 * ((rows.x - vector({})) ** 2).sum(1)
 
-    return explain(logits, row(values), INPUTS, STEPS, typical(), [record], k, "terminal")[0]
+    return explain(logits, row(values), INPUTS, ideas(INPUTS, STEPS), typical(), [record], k, "terminal")[0]
 
 
 def test_every_input_belongs_to_one_idea_and_every_feature_has_words() -> None:
@@ -84,20 +84,20 @@ def test_contributions_are_what_the_logit_falls_by(monkeypatch: pytest.MonkeyPat
     before = rows.x.copy(), rows.history.copy()
     both = Rows(np.concatenate([rows.x, vector({})[None]]), np.concatenate([rows.history, row({}).history]))
     records: list[dict[str, Any]] = [{"amount": 45.0}, {}]
-    got, nothing = explain(logits, both, INPUTS, STEPS, typical(), records, 9)
+    got, nothing = explain(logits, both, INPUTS, ideas(INPUTS, STEPS), typical(), records, 9)
     # 0.5·4 and 0.125·4 of the count in x and step; 0.25·(14 − 6); 3 steps; 2·0.5. Not: −4·1, nor 0.02, which is too little.
     assert [(reason.idea, reason.contribution) for reason in got] == [
         ("activity of the account", 2.5), ("time of day", 2.0), (PAST, 1.5), ("device", 1.0)
     ]  # fmt: skip
     assert got[2].text == "how the account's last 3 payments went"
     assert nothing == []
-    assert explain(logits, both, INPUTS, STEPS, typical(), records, 2) == [got[:2], []]
+    assert explain(logits, both, INPUTS, ideas(INPUTS, STEPS), typical(), records, 2) == [got[:2], []]
     assert len(calls) == 2, "all ideas of all rows in one call"
     assert np.array_equal(rows.x, before[0])
     assert np.array_equal(rows.history, before[1])
-    assert explain(logits, both.take(np.arange(0)), INPUTS, STEPS, typical(), []) == []
+    assert explain(logits, both.take(np.arange(0)), INPUTS, ideas(INPUTS, STEPS), typical(), []) == []
     monkeypatch.setattr(reasons, "BLOCK", 1)
-    assert explain(logits, both, INPUTS, STEPS, typical(), records, 9) == [got, nothing]
+    assert explain(logits, both, INPUTS, ideas(INPUTS, STEPS), typical(), records, 9) == [got, nothing]
 
 
 SENTENCES = [
@@ -169,7 +169,7 @@ def test_a_feature_of_unknown_name_is_still_explained() -> None:
     inputs = Inputs(("shared_device_users", "account_spent_1d"), {}, (), {})
     usual = Typical(np.array([1, 6], np.float32), np.zeros(0, np.float16))
     rows = Rows(np.array([[1234, 8]], np.float32), np.zeros((1, 1, 1), np.float16))
-    found = explain(lambda rows: rows.x.sum(1), rows, inputs, [], usual, [{}])[0]
+    found = explain(lambda rows: rows.x.sum(1), rows, inputs, ideas(inputs, []), usual, [{}])[0]
     assert [reason.text for reason in found] == ["shared device users = 1,234, usually 1", "account spent 1d = 255, usually 63"]
 
 
@@ -216,7 +216,7 @@ def test_the_planted_cause_is_found() -> None:
     trees = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, random_state=0).fit(rows.x[train], labels[train])
     usual = Typical.learn(rows.take(train), labels[train], inputs)
     records: list[Any] = frame.iloc[test].to_dict("records")
-    found = explain(Boosting(trees), rows.take(test), inputs, STEPS, usual, records)
+    found = explain(Boosting(trees), rows.take(test), inputs, ideas(inputs, STEPS), usual, records)
     first = [best[0] for best in found if best]
     assert len(test) > 50
     right = [reason for reason in first if reason.idea == "activity of the account"]

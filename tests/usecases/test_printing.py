@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from usecases import printing
+
+
+def method(value: float) -> dict[str, dict[str, float]]:
+    return {name: {"value": value} for name in ("card_precision@100", "average_precision")}
+
+
+def test_every_method_is_shown_best_first_after_the_model_and_what_the_alerts_are_worth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    metrics = {
+        "headline": "average_precision", "name": "ours", "model": method(0.4), "baselines": {"simple": method(0.3)},
+        "parts": {"a network": method(0.35)}, "decisions": "Alerts: 7 a day.", "protocol": "by time",
+    }  # fmt: skip
+    printing.show_metrics(metrics)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    heads, rows = [line.split() for line in lines[1:4]], [line for line in lines if "0." in line]
+    assert heads == [["card"], ["precision", "average"], ["@100", "precision"]]
+    assert [row.split("  ")[0] for row in rows] == ["ours", "a network", "simple"]
+    assert lines[-3:] == ["Alerts: 7 a day.", "", "By time."]
+
+
+def test_only_the_headline_s_list_length_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"ndcg@10": {"value": 0.5}, "ndcg@20": {"value": 0.625}}
+    printing.show_metrics({"headline": "ndcg@10", "name": "ours", "model": model, "baselines": {}, "protocol": "by time"})
+    said = capsys.readouterr().out
+    assert ("0.5000" in said, "0.6250" in said) == (True, False)
