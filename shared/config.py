@@ -73,10 +73,7 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
             problems.append(f"{path}: must hold `key: value` pairs, holds {type(layer).__name__}")
     for override in overrides:
         key, equals, text = override.partition("=")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
+        value = read_value(text)
         if not equals or not key:
             problems.append(f"'{override}': expected key=value, for example seed=1")
             continue
@@ -90,6 +87,14 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
     if problems:
         raise UserError("The configuration has these problems:\n" + "\n".join(f"  - {p}" for p in problems))
     return config
+
+
+def read_value(text: str) -> Any:
+    """The value of a KEY=VALUE: YAML; what is none, such as a comma, is text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def dump(config: Section) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import UserError
-from shared.files import sync
+from shared.files import read_json, sha256, sync
 from shared.lines import LINE_LIMIT, Interrupt, Line, Lines, Place, check, parse
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 BATCH = 16  # short lines can be more than were wanted
 SNAPSHOT_EVERY = 100_000  # events
+HASHES = "sha256.json"  # of each file of a snapshot
+JOURNAL = "journal.sqlite"
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 SCHEMA = """
@@ -93,7 +95,7 @@ def run(
         if source and lines.name and not follow:
             check(source)
         stack.enter_context(_mended_by_the_user(state))
-        journal = stack.enter_context(closing(Journal(state, {"format": 2, **identity})))
+        journal = stack.enter_context(closing(Journal(state, {"format": 3, **identity})))
         write = stack.enter_context(closing(_OutFile(out, journal, say))).write if out else _answer
         session = _Session(processor, journal, write, answer_all=out is None)
         replayed = journal.restore(processor)
@@ -119,13 +121,13 @@ def _mended_by_the_user(state: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorname"):  # else it is text of no encoding
             raise UserError(f"{state} cannot be written: {error}. Mend that and start again: nothing was lost.") from error
-        raise _damaged(state, str(error)) from error
+        raise _damaged(state / JOURNAL, str(error)) from error
 
 
-def _damaged(state: Path, fault: str) -> UserError:
+def _damaged(part: Path, fault: str) -> UserError:
     return UserError(
-        f"{state / 'journal.sqlite'} is damaged ({fault}): what the stream remembers cannot be trusted. Bring back a copy of "
-        f"the folder {state}; or begin anew with another --state and --out, from the record after the last decision. The "
+        f"{part} is damaged ({fault}): what the stream remembers cannot be trusted. Bring back a copy of "
+        f"the whole state folder; or begin anew with another --state and --out, from the record after the last decision. The "
         "decisions so far stay in the old out file, but a new state does not know them: a record sent again is decided again."
     )
 
@@ -137,7 +139,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
         self.folder = folder
-        self.db = sqlite3.connect(folder / "journal.sqlite", timeout=0.5, isolation_level=None)
+        self.db = sqlite3.connect(folder / JOURNAL, timeout=0.5, isolation_level=None)
         try:
             self._open(json.dumps(identity, sort_keys=True, default=str))
         except BaseException as error:
@@ -151,7 +153,7 @@ class Journal:
         found = self.db.execute("SELECT identity, snapshot FROM stream").fetchone()
         if found is None:
             if (self.folder / "snapshots").exists():
-                raise _damaged(self.folder, "it is empty, yet there are snapshots")
+                raise _damaged(self.folder / JOURNAL, "it is empty, yet there are snapshots")
             found = (mine, 0)
             self.db.execute("INSERT INTO stream (identity, snapshot) VALUES (?, ?)", found)
             self.db.execute("PRAGMA wal_checkpoint")  # durable before the first snapshot is
@@ -202,6 +204,7 @@ class Journal:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         processor.snapshot(folder)
+        (folder / HASHES).write_text(json.dumps(_hashes(folder)))
         for path in (*folder.rglob("*"), folder, folder.parent, self.folder):
             sync(path)
         self.db.execute("BEGIN")
@@ -220,16 +223,28 @@ class Journal:
             folder = self.folder / "snapshots" / str(self.snapshot)
             if not folder.is_dir():
                 raise UserError(f"{folder} is missing, without which the state cannot be restored. Copy the whole state folder.")
+            try:
+                intact = read_json(folder / HASHES) == _hashes(folder)
+            except (OSError, ValueError):
+                intact = False
+            if not intact:
+                raise _damaged(folder, "its files are not those that were written")
             processor.restore(folder)
         replayed = 0
         for (text,) in self.db.execute("SELECT records FROM replay ORDER BY seq"):
             try:
                 records = [parse(line) for line in text.split("\n")]
             except ValueError as error:
-                raise _damaged(self.folder, str(error)) from None
+                raise _damaged(self.folder / JOURNAL, str(error)) from None
             processor.learn(records)
             replayed += len(records)
         return replayed
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Of each file of a snapshot but `HASHES`."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != HASHES)
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 class _Session:

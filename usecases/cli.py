@@ -306,14 +306,14 @@ def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | No
 
 def _fields(options: list[str] | None) -> dict[str, Any]:
     """KEY=VALUE arguments, the values as YAML."""
-    import yaml
+    from shared.config import read_value
 
     fields = {}
     for option in options or []:
         key, equals, value = option.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
-        fields[key] = yaml.safe_load(value)
+        fields[key] = read_value(value)
     return fields
 
 

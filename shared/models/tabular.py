@@ -103,7 +103,8 @@ class EnsembleMLP(nn.Module):
         self.biases = nn.ParameterList([torch.empty(copies, b).uniform_(-(a**-0.5), a**-0.5) for a, b in sizes])
         self.head = nn.Parameter(torch.empty(copies, hidden).uniform_(-(hidden**-0.5), hidden**-0.5))
         self.head_bias = nn.Parameter(torch.zeros(copies))
-        self.kept: torch.Tensor | None = None  # the first matrix, until the next `train` or `eval`
+        self.kept: torch.Tensor | None = None  # the first matrix, until the next `train`, `eval` or `load_state_dict`
+        self.register_load_state_dict_post_hook(_forget_kept)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of each copy: [batch, inputs] to [batch, copies]."""
@@ -126,3 +127,7 @@ class EnsembleMLP(nn.Module):
     def train(self, mode: bool = True) -> Self:
         self.kept = None
         return super().train(mode)
+
+
+def _forget_kept(net: EnsembleMLP, _: object) -> None:
+    net.kept = None

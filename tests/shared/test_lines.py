@@ -99,6 +99,24 @@ def damage(journal: Path, kind: str) -> None:
         journal.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "another": b"not a database" * 1000}[kind])
 
 
+@pytest.mark.parametrize("kind", ["file missing", "file cut", "digit changed", "hashes missing", "hashes cut"])
+def test_a_damaged_snapshot_is_named_with_the_way_on(tmp_path: Path, kind: str) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b"".join(records(500)))
+    go(source, out)
+    before = out.read_bytes()
+    (snapshot,) = (tmp_path / "out.jsonl.state" / "snapshots").iterdir()
+    part, how = kind.split()
+    path = snapshot / ("cards.json" if part != "hashes" else "sha256.json")
+    text = path.read_text()
+    path.write_text({"cut": text[: len(text) // 2], "changed": text.replace("1", "2", 1), "missing": ""}[how])
+    if how == "missing":
+        path.unlink()
+    with pytest.raises(UserError, match=rf"snapshots.{snapshot.name} is damaged .*another --state and --out"):
+        go(source, out)
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "cut", "another", "pages"])
 def test_a_damaged_journal_is_named_with_the_way_on(tmp_path: Path, kind: str) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -120,8 +138,10 @@ def test_names_are_made_durable_with_the_files(tmp_path: Path, monkeypatch: pyte
     go(source, out)
     state = tmp_path / "out.jsonl.state"
     (snapshot,) = (state / "snapshots").iterdir()
-    places = [state.parent, state, snapshot / "cards.json", snapshot, snapshot.parent, state]
-    assert synced == [place.stat().st_ino for place in places]
+    files = [path.stat().st_ino for path in (snapshot / "cards.json", snapshot / "sha256.json")]
+    assert set(synced[2:4]) == set(files)
+    places = [state.parent, state, snapshot, snapshot.parent, state]
+    assert synced[:2] + synced[4:] == [place.stat().st_ino for place in places]
     synced.clear()
     write_text(tmp_path / "file", "text")
     assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]

@@ -130,6 +130,8 @@ def test_each_perceptron_of_the_ensemble_is_one_of_its_own() -> None:
         assert torch.equal(net(x), found)  # with the matrix that was kept
         net.weights[0].mul_(2)
         assert not torch.equal(net.train().eval()(x), found)  # and not beyond the next change of the weights
+        net.load_state_dict(net.state_dict() | {"weights.0": net.weights[0] / 2})
+        assert torch.equal(net(x), found)
     started = EnsembleMLP(inputs=3, hidden=4, layers=2, copies=3, dropout=0.0)
     assert started.before[0].std() > 0.3
     assert (started.before[1] == 1).all()

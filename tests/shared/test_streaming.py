@@ -239,7 +239,7 @@ def test_a_state_in_use_or_of_another_model_is_refused(tmp_path: Path, source: P
     go(source, out, identity={"model": "a"})
     with pytest.raises(UserError, match="another model or other options"):
         go(source, out, identity={"model": "b"})
-    journal = streaming.Journal(Path(f"{out}.state"), {"format": 2, "model": "a"})
+    journal = streaming.Journal(Path(f"{out}.state"), {"format": 3, "model": "a"})
     process = start(source, out)
     assert b"Another process is using the state" in process.communicate(timeout=10)[1]
     journal.close()

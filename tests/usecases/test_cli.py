@@ -40,6 +40,7 @@ def test_help_imports_nothing_heavy() -> None:
             1,
             "There is no file or folder payments.csv. Give a path, or 'simulated'",
         ),
+        (["stream", "recommendation", "-", "k=,", "--out", "x.jsonl"], 1, "no finished run of recommendation"),
         (["bench", "recommendation", "ml100k"], 1, "Did you mean 'ml-100k'?"),
         (["bench", "recommendation", "ml-100k"], 1, "needs the folder that holds ml-100k.inter"),
         (["data", "get", "movielens"], 1, "movielens-"),

@@ -206,8 +206,8 @@ def _given(table: pd.DataFrame, mapping: Mapping[str, str], faults: Faults) -> d
         elif (name := column if column in table else role) in table:
             given[role] = table[name]
         elif role in needed:
-            found = ", ".join(map(str, table.columns))
-            fix = f"The table has the columns: {found}. It needs one named '{column}' or '{role}'"
+            found, names = ", ".join(map(str, table.columns)), "' or '".join(dict.fromkeys((column, role)))
+            fix = f"The table has the columns: {found}. It needs one named '{names}'"
             faults.add("error", f"there is no column '{column}' (the {role})", fix)
         elif role == "counterparty":
             faults.add(

@@ -117,7 +117,7 @@ class FlatTrees:
         )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Logits [rows] of x [rows, inputs]."""
+        """Logits [rows] of x [rows, inputs], none of them NaN: `Inputs` fills what is missing."""
         flat, first = x.astype(np.float64).ravel(), np.arange(len(x)) * x.shape[1]
         node = np.repeat(self.root, len(x), axis=1)
         for _ in range(self.depth):

@@ -117,7 +117,7 @@ class FraudDetector:
         if whose := set(options) - {"reasons"}:
             raise UserError(f"{', '.join(sorted(whose))} cannot be given for a whole table: it comes from the table's rows.")
         detector, ledger = self.detector, None
-        faults = Faults(str(source), remedy="; these rows have no score")
+        faults = Faults(str(source), remedy="; these rows have no score. data.* is as in the model's own run, not set here")
         summary: dict[str, Any] = {"transactions": 0, "alerts": 0, "not scored": 0, "out": str(out)}
         with tables.writer(out) as append:
             for table in tables.stream(source, BLOCK, detector.config.data.encoding):

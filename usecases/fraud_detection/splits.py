@@ -163,7 +163,8 @@ def later(transactions: Transactions, config: FraudConfig, learnt: tuple[int, in
     ready = -(-(learnt[1] + delay) // DAY) * DAY
     end = (int(time[-1]) // DAY + 1) * DAY
     start = max(ready, int(time[0]) // DAY * DAY, end - int((config.split.test_days or end) * DAY))
-    judge, without = _not_blocked(frame, (time >= start) & ~np.isnan(labels), learnt[0], labels, config, frauds)
+    since = learnt[0] // DAY * DAY  # accounts are left out from the beginning of a day on
+    judge, without = _not_blocked(frame, (time >= start) & ~np.isnan(labels), since, labels, config, frauds)
     found = int(labels[judge].sum())
     if not len(judge) or ("label" in frame and found in (0, len(judge))):
         what = f"of its transactions from {_date(start)} on, {len(judge):,} can be judged, with {found} frauds"
@@ -211,13 +212,12 @@ def _by_accounts(frame: pd.DataFrame, final: Part, period: Period, config: Fraud
     rows = final.fit
     units = pd.factorize(frame["account"].to_numpy()[rows])[0] if "account" in frame else np.arange(len(rows))
     held = np.random.default_rng(config.seed).random(units.max(initial=0) + 1)[units] < VALIDATION
-    judge, truth = rows[held], final.learnt[held]
-    if "account" in frame and config.split.known_accounts == "remove":
-        there = ~_blocked(frame, period.start, _labels(frame, period.test_start))[judge]
-        judge, truth = judge[there], truth[there]
+    labels, judged = _labels(frame, period.test_start), np.zeros(len(frame), bool)
+    judged[rows[held]] = True
+    judge, without = _not_blocked(frame, judged, period.start, labels, config)
     day = (frame["time"].to_numpy()[judge] - period.start) // DAY
-    words = f"chosen on {len(judge):,} transactions of a quarter of the accounts in the training days"
-    return Part(rows[~held], judge, final.learnt[~held], truth, day, words)
+    words = f"chosen on {len(judge):,} transactions of a quarter of the accounts in the training days{without}"
+    return Part(rows[~held], judge, final.learnt[~held], labels[judge], day, words)
 
 
 def _enough(transactions: Transactions, choosing: Part, final: Part, config: FraudConfig) -> None:

@@ -42,7 +42,7 @@ class FraudStream:
         try:
             checked = TransactionRequest(time=0, amount=0, **chosen)
         except ValidationError as error:
-            raise UserError(f"The stream's settings do not fit: {error.errors()[0]['msg']}.") from None
+            raise UserError(f"The stream's settings do not fit: {_first(error)}.") from None
         self.reasons, self.similar = checked.reasons, checked.similar
         self.ledger: Ledger | None = None
         self.threads = ThreadpoolController()
@@ -150,5 +150,10 @@ class FraudStream:
         try:
             return TransactionRequest(**given, extra=extra)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise ValueError(_first(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    """What does not fit first, and why."""
+    fault = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

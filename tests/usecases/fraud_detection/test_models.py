@@ -73,8 +73,9 @@ def test_trees_walked_down_together_give_scikit_learns_logits_to_the_last_digit(
     assert isinstance(boosting, Boosting)
     rows, _ = make_rows(2000, seed=1)
     np.testing.assert_array_equal(boosting.flat(rows.x), boosting.trees.decision_function(rows.x))
-    edges = rows.x.copy()  # values at the thresholds go to the left in both
-    edges[:, 0] = np.resize(boosting.flat.threshold[boosting.flat.feature == 0], len(edges)).astype(np.float32)
+    thresholds = boosting.flat.threshold[(boosting.flat.feature == 0) & np.isfinite(boosting.flat.threshold)]
+    edges = rows.x.astype(np.float64)  # values at the thresholds go to the left in both
+    edges[:, 0] = np.resize(thresholds, len(edges))
     np.testing.assert_array_equal(boosting.flat(edges), boosting.trees.decision_function(edges))
     np.testing.assert_array_equal(boosting.flat(rows.x[:1]), boosting.flat(rows.x)[:1])
 

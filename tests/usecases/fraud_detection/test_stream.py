@@ -184,7 +184,7 @@ def test_bad_records_say_what_is_wrong(detector: FraudDetector, days: pd.DataFra
     "wrong", [{"reasons": 99}, {"reason": 1}, {"similar": -1}, {"account": "a"}], ids=lambda wrong: str(next(iter(wrong)))
 )
 def test_wrong_settings_are_refused(detector: FraudDetector, wrong: Record) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=next(iter(wrong))):
         detector.open_stream(wrong)
 
 
