@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from shared import config
 from shared.errors import UserError
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ def select(wanted: config.Hardware) -> Choice:
     threads = wanted.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(threads)
     return Choice(device, precision, threads, reason)
+
+
+def channels_last(module: M) -> M:
+    """The module with its convolutions' weights laid out as matrix units like them; give it images likewise."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def agree(value: Any) -> Any:

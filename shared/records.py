@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -41,3 +41,24 @@ def validate(request: type[R], records: list[Any], options: Mapping[str, Any], f
         more = f"\n  … and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UserError("The input does not fit:\n" + "\n".join(f"  - {fault}" for fault in faults[:10]) + more)
     return requests
+
+
+def read_options(model: type[R], given: Mapping[str, Any]) -> R:
+    """The KEY=VALUE settings of one command.
+
+    Raises:
+        UserError: lists every unknown name and unfit value.
+    """
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        faults = [_fault(model, e["loc"], e["type"], e["msg"]) for e in error.errors(include_url=False)]
+        raise UserError("The settings do not fit:\n" + "\n".join(f"  - {fault}" for fault in faults)) from None
+
+
+def _fault(model: type[BaseModel], place: Iterable[int | str], kind: str, message: str) -> str:
+    key = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        return f"there is no '{key}'. {nearest(key, model.model_fields)}"
+    about = model.model_fields[key].description if key in model.model_fields else ""
+    return f"{key}: {message}" + (f" ({about})" if about else "")

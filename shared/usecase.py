@@ -41,8 +41,13 @@ class Predictor(Protocol):
         """One response for each request, in order."""
         ...
 
-    def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """Predict for a file or folder in constant memory; returns a summary. `options` are fields of every request."""
+    def process(self, source: Any, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Predict for a file or folder in constant memory; returns a summary. `options` are fields of every request, or its own.
+
+        A path, or text that the predictor's `accepts(source: str) -> bool` takes, such as a URL, if it has that method. The
+        summary's `interrupted` is true where Ctrl-C ended it and what was done is kept. Where no `out` is given, its ending is
+        the predictor's `suffix`, if it has one.
+        """
         ...
 
     def examples(self) -> list[Any]:
@@ -95,6 +100,8 @@ class UseCase:
         evaluate: `evaluate(predictor, config)` judges a trained model on the data that the configuration names.
         check: `check(config)` returns every mismatch of the user's data at once; it never raises for bad data.
         benchmarks: published protocols by name; `benchmark(data_folder, seeds, log)` returns the result as a dict.
+        tools: what else is needed around the model, by name; `tool(source, out, options, say)` writes a file and returns a
+            summary. It checks its options, has a name for the file if `out` is None, and a docstring that starts with its use.
     """
 
     name: str
@@ -107,3 +114,4 @@ class UseCase:
     evaluate: Callable[[Any, Any], dict[str, Any]]
     check: Callable[[Any], list[Finding]]
     benchmarks: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
+    tools: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)

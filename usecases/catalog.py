@@ -7,7 +7,11 @@ import importlib
 from shared.errors import UserError, nearest
 from shared.usecase import UseCase
 
-MODULES = {"recommendation": "usecases.recommendation", "fraud_detection": "usecases.fraud_detection"}
+MODULES = {
+    "recommendation": "usecases.recommendation",
+    "fraud_detection": "usecases.fraud_detection",
+    "lane_detection": "usecases.lane_detection",
+}
 
 
 def get(name: str) -> UseCase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -133,12 +134,12 @@ def run(
 @app.command()
 def predict(
     run_: RunName,
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file or folder, or one record as JSON")],
-    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="fields of every request")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="PATH", help="default: INPUT's name + .predictions.parquet")] = None,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file, folder, camera or URL; or one record as JSON")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="fields of requests, or settings")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="default: INPUT's name with another ending")] = None,
     json_: Json = False,
 ) -> None:
-    """Predict for a file or folder (streamed), or for one record given as JSON."""
+    """Predict for a file, folder, camera, or one record as JSON."""
     from shared.errors import UserError
 
     _, usecase, folder = _load(run_)
@@ -150,14 +151,44 @@ def predict(
         responses = predictor.predict(parse(predictor.Request, source, fields))
         print(json.dumps([r.model_dump(mode="json") for r in responses], ensure_ascii=False, indent=None if json_ else 2))
         return
-    if not Path(source).exists():
+    is_path = not (hasattr(predictor, "accepts") and predictor.accepts(source))
+    if is_path and not Path(source).exists():
         raise UserError(f"There is no file or folder {source}.")
-    target = out or Path(f"{Path(source).stem}.predictions.parquet")
+    target = out or Path(_name(source) + getattr(predictor, "suffix", ".predictions.parquet"))
     if target.resolve() == Path(source).resolve():
         raise UserError(f"The predictions would overwrite {source}. Give another --out.")
     with printing.counter("predicting") as progress:
-        summary = predictor.process(Path(source), target, fields, progress)
-    printing.show(summary, json_, lambda: printing.table([{"": key, "value": value} for key, value in summary.items()]))
+        summary = predictor.process(Path(source) if is_path else source, target, fields, progress)
+    _show_summary(summary, json_)
+    if summary.get("interrupted"):
+        printing.fail(f"Interrupted; what was done until then is in {target}.", INTERRUPTED)
+
+
+@app.command()
+def tool(
+    name: Name,
+    tool_: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="leave out to list them")] = None,
+    source: Annotated[str | None, typer.Argument(metavar="[INPUT]", help="a file or folder")] = None,
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="the tool's settings")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="what is written; default: the tool's own name for it")] = None,
+    json_: Json = False,
+) -> None:
+    """Run a use case's tool, such as a camera's calibration."""
+    from shared.errors import UserError, nearest
+    from usecases import catalog
+
+    tools = catalog.get(name).tools
+    if tool_ is None:
+        rows = [{"tool": key, "what": (one.__doc__ or "").partition("\n")[0]} for key, one in sorted(tools.items())]
+        printing.show(rows, json_, lambda: printing.table(rows))
+        return
+    if tool_ not in tools:
+        raise UserError(f"{name} has no tool '{tool_}'. {nearest(tool_, tools)}")
+    if source is None:
+        raise typer.BadParameter(f"{tool_} needs an INPUT: a file or folder.")
+    if not Path(source).exists():
+        raise UserError(f"There is no file or folder {source}.")
+    _show_summary(tools[tool_](Path(source), out, _fields(options), printing.say), json_)
 
 
 @app.command()
@@ -315,6 +346,17 @@ def _fields(options: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
         fields[key] = read_value(value)
     return fields
+
+
+def _name(source: str) -> str:
+    """What results are named after: a path without its ending, or a URL's last part without what is no file's name."""
+    if Path(source).exists():
+        return Path(source).stem
+    return re.sub(r"\W+", "-", source.rpartition("@")[2].rpartition("/")[2]).strip("-") or "stream"
+
+
+def _show_summary(summary: dict[str, Any], json_: bool) -> None:
+    printing.show(summary, json_, lambda: printing.table([{"": key, "value": value} for key, value in summary.items()]))
 
 
 def _source(data: str | None) -> list[str]:

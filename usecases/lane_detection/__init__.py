@@ -1,0 +1,25 @@
+"""Lane detection: the lines between lanes, from a camera behind the windscreen."""
+
+from pathlib import Path
+
+from shared.usecase import UseCase
+from usecases.lane_detection.benchmark import BENCHMARKS
+from usecases.lane_detection.config import LaneConfig
+from usecases.lane_detection.data import check
+from usecases.lane_detection.pipeline import evaluate, train
+from usecases.lane_detection.predictor import NAME, LanePredictor
+from usecases.lane_detection.tools import TOOLS
+
+USECASE = UseCase(
+    name=NAME,
+    title="Lane detection",
+    summary="Where the lanes are, from a camera: lines, offset, curvature and warnings, in real time.",
+    config=LaneConfig,
+    configs=Path(__file__).parent / "configs",
+    train=train,
+    load=LanePredictor.load,
+    evaluate=evaluate,
+    check=check,
+    benchmarks=BENCHMARKS,
+    tools=TOOLS,
+)

@@ -1,0 +1,138 @@
+"""Real roads with labels, and how fast the code is."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared import hardware
+from shared.config import Hardware, resolve
+from shared.errors import UserError
+from shared.hardware import Choice
+from shared.runs import Run, find
+from usecases.lane_detection import data, formats, simulator
+from usecases.lane_detection.config import LaneConfig
+from usecases.lane_detection.data import Given, Part
+from usecases.lane_detection.network import LaneNetwork, objective
+from usecases.lane_detection.pipeline import judge, speed, train
+from usecases.lane_detection.predictor import NAME, LanePredictor
+
+Log = Callable[[str], None]
+STEPS, BATCH = 6, 16
+METRICS = ("accuracy", "fp", "fn", "f1")
+SOURCE = "Zheng et al. 2022, table 3: trained on 3,626 of TuSimple's own frames, judged on its 2,782 test frames"
+PUBLISHED = {
+    "UFLD, ResNet-18 (Qin et al. 2020)": {"accuracy": 0.9582, "fp": 0.1905, "fn": 0.0392},
+    "CLRNet, ResNet-18 (Zheng et al. 2022)": {"accuracy": 0.9684, "fp": 0.0228, "fn": 0.0192},
+}
+
+
+def tusimple(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
+    """TuSimple's scores of the newest finished run on labelled frames; without one it trains on rendered frames first."""
+    if folder is None or not folder.exists():
+        raise UserError("This needs a folder of frames with TuSimple's labels: --data DIR")
+    frames = [frame for frame in formats.load(folder, "tusimple") if frame.lines is not None]
+    predictor = _newest(log)
+    chip = hardware.select(predictor.detector.config.hardware)
+    log(f"Judging on {len(frames):,} frames of {folder}")
+    *_, found = judge(Part((Given(frames),), chip.threads), predictor.detector)
+    ((other, differences),) = found["differences"].items()
+    metrics = {
+        metric: {
+            "model": found["model"][metric],
+            "baselines": {name: table[metric] for name, table in found["baselines"].items()},
+            "parts": {name: table[metric] for name, table in found["parts"].items()},
+            "published": {name: {"value": own[metric], "source": SOURCE} for name, own in PUBLISHED.items() if metric in own},
+            "difference": {"name": other, **differences[metric]},
+            "differences": {other: differences[metric]},
+        }
+        for metric in METRICS
+    }
+    split = f"{len(frames):,} frames of {folder.name}; trained on {predictor.detector.config.data.source} frames"
+    return _result("tusimple", split, metrics, chip, speed(predictor.detector))
+
+
+def _newest(log: Log) -> LanePredictor:
+    try:
+        folder, _ = find(NAME, [NAME])
+    except UserError:
+        config = resolve(LaneConfig)
+        run = Run.create(NAME, config)
+        log(f"No finished run was found: training with the default settings into {run.folder}")
+        train(config, run)
+        run.finish()
+        folder = run.folder
+    log(f"The model is that of {folder}")
+    return LanePredictor.load(folder / "artifact")
+
+
+def training_speed(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
+    """Seconds of a training step as configured, against the same network in a plain fp32 loop in the usual memory layout."""
+    config = resolve(LaneConfig)
+    chip = hardware.select(config.hardware)
+    scene = torch.randint(0, 255, (BATCH, config.model.height, config.model.width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    columns = torch.rand(BATCH, 6, config.model.height // 4) * (config.model.width // 4 - 1)
+    torch.manual_seed(0)
+    network, targets = LaneNetwork(config.model), {"columns": columns, "other": columns}
+    ours = _steps(hardware.channels_last(copy.deepcopy(network)), {"image": scene, **targets}, chip.precision == "bf16")
+    plain = _steps(network, {"image": scene.contiguous(), **targets}, False)
+    log(f"{1000 * ours:.0f} ms a step of {BATCH} frames; plain fp32 loop {1000 * plain:.0f} ms")
+    values = {"ratio": plain / ours, "step_s": ours, "plain_step_s": plain}
+    return _result(
+        "training-speed", f"steps of {BATCH} frames {config.model.width}x{config.model.height}", _plain(values), chip, {}
+    )
+
+
+def _steps(network: torch.nn.Module, batch: dict[str, torch.Tensor], bf16: bool) -> float:
+    """Seconds of the median step, the first two left out."""
+    optimizer = torch.optim.AdamW(network.train().parameters())
+    took = []
+    for _ in range(STEPS + 2):
+        begun = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = objective(network, batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        took.append(time.perf_counter() - begun)
+    return float(np.median(took[2:]))
+
+
+def simulator_speed(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
+    """Frames that one process, and all cores, render in a second at 640x360."""
+    chip = hardware.select(Hardware())
+    begun = time.perf_counter()
+    for index in range(120):
+        simulator.render(0, index)
+    one = 120 / (time.perf_counter() - begun)
+    part = Part((data.simulated(LaneConfig().data.simulation, 0)[0],), chip.threads)
+    begun = time.perf_counter()
+    for count, _ in enumerate(part, 1):
+        if count == 40:  # the processes have started
+            begun = time.perf_counter()
+        if count == 400:
+            break
+    values = {"frames_per_s": one, "frames_per_s_all_cores": 360 / (time.perf_counter() - begun)}
+    return _result("simulator-speed", "frames of 640x360", _plain(values), chip, {})
+
+
+def _plain(values: dict[str, float]) -> dict[str, Any]:
+    return {name: {"model": {"value": round(value, 3)}, "baselines": {}, "published": {}} for name, value in values.items()}
+
+
+def _result(protocol: str, split: str, metrics: dict[str, Any], chip: Choice, timing: dict[str, float]) -> dict[str, Any]:
+    return {"usecase": NAME, "protocol": protocol, "split": split, "seeds": [0], "metrics": metrics, "timing": timing,
+            "hardware": chip.describe()}  # fmt: skip
+
+
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "tusimple": tusimple,
+    "training-speed": training_speed,
+    "simulator-speed": simulator_speed,
+}

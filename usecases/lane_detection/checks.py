@@ -1,0 +1,144 @@
+"""What is wrong with labelled frames: every fault at once, with examples and how to mend it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import Finding, UserError
+from usecases.lane_detection import formats
+from usecases.lane_detection.formats import Layout, sampled
+from usecases.lane_detection.images import alike, collected, grey, printed
+from usecases.lane_detection.lanes import Frame, Line
+from usecases.lane_detection.layouts import Faults
+from usecases.lane_detection.splits import near_duplicates
+
+MARGIN = 5.0  # pixels by which a label may lie outside the image
+CROSSED = 3.0  # pixels on either side, from which on two lines cross; less is the pen's width
+FEWEST = 50  # labelled frames
+
+Size = tuple[int, int]  # width, height
+
+
+def check(source: Path, layout: Layout = "auto", names: Sequence[str] = ()) -> list[Finding]:
+    """Every fault of a source, in its files and in its frames; never raises for bad data. All images are read."""
+    try:
+        read = formats.inspect(source, layout, names)
+        return [*read.findings, *check_frames(read.frames, str(source))]
+    except (UserError, OSError) as error:
+        return [Finding("error", str(error).rstrip("."), str(source), "Give another file or folder, or name its layout")]
+
+
+def check_frames(frames: Sequence[Frame], where: str) -> list[Finding]:
+    """Faults of frames: their images, the place of their lines, and images that come again. All images are read.
+
+    Args:
+        where: the source, for messages.
+
+    Returns:
+        findings, errors first; none for data without faults.
+    """
+    faults = Faults()
+    sizes: Counter[Size] = Counter()
+    seen = []
+    for frame in frames:
+        print_, size = None, None
+        try:
+            image = grey(frame)
+            print_, size = printed(image), (image.shape[1], image.shape[0])
+            sizes[size] += 1
+        except OSError as error:
+            what = f"an image that cannot be used: {error.strerror or error}"
+            faults.add("error", what, where, "Restore the image, or remove its label", example=frame.name)
+        seen.append(print_)
+        _geometry(frame, size, faults, where)
+    _numbers(frames, sizes, faults, where)
+    for first, again in alike(collected(seen)):
+        one, other = frames[first], frames[again]
+        if one.clip != other.clip:
+            fix = "Keep one of them, or give them one clip: else the split may put one in training and the other in test"
+            faults.add("warning", "an image of another clip again", where, fix, example=f"{other.name} is as {one.name}")
+    return faults.findings
+
+
+def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], faults: Faults, where: str) -> None:
+    """What concerns the frames as a whole."""
+    for name, count in Counter(frame.name for frame in frames).items():
+        if count > 1:
+            faults.add("error", "a frame that is labelled more than once", where, "Keep one of its labels", example=name)
+    labelled = sum(frame.lines is not None for frame in frames)
+    if not labelled:
+        faults.add("error", "no frame has labels", where, "Add label files; without them nothing can be trained or judged")
+    elif labelled < FEWEST:
+        fix = f"Add frames: below {FEWEST} a trained model and its numbers say little"
+        faults.add("warning", f"only {labelled} frames have labels", where, fix)
+    if 0 < labelled < len(frames):
+        fix = "They are not trained on; a frame without lines needs a label file that is empty"
+        faults.add("info", f"{len(frames) - labelled} of {len(frames)} frames have no labels", where, fix)
+    if labelled and not any(frame.lines for frame in frames):
+        faults.add("error", "no frame has a line", where, "Check the label files, and the names of the lines if you gave any")
+    if len(sizes) > 1:
+        common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in Counter(sizes).most_common(4))
+        faults.add("info", f"images of {len(sizes)} sizes: {common}", where, "They are scaled to one; the camera may differ, too")
+
+
+def _geometry(frame: Frame, size: Size | None, faults: Faults, where: str) -> None:
+    lines = frame.lines or ()
+    said = frame.about.get("labelled_size")
+    if size and said and size != said:
+        fix = "Use the images that were labelled, or scale the labels"
+        example = f"{frame.name}: {size[0]} x {size[1]}, labelled at {said[0]} x {said[1]}"
+        faults.add("error", "an image of another size than the labelled one", where, fix, example=example)
+    if size and frame.rows and frame.rows[-1] >= size[1]:
+        example = f"{frame.name}: {frame.rows[-1]} of {size[1]}"
+        fix = "Scale h_samples and lanes to the image's size"
+        faults.add("error", "h_samples beyond the image", where, fix, example=example)
+    if any(count < 2 for count in map(len, lines)):
+        faults.add("error", "a line with fewer than two points", where, "Remove it", example=frame.name)
+        return
+    if size and any(_outside(one, size) for one in lines):
+        fix = "It is cut at the image's edge; if there are many, the labels are of images of another size"
+        faults.add("warning", "a line that leaves the image", where, fix, example=frame.name)
+    if crossing(lines, size):
+        fix = "Look at the labels; lines may meet, not change places"
+        faults.add("warning", "lines that cross", where, fix, example=frame.name)
+
+
+def _outside(drawn: Line, size: Size) -> bool:
+    return bool((drawn < -MARGIN).any() or (drawn > np.array(size) - 1 + MARGIN).any())
+
+
+def crossing(lines: Sequence[Line], size: Size | None) -> bool:
+    """Do two lines change places inside the image (size: width, height; None: anywhere)?"""
+    if len(lines) < 2:
+        return False
+    rows = np.unique(np.concatenate([one[:, 1] for one in lines]))
+    if size:
+        rows = rows[(rows >= 0) & (rows < size[1])]
+    across = sampled(lines, rows.tolist(), size[0] if size else None)
+    for one, other in combinations(across, 2):
+        apart = (one - other)[~np.isnan(one - other)]
+        if apart.size and apart.min() < -CROSSED and apart.max() > CROSSED:
+            return True
+    return False
+
+
+def check_parts(parts: Mapping[str, Sequence[Frame]], where: str) -> list[Finding]:
+    """Leaks between parts that the user made: clips in two of them, and images that are nearly the same. All images are read.
+
+    Args:
+        parts: by name, such as "train" and "test".
+    """
+    faults = Faults()
+    for (name, one), (other_name, other) in combinations(parts.items(), 2):
+        for clip in sorted({frame.clip for frame in one if frame.clip} & {frame.clip for frame in other}):
+            faults.add("error", f"a clip in {name} and in {other_name}", where, "Keep each clip in one part", example=clip)
+        for first, again in near_duplicates(one, other):
+            example = f"{one[first].name} is as {other[again].name}"
+            fix = "Remove it from one of them: a test on what was trained on proves nothing"
+            faults.add("error", f"nearly the same image in {name} and in {other_name}", where, fix, example=example)
+    return faults.findings

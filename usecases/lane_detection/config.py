@@ -1,0 +1,78 @@
+"""Every knob of lane detection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.config import RunConfig, Section, Training
+
+
+class Simulation(Section):
+    """Rendered frames, which train the network where there are no others, or beside others."""
+
+    frames: int = Field(8000, ge=0, description="rendered for training; beside own frames only with data.simulated_too")
+    validation: int = Field(400, ge=1, description="rendered for choosing")
+    test: int = Field(600, ge=1, description="rendered for judging")
+    width: int = Field(640, ge=64, description="of a rendered frame, pixels")
+    height: int = Field(360, ge=64, description="of a rendered frame, pixels")
+
+
+class Data(Section):
+    """Where labelled frames come from."""
+
+    source: str = Field(
+        "simulated", description="a file or folder of labelled frames; 'simulated' renders some, which are not real"
+    )
+    layout: Literal["auto", "tusimple", "culane", "polylines", "labelme", "cvat"] = Field("auto", description="of the source")
+    names: tuple[str, ...] = Field((), description="labels of the polylines that are lines of lanes; none: all of them")
+    simulated_too: bool = Field(True, description="whether rendered frames train beside one's own")
+    simulation: Simulation = Simulation()
+
+
+class Split(Section):
+    """Shares of one's own clips. Frames of one clip, and frames that look alike, stay together."""
+
+    validation: float = Field(0.15, gt=0, lt=1, description="share for choosing")
+    test: float = Field(0.2, gt=0, lt=1, description="share for judging")
+
+
+class Model(Section):
+    """The network."""
+
+    width: int = Field(416, ge=64, multiple_of=32, description="of the network's input, pixels")
+    height: int = Field(192, ge=64, multiple_of=32, description="of the network's input, pixels")
+    top: float = Field(0.2, ge=0, lt=0.9, description="share of an image's height, from its top, that is not looked at")
+    widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=2, description="channels of each stage")
+    blocks: tuple[int, ...] = Field((2, 2, 2, 2), description="residual blocks of each stage")
+    features: int = Field(64, ge=8, description="channels of the finest features")
+    training: Training = Training(epochs=4, batch_size=16, learning_rate=1.5e-3, weight_decay=0.01)
+
+
+class Decide(Section):
+    """From the network's numbers to lines."""
+
+    least: float | None = Field(
+        None, ge=0, le=1, description="confidence from which on a line is reported; null: chosen on validation"
+    )
+    row: float = Field(0.3, gt=0, lt=1, description="probability from which on a line is in a row")
+    rows: int = Field(4, ge=2, description="rows of cells that a line has at least")
+    apart: float = Field(0.015, ge=0, description="of lines closer than this share of the width the surer one is kept")
+
+
+class Drive(Section):
+    """What is measured on the road."""
+
+    lane_width_m: float = Field(3.65, gt=0, description="of lanes, metres; it scales a camera that is not calibrated")
+    car_width_m: float = Field(1.8, gt=0, description="between the outer edges of the wheels, metres")
+
+
+class LaneConfig(RunConfig):
+    """Lane detection."""
+
+    data: Data = Data()
+    split: Split = Split()
+    model: Model = Model()
+    decide: Decide = Decide()
+    drive: Drive = Drive()

@@ -1,0 +1,166 @@
+"""Labelled frames, one's own or rendered, in parts for training, choosing and judging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from shared.errors import DataError, Finding
+from usecases.lane_detection import checks, formats, simulator, splits
+from usecases.lane_detection.config import LaneConfig, Simulation
+from usecases.lane_detection.lanes import Frame, read
+
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Frames of one seed from `start` on, rendered whenever they are gone through."""
+
+    seed: int
+    start: int
+    count: int
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def jobs(self) -> Iterator[Callable[[], Frame]]:
+        for index in range(self.start, self.start + self.count):
+            yield partial(self._render, index)
+
+    def _render(self, index: int) -> Frame:
+        scene = simulator.render(self.seed, index, self.width, self.height)
+        return Frame(f"simulated-{index}", scene.image, scene.lines, f"simulated-{index}", scene.about, camera=scene.camera)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One's own frames, read whenever they are gone through."""
+
+    frames: list[Frame]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def jobs(self) -> Iterator[Callable[[], Frame]]:
+        for frame in self.frames:
+            yield partial(_with_image, frame)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames with their images, in a fixed order; prepared by several threads, a few at a time."""
+
+    sources: tuple[Rendered | Given, ...]
+    threads: int = 1
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return joblib.Parallel(self.threads, return_as="generator", pre_dispatch="4*n_jobs")(
+            joblib.delayed(job)() for source in self.sources for job in source.jobs()
+        )
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The data of a run.
+
+    Attributes:
+        train, validation, test: frames with labels.
+        about: what metrics.json says of the data.
+        findings: what `check` found, none of them an error.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    about: dict[str, Any]
+    findings: list[Finding] = field(default_factory=list)
+
+
+def load(config: LaneConfig, threads: int) -> Lanes:
+    """The frames that the configuration names, split.
+
+    Raises:
+        DataError: they cannot be used; it lists every fault.
+    """
+    settings = config.data
+    if settings.source == SIMULATED:
+        rendered = simulated(settings.simulation, config.seed)
+        about = {"name": SIMULATED, "simulated": True, "frames": _counts(rendered)}
+        train, validation, test = (Part((part,), threads) for part in rendered)
+        return Lanes(train, validation, test, about)
+    source, findings = inspect(config)
+    if errors := [finding for finding in findings if finding.severity == "error"]:
+        raise DataError(errors)
+    labelled = [frame for frame in source.frames if frame.lines is not None]
+    shares = config.split.validation, config.split.test
+    own = [Given(part) for part in splits.split(labelled, *shares, config.seed)]
+    findings += checks.check_parts({"train": own[0].frames, "test": own[2].frames}, settings.source)
+    beside = simulated(settings.simulation, config.seed)[:1] if settings.simulated_too else ()
+    about = {
+        "name": Path(settings.source).name,
+        "simulated": False,
+        "layout": source.layout,
+        "frames": {**_counts(own), "simulated": sum(map(len, beside))},
+        "clips": len({frame.clip for frame in labelled}),
+    }
+    return Lanes(Part((*beside, own[0]), threads), Part((own[1],), threads), Part((own[2],), threads), about, findings)
+
+
+def all_of(config: LaneConfig, threads: int) -> Lanes:
+    """All labelled frames that the configuration names, to judge a model on that was trained on others."""
+    if config.data.source == SIMULATED:
+        return load(config, threads)
+    source, findings = inspect(config)
+    labelled = [frame for frame in source.frames if frame.lines is not None]
+    if errors := [finding for finding in findings if finding.severity == "error"]:
+        raise DataError(errors)
+    about = {
+        "name": Path(config.data.source).name,
+        "simulated": False,
+        "layout": source.layout,
+        "frames": {"test": len(labelled)},
+    }
+    return Lanes(Part(()), Part(()), Part((Given(labelled),), threads), about, findings)
+
+
+def _counts(parts: Sequence[Rendered | Given]) -> dict[str, int]:
+    return dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+
+
+def simulated(settings: Simulation, seed: int) -> tuple[Rendered, Rendered, Rendered]:
+    """Training, validation and test frames, each of their own worlds; those for judging are the same for every seed."""
+    size = settings.width, settings.height
+    return (
+        Rendered(1000 + seed, 0, settings.frames, *size),
+        Rendered(1, 0, settings.validation, *size),
+        Rendered(2, 0, settings.test, *size),
+    )
+
+
+def inspect(config: LaneConfig) -> tuple[formats.Source, list[Finding]]:
+    """One's own frames, and everything that is found about them."""
+    settings = config.data
+    source = formats.inspect(Path(settings.source), settings.layout, settings.names)
+    return source, [*source.findings, *checks.check_frames(source.frames, settings.source)]
+
+
+def check(config: LaneConfig) -> list[Finding]:
+    """Every mismatch of the data at once."""
+    if config.data.source == SIMULATED:
+        return []
+    return checks.check(Path(config.data.source), config.data.layout, config.data.names)
+
+
+def _with_image(frame: Frame) -> Frame:
+    return replace(frame, image=read(frame))

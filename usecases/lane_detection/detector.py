@@ -1,0 +1,125 @@
+"""The trained detector: images in, lines with a calibrated confidence out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.special import logit
+
+from shared import hardware
+from shared.evaluation.calibration import Calibrator
+from shared.models.cnn import fuse
+from usecases.lane_detection.anchors import Grid
+from usecases.lane_detection.classical import Classical
+from usecases.lane_detection.config import LaneConfig, Model
+from usecases.lane_detection.network import LaneNetwork, certain, expected
+from usecases.lane_detection.tracking import Detected
+
+AT_ONCE = 16  # images that the network takes at once
+
+
+@dataclass
+class LaneDetector:
+    """A network and how its numbers become lines; or the classical method, where that did better on validation.
+
+    Attributes:
+        method: who finds the lines.
+        network: as it was trained.
+        calibrator: from the logit of existence to the probability that the line is right.
+        least: confidence from which on a line is reported.
+        precision: "bf16" or "fp32", of the arithmetic.
+        about: the artefact's metadata, once loaded.
+    """
+
+    config: LaneConfig
+    network: LaneNetwork
+    calibrator: Calibrator = field(default_factory=Calibrator)
+    least: float = 0.5
+    method: Literal["network", "classical"] = "network"
+    precision: str = "fp32"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid:
+        return grid_of(self.config.model)
+
+    def with_threshold(self, least: float) -> LaneDetector:
+        """The same detector, reporting lines from another confidence on."""
+        return replace(self, least=least)
+
+    @cached_property
+    def fast(self) -> LaneNetwork:
+        """The same function, laid out for prediction on this chip."""
+        made = fuse(copy.deepcopy(self.network)).to(torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        return hardware.channels_last(made)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detected]]:
+        """The lines of each BGR image, of any size, from left to right in its own pixels."""
+        if self.method == "classical":
+            return [self._by_hand(image) for image in images]
+        found: list[list[Detected]] = []
+        for start in range(0, len(images), AT_ONCE):
+            found += self._some(images[start : start + AT_ONCE])
+        return found
+
+    def _by_hand(self, image: np.ndarray) -> list[Detected]:
+        sure = [(one, float(self.calibrator(logits(np.array(one.confidence))))) for one in Classical()(image)]
+        return [replace(one, confidence=confidence) for one, confidence in sure if confidence >= self.least]
+
+    @torch.inference_mode()
+    def _some(self, images: Sequence[np.ndarray]) -> list[list[Detected]]:
+        grid = self.grid
+        batch = torch.from_numpy(np.stack([grid.cut(image) for image in images])).permute(0, 3, 1, 2)  # channels last
+        output = self.fast(batch)
+        columns, sure = expected(output["columns"]).numpy(), certain(output["columns"]).numpy()
+        rows = output["rows"].float().sigmoid().numpy()
+        confidence = self.calibrator(output["exist"].float().numpy())
+        return [self._lines(image, *frame) for image, *frame in zip(images, columns, sure, rows, confidence, strict=True)]
+
+    def _lines(
+        self, image: np.ndarray, columns: np.ndarray, certainty: np.ndarray, rows: np.ndarray, confidence: np.ndarray
+    ) -> list[Detected]:
+        settings, grid = self.config.decide, self.grid
+        drawn = grid.decode(columns, rows > settings.row, certainty)
+        height, width = image.shape[:2]
+        kept = [
+            Detected(grid.outward(one, width, height), float(sure))
+            for one, sure in zip(drawn, confidence, strict=True)
+            if one is not None and sure >= self.least and len(one) >= settings.rows
+        ]
+        return apart(kept, settings.apart * image.shape[1])
+
+
+def logits(confidence: np.ndarray) -> np.ndarray:
+    """What a calibrator takes for confidences from 0 to 1."""
+    return logit(np.clip(confidence, 1e-6, 1 - 1e-6))
+
+
+def grid_of(model: Model) -> Grid:
+    return Grid(model.width, model.height, model.top)
+
+
+def apart(found: Sequence[Detected], distance: float) -> list[Detected]:
+    """Of lines closer than `distance` pixels on average the surer ones, in the order given."""
+    kept: list[int] = []
+    for place in sorted(range(len(found)), key=lambda place: -found[place].confidence):
+        if all(_distance(found[place], found[other]) > distance for other in kept):
+            kept.append(place)
+    return [found[place] for place in sorted(kept)]
+
+
+def _distance(one: Detected, other: Detected) -> float:
+    """Mean distance where both have rows; infinite where they have none in common."""
+    low = max(one.line[0, 1], other.line[0, 1])
+    high = min(one.line[-1, 1], other.line[-1, 1])
+    if low >= high:
+        return np.inf
+    rows = np.linspace(low, high, 16)
+    ours, theirs = (np.interp(rows, each.line[:, 1], each.line[:, 0]) for each in (one, other))
+    return float(np.abs(ours - theirs).mean())
