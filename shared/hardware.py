@@ -82,6 +82,12 @@ def agree(value: Any) -> Any:
     return broadcast_object_list([value])[0]
 
 
+def leave() -> None:
+    """Take leave of the other processes (see `accelerate launch`), where there are any: who just exits may make them abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _processor() -> str:
     name = torch.cpu.get_capabilities().get("cpu_name")
     return str(name or platform.processor() or platform.machine())

@@ -90,7 +90,7 @@ def run(
     json_: Json = False,
 ) -> None:
     """Train, compare with baselines, and write a run's folder with the model and its report."""
-    from shared.hardware import agree
+    from shared.hardware import agree, leave
     from shared.runs import Run, state, unfinished
     from usecases import catalog
 
@@ -116,6 +116,7 @@ def run(
         if is_main:
             current.fail(str(error))
         raise
+    leave()
     if not is_main:
         return
     current.finish()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from shared.config import Hardware, RunConfig, Training
-from shared.hardware import select
+from shared.hardware import leave, select
 from shared.runs import Run
 from shared.training import Validation, fit, loop
 
@@ -149,6 +149,7 @@ def _as_one_of_two(folder: Path) -> None:
                   is_main=rank == 0), select(Hardware(device="cpu", precision="fp32")), name="n", seed=1)  # fmt: skip
     weights = torch.cat([weight.flatten() for weight in model.state_dict().values()])
     torch.save({"mean": counted.best_metric, "weights": weights, "metric": fitted.best_metric}, folder / f"rank{rank}.pt")
+    leave()
 
 
 if __name__ == "__main__":
