@@ -11,9 +11,9 @@ from typing import Any
 import joblib
 
 from shared.errors import DataError, Finding
-from usecases.lane_detection import checks, formats, simulator, splits
+from usecases.lane_detection import checks, formats, images, simulator, splits
 from usecases.lane_detection.config import LaneConfig, Simulation
-from usecases.lane_detection.lanes import Frame, read
+from usecases.lane_detection.lanes import Frame
 
 SIMULATED = "simulated"
 
@@ -163,4 +163,4 @@ def check(config: LaneConfig) -> list[Finding]:
 
 
 def _with_image(frame: Frame) -> Frame:
-    return replace(frame, image=read(frame))
+    return replace(frame, image=images.colour(frame))

@@ -55,8 +55,8 @@ class LaneDetector:
 
     @cached_property
     def fast(self) -> LaneNetwork:
-        """The same function, laid out for prediction on this chip."""
-        made = fuse(copy.deepcopy(self.network)).to(torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        """The same function, laid out for prediction on the processor, wherever it was trained."""
+        made = fuse(copy.deepcopy(self.network)).to("cpu", torch.bfloat16 if self.precision == "bf16" else torch.float32)
         return hardware.channels_last(made)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detected]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,15 +32,27 @@ def grey(frame: Frame) -> np.ndarray:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape or image.shape[2:] not in ((), (3,)):
             raise OSError("the array is not a BGR image of uint8")
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return decoded(_content(frame.image))
+
+
+def colour(frame: Frame) -> np.ndarray:
+    """The image, BGR uint8 [height, width, 3].
+
+    Raises:
+        OSError: as `grey`.
+    """
+    return frame.image if isinstance(frame.image, np.ndarray) else decoded(_content(frame.image), colour=True)
+
+
+def _content(file: Path) -> bytes:
     try:
-        if not frame.image.is_file():
+        if not file.is_file():
             raise FileNotFoundError("the file does not exist")
-        if frame.image.stat().st_size > FILE_LIMIT:
+        if file.stat().st_size > FILE_LIMIT:
             raise OSError(f"the file has more than {FILE_LIMIT >> 20} MB")
-        data = frame.image.read_bytes()
+        return file.read_bytes()
     except ValueError:
         raise OSError("no file can have this name") from None
-    return decoded(data)
 
 
 def decoded(data: bytes, colour: bool = False) -> np.ndarray:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from usecases.lane_detection.camera import Camera
@@ -76,19 +75,3 @@ def meets(drawn: Line, row: float) -> float:
     half = drawn[len(drawn) // 2 - 1 :] if len(drawn) > 3 else drawn
     slope = (half[-1, 0] - half[0, 0]) / (half[-1, 1] - half[0, 1])
     return float(half[-1, 0] + slope * (row - half[-1, 1]))
-
-
-def read(frame: Frame) -> np.ndarray:
-    """The frame's image, BGR uint8.
-
-    Raises:
-        OSError: the file is missing or cannot be decoded.
-    """
-    if isinstance(frame.image, np.ndarray):
-        return frame.image
-    if not frame.image.is_file():
-        raise FileNotFoundError(f"{frame.image} does not exist")
-    image = cv2.imread(str(frame.image), cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError(f"{frame.image} is not an image that can be read")
-    return image

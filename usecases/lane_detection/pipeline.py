@@ -87,7 +87,8 @@ def fit(config: LaneConfig, lanes: Lanes, run: Run, chip: Choice) -> Outcome:
         validation = fitting.pack(lanes.validation, grid, False, tell)
     run.say(f"Prepared {len(train) + len(validation):,} frames in {time.monotonic() - started:.0f} s")
     network, fitted = fitting.train_network(config, train, validation, run, chip)
-    detector, choice = fitting.choose(LaneDetector(config, network, precision=chip.precision), lanes.validation)
+    on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the detector computes
+    detector, choice = fitting.choose(LaneDetector(config, network, precision=on_cpu.precision), lanes.validation)
     for name, f1 in choice["validation_f1"].items():
         run.say(f"  {name}: F1 {f1:.3f} on validation")
     run.say(f"The {detector.method} is used; lines are reported from a confidence of {detector.least:.2f} on")

@@ -46,7 +46,9 @@ def changed(ledger: Ledger, operation: str, junk: pd.DataFrame) -> Ledger:
     return ledger
 
 
-def bit_by_bit(frame: pd.DataFrame, layout: Layout = LAYOUT, seed: int = 0, operations: tuple[str, ...] = OPERATIONS) -> None:
+def assert_bit_by_bit(
+    frame: pd.DataFrame, layout: Layout = LAYOUT, seed: int = 0, operations: tuple[str, ...] = OPERATIONS
+) -> None:
     """Random micro-batches, with something done between them, give what all at once gives."""
     rng = np.random.default_rng(seed)
     features, histories = at_once(frame, layout)
@@ -67,7 +69,7 @@ def bit_by_bit(frame: pd.DataFrame, layout: Layout = LAYOUT, seed: int = 0, oper
 
 @pytest.mark.parametrize("seed", range(3))
 def test_micro_batches_give_what_all_at_once_gives(seed: int) -> None:
-    bit_by_bit(make_frame(rows=500, days=60, late=0.3 * (seed == 1), seed=seed), seed=seed)
+    assert_bit_by_bit(make_frame(rows=500, days=60, late=0.3 * (seed == 1), seed=seed), seed=seed)
 
 
 def test_a_long_record_is_forgotten_without_a_trace() -> None:
@@ -77,11 +79,11 @@ def test_a_long_record_is_forgotten_without_a_trace() -> None:
     ledger.add(frame)
     ledger.forget()
     assert 0 < len(ledger) < len(frame) / 2
-    bit_by_bit(frame, seed=4)
+    assert_bit_by_bit(frame, seed=4)
 
 
 def test_frauds_that_became_known_late_are_remembered_as_long_as_they_count() -> None:
-    bit_by_bit(make_frame(rows=500, days=280, late=0.5, seed=5), operations=("forget",))
+    assert_bit_by_bit(make_frame(rows=500, days=280, late=0.5, seed=5), operations=("forget",))
 
 
 def test_a_transaction_dated_far_ahead_does_not_wipe_out_the_memory() -> None:
@@ -112,17 +114,17 @@ def test_busy_entities_are_looked_at_alike(monkeypatch: pytest.MonkeyPatch) -> N
     few_at_a_time(monkeypatch)
     for delay in (0, 2 * DAY):
         frame = apart(make_frame(rows=600, days=25, accounts=3, counterparties=3, delay=delay, seed=7)).assign(label=0.0)
-        bit_by_bit(frame, Layout(True, True, ("channel",), delay), seed=7)
+        assert_bit_by_bit(frame, Layout(True, True, ("channel",), delay), seed=7)
 
 
 def test_busy_entities_are_looked_at_alike_at_equal_times(monkeypatch: pytest.MonkeyPatch) -> None:
     few_at_a_time(monkeypatch)
-    bit_by_bit(make_frame(rows=600, days=25, accounts=3, counterparties=3, seed=7).assign(label=0.0), seed=7)
+    assert_bit_by_bit(make_frame(rows=600, days=25, accounts=3, counterparties=3, seed=7).assign(label=0.0), seed=7)
 
 
 def test_all_frauds_of_busy_entities_count(monkeypatch: pytest.MonkeyPatch) -> None:
     few_at_a_time(monkeypatch)
-    bit_by_bit(apart(make_frame(rows=600, days=25, accounts=3, counterparties=3, seed=7)), seed=7)
+    assert_bit_by_bit(apart(make_frame(rows=600, days=25, accounts=3, counterparties=3, seed=7)), seed=7)
 
 
 def test_the_work_for_a_busy_entity_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

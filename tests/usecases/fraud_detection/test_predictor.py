@@ -38,13 +38,10 @@ def requests_of(table: pd.DataFrame, **more: int) -> list[Request]:
     ]  # fmt: skip
 
 
-def test_days(run: Run, record: pd.DataFrame) -> pd.DataFrame:
+def judged_days(run: Run, record: pd.DataFrame) -> pd.DataFrame:
     """The raw rows from the first judged one on."""
     judged = pd.read_parquet(run.folder / "predictions.parquet")
     return record[record["time"] >= judged["time"].min()]
-
-
-test_days.__test__ = False  # type: ignore[attr-defined]
 
 
 def processed(detector: FraudDetector, table: pd.DataFrame, folder: Path, suffix: str = "csv") -> pd.DataFrame:
@@ -238,7 +235,7 @@ def test_times_are_read_alike_however_they_are_written(detector: FraudDetector) 
 def test_a_table_of_the_test_days_gives_the_runs_predictions(
     run: Run, detector: FraudDetector, record: pd.DataFrame, tmp_path: Path, suffix: str
 ) -> None:
-    table = test_days(run, record)
+    table = judged_days(run, record)
     found = processed(detector, table, tmp_path, suffix)
     assert found["transaction"].tolist() == table["transaction"].tolist()
     expected = pd.read_parquet(run.folder / "predictions.parquet").set_index("transaction")
@@ -254,7 +251,7 @@ def test_a_table_of_the_test_days_gives_the_runs_predictions(
 def test_a_table_in_blocks_or_another_order_gives_the_same(
     run: Run, detector: FraudDetector, record: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = test_days(run, record).iloc[:900]
+    table = judged_days(run, record).iloc[:900]
     whole = processed(detector, table, tmp_path)
     mixed = processed(detector, table.sample(len(table), random_state=0), tmp_path).set_index("transaction")
     np.testing.assert_allclose(mixed.loc[whole["transaction"], "score"], whole["score"], atol=2e-6)
@@ -268,7 +265,7 @@ def test_a_table_in_blocks_or_another_order_gives_the_same(
 def test_a_table_is_read_in_the_notation_of_the_training_table(
     run: Run, detector: FraudDetector, record: pd.DataFrame, tmp_path: Path
 ) -> None:
-    table, core = test_days(run, record).iloc[:200], detector.detector
+    table, core = judged_days(run, record).iloc[:200], detector.detector
     plain = processed(detector, table, tmp_path)
     amounts = [f"{amount:,.2f}".translate(str.maketrans(",.", ".,")) for amount in table["amount"]]
     european = table.assign(time=pd.to_datetime(table["time"]).dt.strftime("%d.%m.%Y %H:%M:%S"), amount=amounts)
@@ -278,7 +275,7 @@ def test_a_table_is_read_in_the_notation_of_the_training_table(
 
 
 def test_reasons_are_written_for_alerts_alone(run: Run, detector: FraudDetector, record: pd.DataFrame, tmp_path: Path) -> None:
-    table = test_days(run, record).iloc[:1500]
+    table = judged_days(run, record).iloc[:1500]
     table.to_csv(tmp_path / "in.csv", index=False)
     counted: list[int] = []
     summary = detector.process(tmp_path / "in.csv", tmp_path / "out.parquet", {"reasons": 2}, counted.append)

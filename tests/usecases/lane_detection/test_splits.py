@@ -8,8 +8,8 @@ import pytest
 
 from shared.errors import DataError
 from usecases.lane_detection import formats, splits
-from usecases.lane_detection.images import alike, prints
-from usecases.lane_detection.lanes import Frame, read
+from usecases.lane_detection.images import alike, colour, prints
+from usecases.lane_detection.lanes import Frame
 
 
 def scene(seed: int) -> np.ndarray:
@@ -125,6 +125,6 @@ def test_many_equal_images_are_one_unit() -> None:
 def test_real_frames(shared_data: Path) -> None:
     """Of two clips some seconds apart the frames are different; a frame and a smaller, darker copy of it are not."""
     frames = formats.load(shared_data / "lane" / "tusimple-6")
-    small = [Frame(f.name, cv2.convertScaleAbs(cv2.resize(read(f), (640, 360)), alpha=0.7)) for f in frames]
+    small = [Frame(f.name, cv2.convertScaleAbs(cv2.resize(colour(f), (640, 360)), alpha=0.7)) for f in frames]
     assert splits.near_duplicates(frames, small) == [(n, n) for n in range(6)]
     assert len(splits.split(frames, 0.2, 0.2, 0)[0]) == 4
