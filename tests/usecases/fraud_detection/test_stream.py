@@ -18,7 +18,7 @@ from shared import streaming
 from shared.errors import UserError
 from shared.files import sha256
 from shared.runs import Run
-from tests.usecases.fraud_detection.test_predictor import processed, test_days
+from tests.usecases.fraud_detection.test_predictor import processed, judged_days
 from usecases.fraud_detection.answers import FraudDecision
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.stream import FraudStream
@@ -43,7 +43,7 @@ def decide(stream: FraudStream, records: Sequence[Record], size: int = 32) -> li
 
 @pytest.fixture
 def days(run: Run, record: pd.DataFrame) -> pd.DataFrame:
-    return test_days(run, record).iloc[:240]
+    return judged_days(run, record).iloc[:240]
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_bad_lines_get_error_decisions_and_repeated_ones_none(run: Run, events: 
 
 
 def test_a_killed_stream_ends_with_the_same_file(run: Run, record: pd.DataFrame, tmp_path: Path) -> None:
-    table = test_days(run, record).iloc[:4000]
+    table = judged_days(run, record).iloc[:4000]
     source, out, whole = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
     source.write_text("\n".join(lines(records_of(table))) + "\n")
     stream_file(run, source, whole)
