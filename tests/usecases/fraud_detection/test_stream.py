@@ -18,7 +18,7 @@ from shared import streaming
 from shared.errors import UserError
 from shared.files import sha256
 from shared.runs import Run
-from tests.usecases.fraud_detection.test_predictor import processed, judged_days
+from tests.usecases.fraud_detection.test_predictor import judged_days, processed
 from usecases.fraud_detection.answers import FraudDecision
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.stream import FraudStream
