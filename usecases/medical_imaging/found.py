@@ -1,0 +1,33 @@
+"""What a model says of one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NOTICE = "Not a medical device. For research and teaching; not for diagnosis or treatment."
+
+
+@dataclass(frozen=True)
+class Found:
+    """An opinion, how sure it is, and where it comes from.
+
+    Attributes:
+        probabilities: [classes] calibrated.
+        label: place of the class that the model decides for; of two classes by the operating point, else the likeliest.
+        low, high: between which the probability of `label` lies, as far as validation tells (Venn-Abers).
+        reasons: why a human should decide instead, in plain words; empty: the model is sure enough.
+        novelty: how unlike the training images it is; 1 is where the model refuses.
+        heat: float32 0..1 [height, width] of the picture, what the decision rests on.
+        mask: bool [height, width] of the picture, where the finding is; None: the model knows no masks.
+    """
+
+    probabilities: np.ndarray
+    label: int
+    low: float
+    high: float
+    reasons: tuple[str, ...]
+    novelty: float
+    heat: np.ndarray
+    mask: np.ndarray | None = None
