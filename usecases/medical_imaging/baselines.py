@@ -1,0 +1,114 @@
+"""Simple methods that the network must beat: logistic regression on plain pixels, and on a network that never saw such images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegressionCV
+
+from shared import pretrained
+from shared.models.cnn import fuse
+from shared.models.efficientnet import MEAN, SCALE, EfficientNetLite0, load_imagenet
+
+SIDE = 28  # of the plain pixels
+STRENGTHS = np.logspace(-5, 1, 7)  # of C, tried by cross-validation
+FOLDS = 4
+GROUP = 64  # images looked at together
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Logistic regression on what is seen of an image; numbers only, so that it can be kept without pickle.
+
+    Attributes:
+        sees: plain pixels, or the features of an ImageNet network.
+        mean, scale: [numbers] of the training images.
+        weights: [classes, numbers]; bias: [classes].
+    """
+
+    sees: Literal["pixels", "features"]
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, seen: np.ndarray) -> np.ndarray:
+        """Logits [n, classes] of what `pixels` or `Frozen` gave."""
+        return (seen - self.mean) / self.scale @ self.weights.T + self.bias
+
+
+def fit_baseline(
+    sees: Literal["pixels", "features"], seen: np.ndarray, labels: np.ndarray, classes: int, groups: np.ndarray, seed: int
+) -> Baseline:
+    """Logistic regression with the C that does best in cross-validation, in which no group is divided.
+
+    Args:
+        seen: [n, numbers] of the training images.
+        labels: [n] places of the classes; a class may have no images.
+        groups: [n] of images that must stay together, such as patients.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    mean, scale = seen.mean(0), seen.std(0) + 1e-6
+    known, rarest = np.unique(labels, return_counts=True)
+    folds = max(2, min(FOLDS, int(rarest.min())))
+    cut = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(seen, labels, groups))
+    whole = [(train, test) for train, test in cut if len(np.unique(labels[train])) == len(known) and len(test)]
+    estimator = LogisticRegressionCV(
+        Cs=STRENGTHS,
+        cv=whole,
+        scoring="neg_log_loss",
+        class_weight="balanced",
+        max_iter=300,
+        l1_ratios=(0.0,),
+        use_legacy_attributes=False,
+    )
+    estimator.fit((seen - mean) / scale, labels)
+    weights, bias = np.zeros((classes, seen.shape[1])), np.full(classes, -30.0)
+    if len(known) == 2:
+        weights[known], bias[known] = (
+            np.concatenate([-estimator.coef_, estimator.coef_]) / 2,
+            np.array([-1, 1]) * estimator.intercept_ / 2,
+        )
+    else:
+        weights[known], bias[known] = estimator.coef_, estimator.intercept_
+    return Baseline(sees, mean, scale, weights, bias)
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """[n, 28 * 28] float32 of images uint8 [n, side, side] or [n, side, side, 3], in grey."""
+    grey = images if images.ndim == 3 else [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel() for image in grey]
+    return np.stack(small).astype(np.float32) / 255
+
+
+class Frozen:
+    """The features of EfficientNet-lite0 as ImageNet taught it.
+
+    Args:
+        weights: folder with its weights; None: the installed package.
+
+    Raises:
+        UserError: the weights are not to be had.
+    """
+
+    def __init__(self, weights: Path | None = None) -> None:
+        network = EfficientNetLite0()
+        load_imagenet(network, pretrained.locate(pretrained.IMAGENET, weights) / pretrained.IMAGENET.weights)
+        self.network = fuse(network)
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """[n, 1280] float32 of images uint8 [n, side, side] or [n, side, side, 3]."""
+        made = np.empty((len(images), EfficientNetLite0.pooled), np.float32)
+        for start in range(0, len(images), GROUP):
+            group = torch.from_numpy(images[start : start + GROUP])
+            group = group[:, None].expand(-1, 3, -1, -1) if group.ndim == 3 else group.permute(0, 3, 1, 2)
+            x = ((group.float() - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+            made[start : start + GROUP] = self.network.pool(self.network(x)[-1]).numpy()
+        return made

@@ -1,0 +1,146 @@
+"""Training the networks, and choosing on validation whether several of them and mirrored looks pay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from shared.data import rows
+from shared.hardware import Choice
+from shared.models.cnn import fuse
+from shared.models.segmentation import dice
+from shared.runs import Run
+from shared.training import Fitted, Validation, fit
+from usecases.medical_imaging.network import Batch, FindingNetwork, Model, Objective, build, class_weights
+from usecases.medical_imaging.packing import Packed
+
+LEAST_GAIN = 0.01  # share of the loss that a dearer way to predict must save to be kept
+TEMPERATURES = np.geomspace(0.25, 4, 33)
+GROUP = 32  # images looked at together
+
+
+def train_networks(
+    model: Model, train: Packed, validation: Packed, run: Run, chip: Choice, seed: int
+) -> tuple[list[FindingNetwork], list[Fitted]]:
+    """`model.members` networks, each with its own seed and the weights of its best epoch on validation.
+
+    Raises:
+        UserError: the backbone's weights are not to be had.
+    """
+    classes = train.labels.shape[1]
+    weights = class_weights(torch.from_numpy(train.labels).sum(0), model.balance)
+    judged = Validation(validation, quality, "log-likelihood of the class, and Dice")
+    networks, fitted = [], []
+    for member in range(model.members):
+        own = seed + 1000 * member
+        torch.manual_seed(own)
+        network = build(model, classes, train.masks is not None)
+        name = f"network-{member + 1}"
+        objective = Objective(weights, model.smoothing)
+        fitted.append(fit(network, objective, train, judged, model.training, run, chip, name=name, seed=own, collate=rows.take))
+        networks.append(network)
+    return networks, fitted
+
+
+def quality(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """[batch] what decides which epoch is best: the log-likelihood of the label, and the mask's Dice where there is one."""
+    output = model(batch["image"])
+    value = (batch["label"] * output["classes"].log_softmax(1)).sum(1)
+    if "mask" in output:
+        value = value + dice(output["mask"] > 0, batch["mask"])
+    return value
+
+
+def quick(networks: Sequence[FindingNetwork]) -> list[FindingNetwork]:
+    """The networks for prediction alone, normalisation in the convolutions: they are changed and cannot be trained on."""
+    return [fuse(network) for network in networks]
+
+
+@torch.no_grad()
+def look(networks: Sequence[FindingNetwork], images: torch.Tensor, flips: bool) -> dict[str, torch.Tensor]:
+    """What the networks, in evaluation mode, say of images [batch, 1 or 3, height, width] together.
+
+    Args:
+        flips: also look at each image mirrored, left to right.
+
+    Returns:
+        classes: [batch, classes] mean logits.
+        spread: [batch, looks, classes] the logits that they are the mean of.
+        features: [batch, length] of the first network.
+        mask: [batch, 1, height, width] mean logits, where the networks have masks.
+    """
+    made = []
+    for network in networks:
+        made.append(network(images))
+        if flips:
+            mirrored = network(images.flip(3))
+            if "mask" in mirrored:
+                mirrored["mask"] = mirrored["mask"].flip(3)
+            made.append(mirrored)
+    spread = torch.stack([one["classes"] for one in made], 1)
+    looked = {"classes": spread.mean(1), "spread": spread, "features": made[0]["features"]}
+    if "mask" in made[0]:
+        looked["mask"] = torch.stack([one["mask"] for one in made]).mean(0)
+    return looked
+
+
+def look_through(networks: Sequence[FindingNetwork], data: Packed, flips: bool) -> dict[str, torch.Tensor]:
+    """`look` at all images, without the masks: `classes`, `spread`, `features`, and `dice` [n] where the masks are known."""
+    parts = []
+    for start in range(0, len(data), GROUP):
+        batch = data.__getitems__(range(start, min(len(data), start + GROUP)))
+        looked = look(networks, batch["image"], flips)
+        if "mask" in looked:
+            found = looked.pop("mask") > 0
+            looked["dice"] = dice(found, batch["mask"])
+        parts.append(looked)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def choose(
+    networks: Sequence[FindingNetwork], validation: Packed, mirror: bool
+) -> tuple[list[FindingNetwork], bool, dict[str, Any]]:
+    """The cheapest way to predict that is nearly the best on validation: one network or all, mirrored looks too or not.
+
+    Ways are compared by the log-loss at each one's best temperature, so that being sure or unsure is not what decides.
+
+    Args:
+        mirror: whether an image and its mirror image have the same label.
+
+    Returns:
+        The networks to keep, whether to look at mirror images, and the figures.
+    """
+    labels = torch.from_numpy(validation.labels).argmax(1)
+    spread = torch.cat([look_through([one], validation, mirror)["spread"] for one in networks], 1)
+    looks = 2 if mirror else 1
+    ways = {}
+    for members in dict.fromkeys((1, len(networks))):
+        for flips in (False, True) if mirror else (False,):
+            used = spread[:, : members * looks : 1 if flips else looks]
+            ways[members, flips] = tempered_loss(used.mean(1), labels)
+    best = min(ways.values())
+    members, flips = min(
+        (way for way, loss in ways.items() if loss <= best * (1 + LEAST_GAIN)), key=lambda way: way[0] * (1 + way[1])
+    )
+    figures = {f"{count} networks{', mirrored too' if twice else ''}": loss for (count, twice), loss in ways.items()}
+    return list(networks[:members]), flips, {"members": members, "flips": flips, "validation_loss": figures}
+
+
+def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean log-loss of logits [n, classes] at the temperature where it is lowest (Guo et al. 2017, section 4.2)."""
+    return min(float(F.cross_entropy(logits / float(t), labels)) for t in TEMPERATURES)
+
+
+def describe(fitted: Sequence[Fitted]) -> Mapping[str, Any]:
+    """Figures of the trainings for metrics.json."""
+    return {
+        "networks": len(fitted),
+        "best_epochs": [one.best_epoch for one in fitted],
+        "seconds": sum(one.seconds for one in fitted),
+        "examples_per_s": sum(one.examples_per_s for one in fitted) / len(fitted),
+    }
