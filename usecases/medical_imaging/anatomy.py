@@ -28,6 +28,8 @@ BRIDGED = 24.0  # mm: gaps of the brain's surface that the hull closes, such as 
 CODE = 4.0  # steps of the coded distance in a millimetre
 REACH = 128.0  # mm that the grids of a deformation span on each side of the centre
 SMOOTH = 1.7  # steps of the coarse grid over which the hull is smoothed: skulls are rounder than brains
+AROUND = 10  # steps of 2 mm around the template in which distances are known too: room for the scalp
+MARGIN = 5  # steps of the coarse grid beyond each edge of the image, so that smoothing knows what follows there
 COARSE = 4  # pixels in a step of the grid on which places are worked out
 
 
@@ -36,11 +38,12 @@ class Atlas:
     """The template's planes side by side, and how far each place is from its hull.
 
     Attributes:
-        planes: uint8 [rows, columns, 2] of T1 and white matter; plane z begins at row `top[z]`, column `left[z]`, and has y as rows, x as columns.
+        planes: uint8 [rows, columns, 2] of T1 and white matter;
+            plane z begins at row `top[z]`, column `left[z]`, and has y as rows, x as columns.
         top, left: [planes] float32.
         shape: voxels in x, y, z.
-        distance: [x, y, z] uint8, 128 + 4 * (mm outside the hull), in steps of 2 mm in space.
-        tissue: [x, y, z] bool, grey or white matter, in steps of 2 mm.
+        distance: [x, y, z] uint8, 128 + 4 * (mm outside the hull), in steps of 2 mm and with AROUND more steps on each side.
+        tissue: [x, y, z] bool of the same places, grey or white matter.
     """
 
     planes: np.ndarray
@@ -76,6 +79,7 @@ def atlas() -> Atlas:
         for channel, volume in enumerate((t1, white)):
             planes[top[z] : top[z] + height, left[z] : left[z] + width, channel] = volume[:, :, z].T
     tissue = (grey[::2, ::2, ::2].astype(np.int16) + white[::2, ::2, ::2]) > 178
+    tissue = np.pad(tissue, AROUND)
     return Atlas(planes, top.astype(np.float32), left.astype(np.float32), (width, height, deep), distance, tissue)
 
 
@@ -91,8 +95,9 @@ def _distance(brain: np.ndarray) -> np.ndarray:
     grown = ndimage.distance_transform_edt(~mask) * 4 <= BRIDGED
     hull = ndimage.distance_transform_edt(grown) * 4 > BRIDGED
     signed = ndimage.distance_transform_edt(~hull) - ndimage.distance_transform_edt(hull)
-    signed = ndimage.gaussian_filter(signed * 4, 0.6)[pad:-pad, pad:-pad, below:-pad]
-    fine = ndimage.zoom(signed, [n / m for n, m in zip(brain.shape, signed.shape, strict=True)], order=1)
+    signed = ndimage.gaussian_filter(signed * 4, 0.6)[:, :, below - pad :]
+    at = [np.arange(-AROUND, n + AROUND, dtype=np.float32) / 2 + pad for n in brain.shape]
+    fine = ndimage.map_coordinates(signed, np.meshgrid(*at, indexing="ij"), np.float32, order=1, mode="nearest")
     return np.clip(128 + CODE * fine, 0, 255).astype(np.uint8)
 
 
@@ -162,11 +167,20 @@ def at_height(grid: np.ndarray, z: float) -> np.ndarray:
     return plane
 
 
-def places(body: Body, z: float, size: int, spacing: float, pushes: tuple[Push, ...] = ()) -> np.ndarray:
-    """Voxels of the template that the pixels of a slice show, on the coarse grid: float32 [n, n, 3] of x, y, z."""
+def coarse(size: int, spacing: float) -> np.ndarray:
+    """Millimetres from an image's middle to the coarse grid's steps along one side, float32 [n], margins included."""
     n = -(-size // COARSE)
-    along = (((np.arange(n) + 0.5) * size / n - 0.5 - (size - 1) / 2) * spacing).astype(np.float32)
-    x, y = along[None, :], -along[:, None]
+    steps: np.ndarray = ((np.arange(-MARGIN, n + MARGIN) + 0.5) / n - 0.5) * size * spacing
+    return steps.astype(np.float32)
+
+
+def places(body: Body, z: float, size: int, spacing: float, pushes: tuple[Push, ...] = ()) -> np.ndarray:
+    """Voxels of the template that the pixels of a slice show, on the coarse grid: float32 [n, n, 3] of x, y, z.
+
+    The first MARGIN rows and columns, and the last, lie beyond the image's edges.
+    """
+    along = coarse(size, spacing)
+    n, x, y = len(along), along[None, :], -along[:, None]
     voxels = np.empty((n, n, 3), np.float32)
     for k in range(3):
         voxels[..., k] = body.turn[k, 0] * x + body.turn[k, 1] * y + (body.turn[k, 2] * z + body.shift[k] + CENTRE[k])
@@ -195,7 +209,7 @@ def in_tissue(voxels: np.ndarray) -> np.ndarray:
 
 
 def _nearest(volume: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    x, y, z = (np.clip(voxels[..., k] / 2 + 0.5, 0, volume.shape[k] - 1).astype(np.intp) for k in range(3))
+    x, y, z = (np.clip(voxels[..., k] / 2 + (AROUND + 0.5), 0, volume.shape[k] - 1).astype(np.intp) for k in range(3))
     found: np.ndarray = volume[x, y, z]
     return found
 
@@ -220,10 +234,14 @@ def cut(body: Body, z: float, size: int, voxels: np.ndarray) -> Tissues:
     """The tissues of a slice whose places were worked out, at full resolution."""
     far = outside(voxels)
     near = cv2.GaussianBlur(far, (0, 0), SMOOTH) + cv2.resize(at_height(body.uneven, z), voxels.shape[1::-1])
-    out = cv2.resize(near, (size, size), interpolation=cv2.INTER_CUBIC)
+    shown = slice(MARGIN, -MARGIN)
+    voxels, far, near = voxels[shown, shown], far[shown, shown], near[shown, shown]
+    n, out = len(voxels), cv2.resize(near, (size, size), interpolation=cv2.INTER_CUBIC)
     brain, white = np.zeros((2, size, size), np.float32)
     fluid = np.ones((size, size), np.float32)
-    rows, columns = (_span((far < 6).any(axis), size) for axis in (1, 0))  # the rest is skull and air, and needs no template
+    rows, columns = (
+        _span(np.flatnonzero((far < 6).any(axis)), n, size) for axis in (1, 0)
+    )  # the rest is skull and air, and needs no template
     if rows.stop and columns.stop:
         fine = cv2.resize(voxels, (size, size), interpolation=cv2.INTER_LINEAR)[rows, columns]
         t1, bright = cv2.split(_sample(fine))
@@ -234,10 +252,9 @@ def cut(body: Body, z: float, size: int, voxels: np.ndarray) -> Tissues:
     return Tissues(fluid, 1 - fluid - white, white, brain, out)
 
 
-def _span(holds: np.ndarray, size: int) -> slice:
-    """The pixels, of `size`, that the coarse grid's steps from the first to the last that hold something cover."""
-    found = np.flatnonzero(holds)
-    return slice(int(found[0] * size / len(holds)), -int(-(found[-1] + 1) * size // len(holds))) if len(found) else slice(0, 0)
+def _span(found: np.ndarray, n: int, size: int) -> slice:
+    """The pixels, of `size`, from the first to the last of these steps of a grid of n."""
+    return slice(int(found[0] * size / n), -int(-(found[-1] + 1) * size // n)) if len(found) else slice(0, 0)
 
 
 def _sample(voxels: np.ndarray) -> np.ndarray:

@@ -16,34 +16,34 @@ from usecases.medical_imaging.anatomy import Push, Tissues
 
 Contrast = Literal["T1", "T1 with contrast agent", "T2", "FLAIR"]
 LEAST_MM2 = 12.0  # area of a lesion's cut through a slice from which on it is drawn and labelled: a disc of 3.9 mm
-OUTER = 1.6  # radii that hold every lesion's bulges
+OUTER = 2.0  # radii within which every lesion stays
 
-KINDS = {"mass": 0.42, "diffuse": 0.2, "focus": 0.28, "cyst": 0.1}  # shares among ill people
-DIAMETERS = {"mass": (12, 40), "diffuse": (14, 40), "focus": (4.5, 13), "cyst": (7, 26)}  # mm
+KINDS = {"mass": 0.5, "diffuse": 0.2, "focus": 0.22, "cyst": 0.08}  # shares among ill people
+DIAMETERS = {"mass": (12, 38), "diffuse": (14, 36), "focus": (4.5, 13), "cyst": (7, 26)}  # mm
 # Brightness against the mean of grey and white matter, lowest and highest: by kind and contrast; several where both occur.
 LEVELS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
     "T1": {
-        "mass": ((-0.5, -0.15), (-0.5, -0.15), (0.2, 0.6)),
-        "diffuse": ((-0.4, -0.13),),
-        "focus": ((-0.5, -0.2), (0.25, 0.6)),
+        "mass": ((-0.6, -0.22), (-0.6, -0.22), (0.25, 0.7)),
+        "diffuse": ((-0.5, -0.2),),
+        "focus": ((-0.55, -0.25), (0.3, 0.7)),
         "cyst": ((-0.75, -0.5),),
     },
     "T1 with contrast agent": {
         "mass": ((0.25, 1.1),),
-        "diffuse": ((-0.4, -0.13), (0.13, 0.4)),
+        "diffuse": ((-0.45, -0.17), (0.17, 0.5)),
         "focus": ((0.3, 1.1),),
         "cyst": ((-0.75, -0.5),),
     },
     "T2": {
         "mass": ((0.25, 0.9), (0.25, 0.9), (-0.45, -0.25)),
-        "diffuse": ((0.18, 0.6),),
+        "diffuse": ((0.22, 0.7),),
         "focus": ((0.3, 0.9), (-0.5, -0.3)),
         "cyst": ((0.8, 1.2),),
     },
     "FLAIR": {
-        "mass": ((0.2, 0.8), (0.2, 0.8), (-0.45, -0.2)),
-        "diffuse": ((0.15, 0.6),),
-        "focus": ((0.25, 0.8),),
+        "mass": ((0.25, 0.9), (0.25, 0.9), (-0.5, -0.25)),
+        "diffuse": ((0.2, 0.7),),
+        "focus": ((0.3, 0.9),),
         "cyst": ((-0.8, -0.5),),
     },
 }
@@ -51,7 +51,7 @@ LEVELS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
 
 @dataclass(frozen=True)
 class Lesion:
-    """A simulated lesion. Lengths in mm, places as in `anatomy.Body`; brightness is a change against grey and white matter's mean.
+    """A simulated lesion. Lengths in mm, places as in `anatomy.Body`; brightness is a change against grey and white's mean.
 
     Attributes:
         kind: of KINDS.
@@ -86,18 +86,24 @@ class Lesion:
         """How it moves the anatomy."""
         return Push(self.centre, self.radius, self.push)
 
+    @property
+    def reach(self) -> float:
+        """Millimetres from the centre beyond which there is nothing of it or its halo."""
+        return OUTER * self.radius + self.halo[0]
+
 
 def lesion(
     rng: np.random.Generator, contrast: Contrast, kind: str, diameter: float, centre: tuple[float, float, float]
 ) -> Lesion:
     """A random lesion of a kind and a mean diameter in mm, as it looks in this contrast."""
     radius = diameter / 2
-    stretch = rng.normal(0, 0.12 if kind in ("focus", "cyst") else 0.2, 3)
+    stretch = np.clip(rng.normal(0, 0.1 if kind in ("focus", "cyst") else 0.16, 3), -0.25, 0.25)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     axes = turn / (radius * np.exp(stretch - stretch.mean()))[:, None]
-    rough = {"mass": 0.11, "diffuse": 0.17, "focus": 0.06, "cyst": 0.04}[kind] * rng.uniform(0.5, 1.3)
+    rough = {"mass": 0.09, "diffuse": 0.13, "focus": 0.06, "cyst": 0.04}[kind] * rng.uniform(0.5, 1.3)
     ranges = LEVELS[contrast][kind]
-    level = rng.uniform(*ranges[rng.integers(len(ranges))])
+    low, high = ranges[rng.integers(len(ranges))]
+    level = rng.uniform(low, high)
     wet = 1 if contrast in ("T2", "FLAIR") else -1  # water is bright in these, dark in T1
     core, halo = (0.0, 0.0), (0.0, 0.0)
     if kind == "mass" and rng.random() < (0.55 if contrast == "T1 with contrast agent" else 0.3):
@@ -158,11 +164,9 @@ class Cut:
 
 
 def cut(lesion: Lesion, z: float, spacing: float, brain: np.ndarray) -> Cut | None:
-    """Where a slice at height z mm cuts it; brain: [size, size], share of each pixel that is brain. None: hardly or not at all."""
+    """Where a slice at z mm cuts it; brain: [size, size], share of each pixel that is brain. None: not at all, or hardly."""
     size = len(brain)
-    far = OUTER * lesion.radius * 1.4 + lesion.halo[0]
-    if abs(z - lesion.centre[2]) > far:
-        return None
+    far = lesion.reach
     middle = (size - 1) / 2
     i, j = middle - lesion.centre[1] / spacing, middle + lesion.centre[0] / spacing
     rows, columns = (slice(max(0, int(c - far / spacing)), min(size, int(c + far / spacing) + 2)) for c in (i, j))
@@ -172,7 +176,7 @@ def cut(lesion: Lesion, z: float, spacing: float, brain: np.ndarray) -> Cut | No
         return None
     axes = lesion.axes.astype(np.float32)
     at = x[None, :, None] * axes[:, 0] + y[:, None, None] * axes[:, 1] + np.float32(z - lesion.centre[2]) * axes[:, 2]
-    depth = (1 + _sum(lesion.waves, at) - np.sqrt(np.square(at).sum(2))) * np.float32(lesion.radius)
+    depth = (1 + np.clip(_sum(lesion.waves, at), -0.4, 0.4) - np.sqrt(np.square(at).sum(2))) * np.float32(lesion.radius)
     share = np.clip(0.5 + depth / lesion.edge, 0, 1) * brain[rows, columns]
     mask = share >= 0.5
     if mask.sum() * spacing**2 < LEAST_MM2:

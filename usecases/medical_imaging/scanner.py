@@ -157,7 +157,7 @@ def _around(rng: np.random.Generator, look: Look, body: Body, out: np.ndarray, s
 def _spots(rng: np.random.Generator, image: np.ndarray, look: Look, tissues: Tissues, spacing: float) -> None:
     """Vessels cut across, choroid plexus and specks of lime: all below the least size of a lesion. Changes the image."""
     size = len(image)
-    count = rng.poisson(14)
+    count = rng.poisson(60 if look.caps else 14)
     where = rng.integers(2, size - 2, (count, 2))
     kinds, radii = rng.random(count), rng.uniform(0.4, 1.35, count)
     for (i, j), kind, radius in zip(where, kinds, radii, strict=True):
@@ -165,6 +165,8 @@ def _spots(rng: np.random.Generator, image: np.ndarray, look: Look, tissues: Tis
             continue  # most vessels that can be seen run in sulci
         deep = tissues.fluid[i, j] > 0.6 and tissues.out[i, j] < -25
         level = look.vessel if kind < 0.75 else 0.03
+        if look.caps and tissues.white[i, j] > 0.8:
+            level = (1 + look.caps) * look.mean
         if deep and look.contrast == "T1 with contrast agent":
             level, radius = look.vessel, 1.3 * radius
         reach = int(2 * radius / spacing) + 2
@@ -201,9 +203,8 @@ def measure(rng: np.random.Generator, look: Look, image: np.ndarray) -> tuple[np
         image, noise[::-1, ::-1].copy()
     )  # Rician: of a complex number. Turned, the same noise serves as the other part
     low, high = look.window
-    image -= np.float32(low)
-    image *= np.float32(1 / (high - low))
-    return cv2.pow(np.clip(image, 0, 1, out=image), look.gamma), artefacts
+    shown = np.clip((image - low) / (high - low), 0, 1)
+    return cv2.pow(shown, look.gamma), artefacts
 
 
 def _in_frequencies(rng: np.random.Generator, look: Look, image: np.ndarray, moved: bool) -> np.ndarray:

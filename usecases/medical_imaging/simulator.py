@@ -20,7 +20,7 @@ from usecases.medical_imaging.lesions import DIAMETERS, KINDS, Lesion
 from usecases.medical_imaging.scanner import Look
 
 CLASSES = ("no lesion", "lesion")
-HEIGHTS = (-42.0, 44.0)  # mm that slices lie above or below the template's middle, from temporal lobes to the crown
+HEIGHTS = (-36.0, 45.0)  # mm that slices lie above or below the template's middle, from temporal lobes to the crown
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Slice:
         pixels: float32 [size, size] in 0..1.
         mask: bool [size, size], where lesions are. Empty, or at least `lesions.LEAST_MM2`.
         spacing: mm between rows and between columns.
-        about: ill (0 or 1, of the person), contrast, skull (0 or 1), height_mm, lesions (count), lesion_mm2, lesion_diameter_mm (of a
-            disc of the largest lesion's area here), lesion_kind, lesion_contrast (size of its change of brightness against the
-            mean of grey and white matter), artefacts.
+        about: ill (0 or 1, of the person), contrast, skull (0 or 1), height_mm, lesions (count), lesion_mm2, lesion_diameter_mm
+            (of a disc of the largest lesion's area here), lesion_kind, lesion_contrast (size of its change of brightness
+            against the mean of grey and white matter), artefacts.
     """
 
     pixels: np.ndarray
@@ -65,10 +65,10 @@ def person(seed: int, index: int, slices: int, ill: float, size: int = 192) -> l
 def _person(seed: int, index: int, slices: int, ill: float, size: int) -> Person:
     rng = np.random.default_rng([seed, index])
     body, look = anatomy.body(rng), scanner.look(rng)
-    gap = min(rng.uniform(5, 14), (HEIGHTS[1] - HEIGHTS[0]) / max(slices, 1))
+    gap = min(rng.uniform(4, 12), (HEIGHTS[1] - HEIGHTS[0]) / max(slices, 1))
     lowest = rng.uniform(HEIGHTS[0], HEIGHTS[1] - gap * (slices - 1))
     heights = tuple(float(lowest + gap * k) for k in range(slices))
-    spacing = float(rng.uniform(185, 215) if body.stripped else rng.uniform(212, 262)) / size
+    spacing = float(rng.uniform(185, 215) if body.stripped else rng.uniform(205, 255)) / size
     healthy = Person((seed, index), body, look, (), heights, spacing, size)
     if rng.random() >= ill:
         return healthy
@@ -86,13 +86,12 @@ def _lesions(rng: np.random.Generator, somebody: Person, kind: str, count: int) 
         z = somebody.heights[rng.integers(len(somebody.heights))] + float(np.clip(rng.normal(0, 0.15), -0.3, 0.3)) * diameter
         voxels = anatomy.places(somebody.body, z, somebody.size, somebody.spacing)
         depth = rng.uniform(0.1, 0.9) * diameter / 2
+        along = anatomy.coarse(somebody.size, somebody.spacing)
         possible = np.argwhere(anatomy.in_tissue(voxels) & (anatomy.outside(voxels) < -depth))
         if not len(possible):
             continue
-        i, j = possible[rng.integers(len(possible))] + rng.uniform(-0.5, 0.5, 2)
-        step = somebody.size * somebody.spacing / len(voxels)
-        middle = (len(voxels) - 1) / 2
-        centre = (float((j - middle) * step), float((middle - i) * step), z)
+        i, j = possible[rng.integers(len(possible))]
+        centre = (float(along[j]), -float(along[i]), z)
         made.append(lesions.lesion(rng, somebody.look.contrast, kind, diameter, centre))
     return tuple(made)
 
@@ -109,7 +108,7 @@ def _cuts(somebody: Person, height: float, brain: np.ndarray) -> list[tuple[Lesi
 
 
 def _slice(somebody: Person, k: int) -> Slice:
-    """One slice. Its random numbers depend on the person and on k alone, not on lesions: without them it is the same but for them."""
+    """One slice. Its random numbers depend on the person and on k alone: without lesions it is the same but for them."""
     rng = np.random.default_rng([*somebody.key, 1, k])
     height, look = somebody.heights[k], somebody.look
     tissues = _tissues(somebody, height)
@@ -164,11 +163,11 @@ def _cases(seed: int, index: int, slices: int, ill: float, size: int) -> list[Ca
     somebody = _person(seed, index, slices, ill, size)
     patient = f"simulated-{index:06d}"
     made = []
-    for k in range(slices):
-        about, label = _about(somebody, k, [], np.zeros(0, bool)), 0
-        if somebody.lesions:
-            cuts = _cuts(somebody, somebody.heights[k], _tissues(somebody, somebody.heights[k]).brain)
-            about, label = _about(somebody, k, cuts, _mask(somebody, cuts)), int(bool(cuts))
+    for k, height in enumerate(somebody.heights):
+        cuts: list[tuple[Lesion, lesions.Cut]] = []
+        if any(abs(lesion.centre[2] - height) < lesion.reach for lesion in somebody.lesions):
+            cuts = _cuts(somebody, height, _tissues(somebody, height).brain)
+        about, label = _about(somebody, k, cuts, _mask(somebody, cuts)), int(bool(cuts))
         given = (seed, index, slices, ill, size, k)
         picture, mask = partial(_picture, *given), partial(_outlined, *given)
         made.append(Case(f"{patient}/{k + 1}", picture, label, mask, patient, str(about["contrast"]), about))
