@@ -67,7 +67,7 @@ class EfficientNetLite0(nn.Module):
         pooled: length of what `pool` gives.
     """
 
-    widths = (24, 40, 112, 320)
+    widths: tuple[int, ...] = (24, 40, 112, 320)
     pooled = HEAD
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class EfficientNetLite0(nn.Module):
     def units(self) -> Iterator[tuple[str, SameConvNorm]]:
         """Each convolution with its normalisation, and the name it has in the published weights."""
         yield "_conv_stem _bn0", self.stem
-        blocks = [block for stage in self.stages for block in stage]
+        blocks = [block for block in self.stages.modules() if isinstance(block, Inverted)]
         for place, block in enumerate(blocks):
             if block.expand is not None:
                 yield f"_blocks.{place}._expand_conv _blocks.{place}._bn0", block.expand

@@ -66,7 +66,7 @@ class FindingNetwork(nn.Module):
             widths, pooled = EfficientNetLite0.widths, EfficientNetLite0.pooled
         else:
             self.backbone = ResidualNet(model.widths, model.blocks, model.widths[0])
-            widths, pooled = model.widths, 2 * model.widths[-1]
+            widths, pooled = tuple(model.widths), 2 * model.widths[-1]
         self.decoder = UNetDecoder(widths, model.masks[: len(widths) - 1]) if masks else None
         self.length = pooled + EVIDENCE * masks
         self.dropout = nn.Dropout(model.dropout)
@@ -141,7 +141,7 @@ class Objective:
         self.weights, self.smoothing = weights, smoothing
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        """`batch`: `image` as the network takes it, `label` [batch, classes] in shares of 1, perhaps `mask` [batch, 1, height, width]."""
+        """`batch`: `image`; `label` [batch, classes] in shares of 1; perhaps `mask` [batch, 1, height, width]."""
         output = model(batch["image"])
         wanted = batch["label"]
         weight = (wanted * self.weights.to(wanted.device)).sum(1)

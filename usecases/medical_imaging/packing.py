@@ -120,7 +120,7 @@ def spoilt(image: np.ndarray, often: float, random: np.random.Generator) -> np.n
         image = cv2.GaussianBlur(image, (0, 0), side * random.uniform(0.004, 0.015))
     if random.random() < often:
         cv2.setRNGSeed(int(random.integers(2**31)))
-        noise = cv2.randn(np.zeros(image.shape, np.int16), 0, random.uniform(2, 12))
+        noise = cv2.randn(np.zeros(image.shape, np.int16), np.zeros(1), np.full(1, random.uniform(2, 12)))
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if random.random() < often:
         height, width = random.uniform(0.08, 0.3, 2) * image.shape[:2]
