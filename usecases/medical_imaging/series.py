@@ -1,0 +1,220 @@
+"""Which files belong together: a DICOM series is one volume in the order of its slices; every other file is by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from shared.data.video import natural
+from shared.errors import require
+from usecases.medical_imaging import dicom, nifti, reading
+from usecases.medical_imaging.scaling import damaged
+
+Kind = Literal["DICOM", "NIfTI", "image"]
+ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")  # not part of a name
+RESULTS = ("findings.csv", "cases.csv", "summary.json")  # of an earlier prediction
+TAGS = (  # what is needed of a header; nothing that tells of a person
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+)
+LONGEST = 100  # characters of an output's name; some file systems take 255 bytes
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is reported as one case: the slices of a series, a volume, or an image.
+
+    Attributes:
+        name: path within the source, of the file, or of the folder in which the series lies. Never from a header.
+        stem: what its outputs are named after: safe for any file system, and of this study alone.
+        paths: its files in order.
+        names: of the files, paths within the source.
+        places: mm along the slices' normal, one for each file, ascending; None: not known, or it is one file.
+    """
+
+    name: str
+    stem: str
+    kind: Kind
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    places: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A DICOM file's place in its series.
+
+    `series` is what files of one volume share; empty: the file is by itself. `place` is in mm along the normal.
+    """
+
+    path: Path
+    series: tuple[Any, ...] = ()
+    place: float | None = None
+    number: int = 0
+
+
+def files(source: Path) -> list[Path]:
+    """The files that may be images, in natural order; none in a folder that holds results of an earlier prediction."""
+    if source.is_file():
+        return [source]
+    old: dict[Path, bool] = {}
+
+    def results(folder: Path) -> bool:
+        if folder not in old:
+            old[folder] = all((folder / name).is_file() for name in RESULTS) or (folder != source and results(folder.parent))
+        return old[folder]
+
+    return [path for path in reading.files(source) if not results(path.parent)]
+
+
+def studies(source: Path, paths: Sequence[Path]) -> list[Study]:
+    """Group the files below `source`, or the one file that it is, in their order. Reads DICOM headers, no pixels.
+
+    Files of one series that repeat a slice's position (echoes, moments, b-values) become one volume each.
+    """
+    root = source if source.is_dir() else source.parent
+    groups = _grouped([(path, _kind(path)) for path in paths])
+    taken: set[str] = set()
+    crowded: dict[Path, int] = defaultdict(int)
+    result = []
+    for kind, slices in groups:
+        members = tuple(one.path for one in slices)
+        names = tuple(_shown(path, root) for path in members)
+        name = names[0]
+        if len(members) > 1:
+            folder = Path(os.path.commonpath([path.parent for path in members]))
+            crowded[folder] += 1
+            name = _shown(folder, root) if folder != root else root.name or "series"
+            name += f" ({crowded[folder]})" if crowded[folder] > 1 else ""
+        places = tuple(one.place for one in slices if one.place is not None)
+        ordered = places if len(places) == len(members) > 1 else None
+        result.append(Study(name, _stem(name if len(members) > 1 else _bare(name), taken), kind, members, names, ordered))
+    return result
+
+
+def _kind(path: Path) -> Kind:
+    """By its content; what cannot be read counts as an image, and reading it gives the reason."""
+    try:
+        with path.open("rb") as file:
+            if dicom.recognised(file.read(reading.HEAD)):
+                return "DICOM"
+        return "NIfTI" if nifti.recognised(nifti.header(path)) else "image"
+    except OSError:
+        return "image"
+
+
+def _grouped(paths: Iterable[tuple[Path, Kind]]) -> list[tuple[Kind, list[Slice]]]:
+    groups: list[tuple[Kind, list[Slice]]] = []
+    series: dict[tuple[Any, ...], list[Slice]] = {}
+    for path, kind in paths:
+        one = _header(path) if kind == "DICOM" else Slice(path)
+        if one.series in series:
+            series[one.series].append(one)
+            continue
+        group = [one]
+        if one.series:
+            series[one.series] = group
+        groups.append((kind, group))
+    return [(kind, volume) for kind, group in groups for volume in _volumes(group)]
+
+
+def _volumes(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices of a series in order; by their number where a position is missing."""
+    if any(one.place is None for one in slices):
+        return [sorted(slices, key=lambda one: (one.number, natural(str(one.path))))]
+    at: dict[float, list[Slice]] = defaultdict(list)
+    for one in sorted(slices, key=lambda one: (one.number, natural(str(one.path)))):
+        at[round(one.place or 0.0, 2)].append(one)
+    most = max(map(len, at.values()))
+    return [[at[place][turn] for place in sorted(at) if turn < len(at[place])] for turn in range(most)]
+
+
+def _header(path: Path) -> Slice:
+    """What the header tells of the slice's place; a file with several frames, or with a fault, is by itself."""
+    pydicom = require("pydicom", "medical")
+    alone = Slice(path)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header
+    try:
+        with damaged("the header cannot be read"):
+            if _deflated(path, pydicom):
+                return alone  # its header cannot be had without unpacking all of it
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
+            uid, frames = str(header.get("SeriesInstanceUID") or ""), int(header.get("NumberOfFrames") or 1)
+            size = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+            number = int(header.get("InstanceNumber") or 0)
+            place, orientation = _place(header)
+    except OSError:  # reading the image gives the reason
+        return alone
+    return alone if not uid or frames > 1 else Slice(path, (uid, *size, *orientation), place, number)
+
+
+def _deflated(path: Path, pydicom: Any) -> bool:
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == dicom.DEFLATED
+
+
+def _place(header: Any) -> tuple[float | None, tuple[float, ...]]:
+    """mm along the slice's normal (DICOM PS3.3 C.7.6.2.1.1) and the orientation; None and () where they are not given."""
+    position, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    if not position or not axes or len(position) != 3 or len(axes) != 6:
+        return None, ()
+    rows, columns = np.array(axes[:3], float), np.array(axes[3:], float)
+    place = float(np.cross(rows, columns) @ np.array(position, float))
+    return (place if math.isfinite(place) else None), tuple(round(float(value), 2) + 0.0 for value in axes)
+
+
+def axial(path: Path) -> tuple[int, float] | None:
+    """Of a NIfTI volume: its number of axial slices and the mm between them, as `nifti.frames` gives them; None: not told."""
+    nibabel = require("nibabel", "medical")
+    told = nifti.header(path)
+    kind = nibabel.Nifti1Header if told[344:348] == b"n+1\0" else nibabel.Nifti2Header
+    try:
+        with damaged("the header cannot be read"):
+            header = kind(told[: kind.template_dtype.itemsize], check=False)
+            affine = header.get_best_affine()
+            axis = int(np.flatnonzero(nibabel.orientations.io_orientation(affine)[:, 0] == 2)[0])
+            unit = {"meter": 1000.0, "micron": 0.001}.get(header.get_xyzt_units()[0], 1.0)
+            return int(header.get_data_shape()[axis]), float(nibabel.affines.voxel_sizes(affine)[axis]) * unit
+    except OSError:
+        return None
+
+
+def _shown(path: Path, root: Path) -> str:
+    """The path within the source, as text that every encoding of a table can hold."""
+    return path.relative_to(root).as_posix().encode("utf-8", "replace").decode("utf-8")
+
+
+def _bare(name: str) -> str:
+    """Without its ending, if that is one of an image."""
+    ending = next((one for one in ENDINGS if name.lower().endswith(one)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _stem(name: str, taken: set[str]) -> str:
+    """A file name made of a path: no folders, nothing a shell or a file system trips over, none twice."""
+    plain = "__".join(re.sub(r"[^\w.-]+", "_", part).strip("._") or "_" for part in name.split("/"))
+    if len(plain) > LONGEST:
+        plain = f"{plain[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    stem, number = plain, 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{plain}-{number}"
+    taken.add(stem.lower())
+    return stem
