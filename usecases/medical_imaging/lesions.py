@@ -188,7 +188,7 @@ def paint(image: np.ndarray, lesion: Lesion, cut: Cut, tissues: Tissues, mean: f
     """Draw a cut into an image [size, size] whose grey and white matter have this mean brightness. Changes the image."""
     window = image[cut.rows, cut.columns]
     if lesion.halo[0]:
-        fades = np.clip(1 + cut.depth / lesion.halo[0], 0, 1) ** 1.3 * lesion.halo[1] * mean
+        fades = np.clip(1 + cut.depth / lesion.halo[0], 0, 1) ** 0.7 * lesion.halo[1] * mean
         white, grey = tissues.white[cut.rows, cut.columns], tissues.grey[cut.rows, cut.columns]
         window += fades * (white + 0.35 * grey) * tissues.brain[cut.rows, cut.columns]  # swelling spreads along white matter
     level = np.full(cut.share.shape, lesion.level, np.float32)

@@ -198,13 +198,12 @@ def measure(rng: np.random.Generator, look: Look, image: np.ndarray) -> tuple[np
     if not look.kept:
         image = cv2.GaussianBlur(image, (0, 0), look.blur)
     noise = rng.standard_normal((size, size), np.float32) * np.float32(look.noise * look.white)
-    image += noise
-    image = cv2.magnitude(
-        image, noise[::-1, ::-1].copy()
-    )  # Rician: of a complex number. Turned, the same noise serves as the other part
+    # Rician: the magnitude of a complex number; turned, the same noise serves as its other part. Not cv2.magnitude nor cv2.pow:
+    # their last bits depend on where in memory an image lies.
+    image = np.sqrt(np.square(image + noise) + np.square(noise[::-1, ::-1]))
     low, high = look.window
     shown = np.clip((image - low) / (high - low), 0, 1)
-    return cv2.pow(shown, look.gamma), artefacts
+    return np.power(shown, np.float32(look.gamma)), artefacts
 
 
 def _in_frequencies(rng: np.random.Generator, look: Look, image: np.ndarray, moved: bool) -> np.ndarray:
