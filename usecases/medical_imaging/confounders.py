@@ -1,0 +1,125 @@
+"""Do labels follow facts about the files, such as their size or the scanner, which have nothing to do with the patient?
+
+A network would learn these instead of the finding, and its numbers would not hold elsewhere: see Zech et al., PLoS Medicine
+15(11), 2018; DeGrave, Janizek & Lee, Nature Machine Intelligence 3, 2021.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from shared.evaluation.classification import Ranked
+from shared.evaluation.intervals import Interval, bootstrap_groups
+from usecases.medical_imaging.cases import Case, Known
+
+NUMBERS = ("width", "height", "aspect", "bytes", "bits")
+NAMES = ("format", "colour", "photometric", "modality", "manufacturer", "source")
+MOST = 4000  # cases that are looked at; drawn at random beyond
+FOLDS = 5
+RARE = 5  # cases below which a name counts as "another"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How well labels are guessed from facts about the files alone.
+
+    Attributes:
+        auc: one class against the others, averaged over the classes; .5 is chance. With its 95% interval over groups.
+        column: the fact that alone guesses best.
+        alone: the AUC of it.
+    """
+
+    auc: Interval
+    column: str
+    alone: float
+
+
+def facts(cases: Sequence[Case]) -> pd.DataFrame:
+    """[cases, facts] about the files; never anything out of the pixels. Facts that are the same for all are left out."""
+    rows = [_facts(case.about, case.source) for case in cases]
+    table = pd.DataFrame(rows, columns=[*NUMBERS, *NAMES])
+    for column in NUMBERS:
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    for column in NAMES:
+        text = table[column].fillna("").astype(str)
+        table[column] = text.where(text.map(text.value_counts()) >= RARE, "another")
+    return table.loc[:, [column for column in table if table[column].nunique(dropna=False) > 1]]
+
+
+def _facts(about: Mapping[str, Known], source: str) -> dict[str, Known | None]:
+    found: dict[str, Known | None] = {name: about.get(name) for name in (*NUMBERS, *NAMES)}
+    width, height = about.get("width"), about.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float) and height:
+        found["aspect"] = width / height
+    return found | ({"source": source} if source else {})
+
+
+def probe(cases: Sequence[Case], labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> Probe | None:
+    """Guess labels from facts about the files, cross-validated over groups.
+
+    The guess is the mean of logistic regression's and of boosted trees' probabilities.
+
+    Args:
+        labels: int [cases].
+        groups: int [cases], patients; see `splits.units`.
+
+    Returns:
+        None: all files are alike, or a class has too few groups to tell.
+    """
+    if len(cases) > MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(len(cases), MOST, replace=False))
+        cases, labels, groups = [cases[row] for row in rows], labels[rows], groups[rows]
+    classes = np.unique(labels)
+    fewest = min((len(np.unique(groups[labels == one])) for one in classes), default=0)
+    table = facts(cases)
+    if len(classes) < 2 or fewest < FOLDS or table.empty:
+        return None
+    parts = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(table, labels, groups))
+    guessed = _guessed(table, labels, parts, classes, seed)
+    ranked = [Ranked((labels == one).astype(int), guessed[:, place]) for place, one in enumerate(classes)]
+    aucs = bootstrap_groups(groups, {"auc": lambda weights: float(np.mean([r.roc_auc(weights) for r in ranked]))}, resamples=300)
+    alone = {column: _auc(labels, _guessed(table[[column]], labels, parts, classes, seed), classes) for column in table}
+    best = max(alone, key=lambda column: alone[column])
+    return Probe(aucs.interval("auc"), best, alone[best])
+
+
+def _auc(labels: np.ndarray, guessed: np.ndarray, classes: np.ndarray) -> float:
+    ones = np.ones(len(labels))
+    return float(np.mean([Ranked((labels == one).astype(int), guessed[:, k]).roc_auc(ones) for k, one in enumerate(classes)]))
+
+
+def _guessed(
+    table: pd.DataFrame, labels: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]], classes: np.ndarray, seed: int
+) -> np.ndarray:
+    """[cases, classes] probabilities, of each case by models that did not see its group."""
+    numbers = [column for column in table if column in NUMBERS]
+    names = [column for column in table if column in NAMES]
+    filled = table.assign(**{column: np.log1p(table[column].fillna(table[column].median()).fillna(0)) for column in numbers})
+    coded = table.assign(**{column: pd.factorize(table[column])[0].astype(np.float64) for column in names})
+    guessed = np.zeros((len(labels), len(classes)))
+    for train, test in parts:
+        encode = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), names))
+        linear = make_pipeline(encode, LogisticRegression(max_iter=300, class_weight="balanced"))
+        trees = HistGradientBoostingClassifier(
+            max_iter=40, max_leaf_nodes=8, min_samples_leaf=10, class_weight="balanced", random_state=seed,
+            categorical_features=[column in names for column in table],
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of convergence: a probe need not be perfect
+            linear.fit(filled.iloc[train], labels[train])
+            trees.fit(coded.iloc[train].to_numpy(), labels[train])
+        seen = np.searchsorted(classes, trees.classes_)  # a small class may be in one fold only
+        likely = linear.predict_proba(filled.iloc[test]) + trees.predict_proba(coded.iloc[test].to_numpy())
+        guessed[np.ix_(test, seen)] = likely / 2
+    return guessed

@@ -1,0 +1,195 @@
+"""Files with what is known of them, as cases: one for each image in a file, decoded only when asked for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from shared.data.columns import normal
+from shared.errors import Finding, require
+from usecases.medical_imaging import anonymous, masks, reading
+from usecases.medical_imaging.cases import Case, Picture
+from usecases.medical_imaging.faults import Faults
+from usecases.medical_imaging.scaling import FRAME_LIMIT, damaged
+
+_HEALTHY = """
+    healthy normal nofinding nofindings none no negative neg absent control controls clear notumor notumour nontumor
+    nodisease nolesion nopneumonia uninfected 0 false
+"""
+HEALTHY = _HEALTHY.split()  # names of classes without any finding, as they are compared: letters and digits only
+HARMLESS = ["normalbenign", "benign"]  # come next
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
+ONE = (".png", ".jpg", ".jpeg", ".bmp")  # files with a single image
+MASKED = ("no finding", "finding")  # classes where only masks tell
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file as a layout found it.
+
+    Attributes:
+        name: of the case; shows no patient.
+        label: name of its class; None: not labelled.
+        masks: files whose union is where the finding is.
+        patient: as the data set calls it; kept only as a pseudonym.
+        part: "train", "validation" or "test" where the data set says; else "".
+    """
+
+    path: Path
+    name: str
+    label: str | None = None
+    masks: tuple[Path, ...] = ()
+    patient: str = ""
+    source: str = ""
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a layout found.
+
+    Attributes:
+        cases: nothing of them is decoded yet; those with a mask and no label get theirs from it, see `classes`.
+        parts: [cases] "train", "validation" or "test" where the data set says so, else "".
+        classes: names of the labels, the finding last.
+        layout: how it was read.
+    """
+
+    cases: list[Case]
+    parts: list[str]
+    classes: tuple[str, ...]
+    layout: str
+    findings: list[Finding] = field(default_factory=list)
+
+
+def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Faults) -> Source:
+    """Cases of files, one for each image in them; a file that cannot be opened stays one case, which says so when it is read.
+
+    Args:
+        wanted: classes in order, as the configuration names them; (): as they sort, healthy names first.
+    """
+    names = {item.label for item in items if item.label is not None}
+    classes = tuple(wanted) or ordered(names) or (MASKED if any(item.masks for item in items) else ())
+    place = {name: number for number, name in enumerate(classes)}
+    for item in items:
+        if item.label is not None and item.label not in place:
+            fix = f"Correct it, or add it to data.classes, which are: {', '.join(classes)}; the image was left out"
+            faults.add("error", f"a label that is none of the classes: '{item.label[:40]}'", fix, item.name)
+    if not names and any(item.masks for item in items):
+        faults.add("info", "no labels, but masks", f"An image counts as '{classes[-1]}' where its mask is not empty")
+    elif len(names) == 1:
+        fix = "Add images of another class: one class teaches nothing"
+        faults.add("error", f"only one class, '{next(iter(names))}'", fix)
+    elif not names:
+        fix = "To train: a folder for each class, masks (x_mask.png beside x.png), or a table with the columns path and label"
+        faults.add("error", "no labels; these images can be predicted on, not learnt from", fix)
+    salt = anonymous.salt()
+    cases: list[Case] = []
+    parts: list[str] = []
+    for item in items:
+        if item.label is not None and item.label not in place:
+            continue
+        if names and item.label is None:
+            faults.add("info", "an image without a label", "It is not learnt from", item.name)
+        for case in _cases(item, place, salt, use_masks=bool(item.masks) and (item.label is not None or not names)):
+            cases.append(case)
+            parts.append(item.part)
+    return Source(cases, parts, classes, layout, faults.findings)
+
+
+def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Iterator[Case]:
+    """One for each image in the file. Images of one file are of one patient, if it says nothing else."""
+    count = _images_in(item.path)
+    unnamed = anonymous.pseudonym(item.name, salt) if count > 1 else ""
+    case = Case(
+        name=item.name,
+        picture=partial(picture, item.path, 0, salt),
+        label=None if item.label is None else place[item.label],
+        mask=partial(masks.read, item.masks, 0) if use_masks else None,
+        patient=anonymous.pseudonym(item.patient, salt) if item.patient else unnamed,
+        source=item.source,
+    )
+    if count == 1:
+        yield case
+        return
+    for number in range(count):
+        mask = partial(masks.read, item.masks, number) if use_masks else None
+        yield replace(case, name=f"{item.name}#{number + 1}", picture=partial(picture, item.path, number, salt), mask=mask)
+
+
+def _images_in(path: Path) -> int:
+    """How many images the file's header promises; 1 where it cannot be told: reading it will tell why."""
+    if path.suffix.lower() in ONE:
+        return 1
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            with Image.open(path) as image:
+                return int(getattr(image, "n_frames", 1))
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            return masks.slices(path)
+        pydicom = require("pydicom", "medical")
+        with damaged("its header cannot be read"):
+            told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
+            return min(max(1, int(told.get("NumberOfFrames") or 1)), FRAME_LIMIT)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1
+
+
+class _Opened(threading.local):
+    """The file that this thread reads images of one after the other: asking for the next one does not start again."""
+
+    path: Path | None = None
+    ahead: int = 0
+    images: Iterator[Picture] = iter(())
+
+
+_opened = _Opened()
+
+
+def picture(path: Path, number: int, salt: str) -> Picture:
+    """The image of that number, from 0, of a file.
+
+    Raises:
+        OSError: it cannot be read; the message says why.
+    """
+    if _opened.path != path or _opened.ahead > number:
+        _opened.path, _opened.ahead, _opened.images = path, 0, iter(reading.read(path, salt))
+    try:
+        while True:
+            image = next(_opened.images)
+            _opened.ahead += 1
+            if _opened.ahead > number:
+                break
+    except StopIteration:
+        _opened.path = None
+        raise OSError(f"the file has no image number {number + 1}") from None
+    except BaseException:
+        _opened.path = None
+        raise
+    return replace(image, about={**image.about, "bytes": path.stat().st_size})
+
+
+def is_healthy(name: str) -> bool:
+    """Does a class of this name have no finding? Then its images need no masks."""
+    return normal(name) in [*HEALTHY, normal(MASKED[0])]
+
+
+def ordered(names: set[str]) -> tuple[str, ...]:
+    """Classes as one reads them: healthy names first (see `HEALTHY`, `HARMLESS`), the others as they sort."""
+    first = [*HEALTHY, *HARMLESS]
+
+    def key(name: str) -> tuple[int, list[tuple[int, str]], str]:
+        rank = first.index(normal(name)) if normal(name) in first else len(first)
+        return rank, [(int(digits or -1), text) for digits, text in re.findall(r"(\d{1,18})|(\D+)", name.lower())], name
+
+    return tuple(sorted(names, key=key))

@@ -1,0 +1,200 @@
+"""Where images lie and what their folders say of them: classes, patients, masks, an official split."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UserError
+from usecases.medical_imaging import anonymous, dicom, manifest, medmnist, reading
+from usecases.medical_imaging.config import Data
+from usecases.medical_imaging.faults import Faults
+from usecases.medical_imaging.items import SPLITS, Item, Source, source_of
+
+IMAGES = {"image", "images", "img", "imgs", "imagestr", "imagests", "scans"}
+MASKS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "labelstr", "labels"}
+MASK = re.compile(r"(?P<of>.+?)[-_ ](mask|seg|segmentation)([-_ ]?\d+)?", re.IGNORECASE)
+ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # of PNG, JPEG and TIFF
+HEAD = 132  # bytes that tell what a file is
+MANY = 20  # folders, beyond which with masks they are people, not classes
+
+
+def inspect(source: Path, config: Data) -> Source:
+    """The cases of a source, with everything that is found about its files; no image is decoded.
+
+    - A folder for each class; folders in these are patients. `masks/` beside `images/` or beside the classes, or files such as
+      `x_mask.png`, `x_mask_1.png` and `x_seg.nii.gz`, are masks of the image of that name; several are united.
+    - The same below `train/`, `val/` and `test/`: an official split.
+    - A table with a column of paths (see `manifest`), or a folder with one.
+    - MedMNIST's `.npz` (see `medmnist`), or a folder with one.
+
+    Raises:
+        UserError: there is nothing of these kinds.
+    """
+    if not source.exists():
+        raise UserError(f"There is no file or folder {source}.")
+    layout, place = _layout(source, config)
+    faults = Faults(source)
+    if layout == "medmnist":
+        return medmnist.inspect(place, config.classes, faults)
+    if layout == "manifest":
+        return source_of(manifest.items(place, config, faults), config.classes, layout, faults)
+    return source_of(folders(place, config.patient_pattern, faults), config.classes, layout, faults)
+
+
+def _layout(source: Path, config: Data) -> tuple[str, Path]:
+    """The layout, and the file or folder that has it."""
+    tables, arrays = [source], [source]
+    if source.is_dir():
+        tables = sorted(file for file in source.iterdir() if file.suffix.lower() in manifest.TABLES)
+        arrays = sorted(source.glob("*.npz"))
+    if config.layout in ("auto", "medmnist") and len(arrays) == 1 and arrays[0].suffix.lower() == ".npz":
+        return "medmnist", arrays[0]
+    if config.layout == "medmnist":
+        raise UserError(f"{source} is no MedMNIST file (.npz) and no folder with exactly one.")
+    if config.layout == "manifest":
+        if len(tables) != 1:
+            raise UserError(f"{source} holds {len(tables)} tables. Name the one that lists the images.")
+        return "manifest", tables[0]
+    if config.layout == "auto":
+        fitting = [file for file in tables if file.suffix.lower() in manifest.TABLES and manifest.lists_images(file, config)]
+        if source.is_file() and source.suffix.lower() in manifest.TABLES:
+            return "manifest", source
+        if len(fitting) == 1:
+            return "manifest", fitting[0]
+    return "folders", source
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file with the folders that say something of it."""
+
+    path: Path
+    folders: tuple[str, ...]
+    stem: str
+
+
+def folders(root: Path, pattern: str, faults: Faults) -> list[Item]:
+    """Files of a tree, with what their folders say; see `inspect`.
+
+    Args:
+        pattern: a regular expression whose first group in a file's path below `root` is the patient; "": folders tell.
+
+    Raises:
+        UserError: the pattern is none, or there are no images.
+    """
+    try:
+        find = re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
+    if find and not find.groups:
+        raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
+    paths = []
+    for path in [root] if root.is_file() else reading.files(root):
+        if root.is_file() or _may_be_image(path):
+            paths.append(path)
+        else:
+            faults.add("info", "a file that is no image", "It was passed over", path.name)
+    if not paths:
+        raise UserError(f"{root} has no images: no DICOM, NIfTI, PNG, JPEG, TIFF or BMP file was found in it.")
+    base = root.parent if root.is_file() else root
+    own, masks = _divided([_file(path, base) for path in paths])
+    paired = _paired(own, masks, faults)
+    own = _unwrapped(own)
+    split = bool(own) and all(file.folders and file.folders[0].lower() in SPLITS for file in own)
+    people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
+    salt = anonymous.salt()
+    items = []
+    for file in own:
+        inner = file.folders[1:] if split else file.folders
+        label, inner = (None, inner) if people or not inner else (inner[0], inner[1:])
+        patient = inner[0] if inner else ""
+        name = file.path.relative_to(base).as_posix()
+        if find:
+            match = find.search(name)
+            if match is None or match[1] is None:
+                faults.add("warning", "a path that data.patient_pattern does not match", "Its patient is unknown", name)
+            else:
+                patient = match[1]
+        if patient:
+            name = name.replace(patient, anonymous.pseudonym(patient, salt))
+        part = SPLITS[file.folders[0].lower()] if split else ""
+        items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
+    return items
+
+
+def _may_be_image(path: Path) -> bool:
+    """By its ending, else by its start; a broken image keeps its ending, and reading it gives the reason."""
+    if path.name.lower().endswith(ENDINGS):
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEAD)
+    except OSError:
+        return False
+    return dicom.recognised(start) or start.startswith(MAGIC)
+
+
+def _file(path: Path, base: Path) -> _File:
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    return _File(path, path.relative_to(base).parent.parts, stem)
+
+
+def _generic(folder: str, names: set[str]) -> bool:
+    return re.sub(r"[-_ ]", "", folder.lower()) in names
+
+
+def _divided(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
+    """Images and masks, each without the folders that say only which of both they are."""
+    images: list[_File] = []
+    masks: list[_File] = []
+    for file in files:
+        in_masks = any(_generic(folder, MASKS) for folder in file.folders)
+        kept = tuple(folder for folder in file.folders if not _generic(folder, MASKS | IMAGES))
+        match = MASK.fullmatch(file.stem)
+        if in_masks or match:
+            masks.append(_File(file.path, kept, match["of"] if match else file.stem))
+        else:
+            images.append(_File(file.path, kept, file.stem))
+    return (images, masks) if images else ([_file_as_image(file) for file in masks], [])
+
+
+def _file_as_image(file: _File) -> _File:
+    """A folder with nothing but masks by name has images that are called so."""
+    return _File(file.path, file.folders, file.path.stem)
+
+
+def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Faults) -> dict[Path, list[Path]]:
+    """The masks of each image: of its folder and name; else of its name alone where that is clear; else of the start of its name,
+    as in BraTS and nnU-Net (x_flair.nii.gz, x_0000.nii.gz for the mask x)."""
+    exact: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)
+    named: dict[str, list[_File]] = defaultdict(list)
+    starts: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)
+    for file in images:
+        exact[file.folders, file.stem].append(file)
+        named[file.stem].append(file)
+        starts[file.folders, file.stem.rpartition("_")[0]].append(file)
+    paired: dict[Path, list[Path]] = defaultdict(list)
+    for mask in masks:
+        found = exact.get((mask.folders, mask.stem)) or named.get(mask.stem, [])
+        if len(found) != 1:
+            found = starts.get((mask.folders, mask.stem), [])
+        if not found:
+            fix = "Give the mask the name of its image, as in x.png and x_mask.png; it was left out"
+            faults.add("warning", "a mask without an image", fix, mask.path.name)
+        for image in found:
+            paired[image.path].append(mask.path)
+    return paired
+
+
+def _unwrapped(files: Sequence[_File]) -> list[_File]:
+    """The files without folders around everything, such as `data/`."""
+    while files and all(len(file.folders) > 1 for file in files) and len({file.folders[0] for file in files}) == 1:
+        if files[0].folders[0].lower() in SPLITS:
+            break
+        files = [_File(file.path, file.folders[1:], file.stem) for file in files]
+    return list(files)

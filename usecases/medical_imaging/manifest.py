@@ -1,0 +1,150 @@
+"""A table that lists images: path, and as far as there: label, patient, mask, split, source."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+import pandas as pd
+
+from shared.data import columns, tables
+from shared.errors import DataError, Finding, UserError, nearest
+from usecases.medical_imaging import anonymous, reading
+from usecases.medical_imaging.config import Data
+from usecases.medical_imaging.faults import Faults
+from usecases.medical_imaging.items import SPLITS, Item
+
+TABLES = (".csv", ".tsv", ".tab", ".parquet", ".jsonl")
+ROLES = {  # usual names of the columns
+    "path": (
+        "path",
+        "filepath",
+        "imagepath",
+        "imgpath",
+        "file",
+        "filename",
+        "image",
+        "img",
+        "imagefile",
+        "imageindex",
+        "imageid",
+    ),
+    "label": ("label", "diagnosis", "dx", "class", "classname", "finding", "target", "category", "level"),
+    "patient": ("patient", "patientid", "subject", "subjectid", "person", "personid", "caseid"),
+    "mask": ("mask", "maskpath", "maskfile", "segmentation", "seg"),
+    "split": ("split", "subset", "partition", "set"),
+    "source": ("source", "site", "hospital", "center", "centre", "institution", "scanner", "dataset"),
+}
+SEVERAL = ";"  # between masks of one image
+
+
+def lists_images(file: Path, config: Data) -> bool:
+    """Has the table a column of paths and one of labels or masks?"""
+    try:
+        header = list(tables.read(file)[0].columns)
+    except (UserError, OSError):
+        return False
+    found = {role for role, names in ROLES.items() if config.columns.get(role) in header or columns.usual(names, header)}
+    return "path" in found and bool(found & {"label", "mask"})
+
+
+def items(file: Path, config: Data, faults: Faults) -> list[Item]:
+    """The images of a table. Relative paths are below its folder; a name without folder or ending is looked for there.
+
+    Args:
+        file: CSV, TSV, Parquet or JSON lines; see `ROLES` for the columns.
+
+    Raises:
+        DataError: a column is missing, or the table cannot be read.
+    """
+    if unknown := [role for role in config.columns if role not in ROLES]:
+        fixes = [f"'{role}': {nearest(role, ROLES)}" for role in unknown]
+        raise DataError([Finding("error", "data.columns has roles that there are not", str(file), " ".join(fixes))])
+    table, found = tables.read(file)
+    if errors := [finding for finding in found if finding.severity == "error"]:
+        raise DataError(errors)
+    for finding in found:
+        faults.add(finding.severity, finding.what, finding.fix, row=finding.rows[0] if finding.rows else 0)
+    wanted = {role: config.columns.get(role) for role in ROLES}
+    chosen = columns.assign(table, ROLES, wanted, ("path",), str(file))
+    return list(_items(table, chosen, _Places(file.parent), faults))
+
+
+def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Faults) -> Iterator[Item]:
+    salt = anonymous.salt()
+    seen: dict[Path, int] = {}
+    texts = {role: table[column].astype("string").str.strip().fillna("") for role, column in chosen.items()}
+    for place, row in enumerate(table.index):
+        given = {role: str(values.iloc[place]) for role, values in texts.items()}
+        path = places.find(given["path"], faults, row)
+        if path is None:
+            continue
+        if path in seen:
+            fix = "List each image once; the first row counts" if path else ""
+            faults.add("warning", "an image that is listed again", fix, given["path"], row)
+            continue
+        seen[path] = row
+        label = given.get("label") or None
+        part = SPLITS.get(given.get("split", "").lower(), "")
+        if given.get("split") and not part:
+            fix = f"Use train, val and test; '{given['split'][:20]}' was left out"
+            faults.add("warning", "a part that is none", fix, given["path"], row)
+            continue
+        named = [mask for mask in given.get("mask", "").split(SEVERAL) if mask.strip()]
+        masks = [mask for name in named if (mask := places.find(name.strip(), faults, row, "a mask"))]
+        patient = given.get("patient", "")
+        name = path.relative_to(places.root).as_posix() if path.is_relative_to(places.root) else path.name
+        if patient:
+            name = name.replace(patient, anonymous.pseudonym(patient, salt))
+        yield Item(path, name, _plain(label), tuple(masks), patient, given.get("source", ""), part)
+
+
+def _plain(label: str | None) -> str | None:
+    """1.0, as a table writes whole numbers where one is missing, as 1."""
+    return label[:-2] if label and label.endswith(".0") and label[:-2].isdigit() else label
+
+
+class _Places:
+    """Finds the files that a table names."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_name: dict[str, list[Path]] = {}
+
+    def find(self, given: str, faults: Faults, row: int, what: str = "an image") -> Path | None:
+        """The file, or None with a finding."""
+        path = PureWindowsPath(given)  # takes / and \\ both
+        if not given or "\0" in given:
+            faults.add("warning", "a row without a path", "It was left out", row=row)
+            return None
+        if Path(given).is_absolute():
+            place = Path(given)
+        elif path.anchor or ".." in path.parts:
+            fix = "Write paths below the table's folder, or absolute ones; the row was left out"
+            faults.add("error", "a path that leads out of the table's folder", fix, given, row)
+            return None
+        else:
+            place = self.root.joinpath(*path.parts)
+        try:
+            if place.is_file():
+                return place
+        except OSError:
+            pass  # a name that no file can have is not there
+        matches = self._named(path.name) if len(path.parts) == 1 else []
+        if len(matches) == 1:
+            return matches[0]
+        fix = "Correct the path, or add the file; the row was left out"
+        also = "" if not matches else f" ({len(matches)} files have this name: give the folder, too)"
+        faults.add("warning", f"{what} that is not there{also}", fix, given, row)
+        return None
+
+    def _named(self, name: str) -> list[Path]:
+        """Files below the folder that are called so, with or without their ending."""
+        if not self._by_name:
+            by_name: dict[str, list[Path]] = defaultdict(list)
+            for file in reading.files(self.root):
+                for key in {file.name, file.stem, file.name.partition(".")[0]}:
+                    by_name[key].append(file)
+            self._by_name = by_name
+        return self._by_name.get(name, [])

@@ -1,0 +1,166 @@
+"""Cases looked at once: each image brought to a square of the network's size, with prints by which it is found again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import joblib
+import numpy as np
+
+from shared.data.images import Print, printed
+from usecases.medical_imaging.cases import Case
+from usecases.medical_imaging.framing import framed, framed_mask
+
+THUMB = (32, 32)  # of prints; see `checks.NEAR`
+GREY = 0.02  # largest difference between channels of an image that is grey, though stored in colour; of 1
+BLOCK = 16  # cases that a worker takes at once
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Cases in memory, ready for the network.
+
+    Attributes:
+        images: uint8 [n, size, size], or where any image of the data set has colour RGB [n, size, size, 3].
+        labels: int64 [n], places of the classes.
+        masks: uint8 [n, size, size], 1 where the finding is; None: there are none, or not of every image.
+        cases: [n] with what the images' files told: patient, facts.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None
+    cases: list[Case]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def take(self, places: Sequence[int] | np.ndarray) -> Prepared:
+        """Some of them, copied."""
+        rows = np.asarray(places, np.int64)
+        masks = None if self.masks is None else self.masks[rows]
+        return Prepared(self.images[rows], self.labels[rows], masks, [self.cases[place] for place in rows])
+
+
+@dataclass
+class Seen:
+    """What is kept of a case that was looked at.
+
+    Attributes:
+        case: with what its file told: patient, facts, a label out of its mask.
+        error: why it could not be read; "": it could. Then all below are empty.
+        image: uint8 [size, size] or [size, size, 3].
+        mask: uint8 [size, size].
+        shape: height and width of the picture, and of its mask if it has one that could be read.
+        outlined: has the mask (in its own size) a finding? None: no mask.
+        mask_error: why the mask cannot be used; "": it can, or there is none.
+        print: to compare images that are nearly the same.
+        digest: of the decoded pixels, the same only for the same image.
+    """
+
+    case: Case
+    error: str = ""
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    shape: tuple[int, int] = (0, 0)
+    outlined: bool | None = None
+    mask_error: str = ""
+    print: Print | None = None
+    digest: bytes = b""
+
+
+def is_coloured(pixels: np.ndarray) -> bool:
+    """Has a picture, [height, width] or [height, width, 3] in 0..1, any colour? Grey is often stored in three channels."""
+    return pixels.ndim == 3 and float(np.ptp(pixels, axis=2).max()) > GREY
+
+
+def look(case: Case, size: int) -> Seen:
+    """Read a case's image and mask once. Never raises for bad data."""
+    try:
+        picture = case.picture()
+    except OSError as error:
+        return Seen(case, error=error.strerror or str(error) or "it cannot be read")
+    channels = 3 if is_coloured(picture.pixels) else 1
+    square = framed(picture.pixels, size, channels)
+    about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
+    seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square)
+    seen.shape = picture.pixels.shape[0], picture.pixels.shape[1]
+    levels = np.rint(picture.pixels * 65535).astype(np.uint16)
+    seen.digest = hashlib.blake2b(levels.tobytes(), digest_size=16, person=b"%dx%d" % seen.shape).digest()
+    grey = picture.pixels.mean(axis=2) if picture.pixels.ndim == 3 else picture.pixels
+    seen.print = printed(np.rint(grey * 255).astype(np.uint8), THUMB)
+    if case.mask is not None:
+        _outline(seen, size)
+    return seen
+
+
+def _outline(seen: Seen, size: int) -> None:
+    assert seen.case.mask is not None
+    try:
+        mask = seen.case.mask()
+    except OSError as error:
+        seen.mask_error = f"a mask that cannot be read: {error.strerror or error}"
+        return
+    if mask.shape != seen.shape:
+        seen.mask_error = "a mask of another size than its image"
+        return
+    seen.mask, seen.outlined = framed_mask(mask, size), bool(mask.any())
+    if seen.case.label is None:
+        seen.case = replace(seen.case, label=int(seen.outlined))
+
+
+def look_at(cases: Sequence[Case], size: int, threads: int, processes: bool = False) -> list[Seen]:
+    """`look` at all cases, in their order.
+
+    Args:
+        processes: whether workers are processes, for cases that are computed; else threads, for cases that are read from files.
+    """
+    work = joblib.Parallel(threads, prefer="processes" if processes else "threads", return_as="generator")
+    return [seen for block in work(joblib.delayed(_look_block)(block, size) for block in _blocks(cases)) for seen in block]
+
+
+def without_findings(seen: Sequence[Seen], label: int) -> None:
+    """Give images of a healthy class that have no mask an empty one, where others have masks."""
+    if any(one.mask is not None for one in seen):
+        for one in seen:
+            if one.image is not None and one.case.label == label and one.case.mask is None:
+                one.mask, one.outlined = np.zeros(one.image.shape[:2], np.uint8), False
+
+
+def _look_block(cases: Sequence[Case], size: int) -> list[Seen]:
+    return [look(case, size) for case in cases]
+
+
+def _blocks(cases: Iterable[Case]) -> Iterator[list[Case]]:
+    """Neighbours together; images of one file are not divided, so that it is opened once."""
+    block: list[Case] = []
+    for case in cases:
+        if len(block) >= BLOCK and _file(case) != _file(block[-1]):
+            yield block
+            block = []
+        block.append(case)
+    if block:
+        yield block
+
+
+def _file(case: Case) -> str:
+    return case.name.rpartition("#")[0] or case.name
+
+
+def packed(seen: Sequence[Seen], size: int) -> Prepared:
+    """The cases that were seen and have a label, together. Their single images are let go."""
+    usable = [one for one in seen if one.image is not None and one.case.label is not None]
+    colour = any(one.image is not None and one.image.ndim == 3 for one in usable)
+    images = np.zeros((len(usable), size, size, 3) if colour else (len(usable), size, size), np.uint8)
+    masked = bool(usable) and all(one.mask is not None for one in usable)
+    masks = np.zeros((len(usable), size, size), np.uint8) if masked else None
+    for place, one in enumerate(usable):
+        assert one.image is not None
+        images[place] = one.image[..., None] if colour and one.image.ndim == 2 else one.image
+        one.image = None
+        if masks is not None and one.mask is not None:
+            masks[place] = one.mask
+        one.mask = None
+    return Prepared(images, np.array([one.case.label for one in usable], np.int64), masks, [one.case for one in usable])
