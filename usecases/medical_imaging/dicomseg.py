@@ -22,6 +22,7 @@ from usecases.medical_imaging.scaling import damaged
 
 Identities = Literal["hash", "keep"]
 MAKER, MODEL = "usecases", "medical_imaging"
+VERSION = "1"  # of what stands in a segmentation
 SERIES = 9000  # series numbers of results are far from a scanner's
 TECHNICAL = (  # what a segmentation takes from its images: where their pixels lie, and which images they are
     "SOPClassUID",
@@ -63,16 +64,13 @@ class UnreferableError(Exception):
     """The images lack what a segmentation needs of them; the message says so without naming their content."""
 
 
-def write(
-    images: Sequence[Path], masks: np.ndarray, out: Path, finding: str, version: str, patient: str, identities: Identities
-) -> bool:
+def write(images: Sequence[Path], masks: np.ndarray, out: Path, finding: str, patient: str, identities: Identities) -> bool:
     """Write a binary segmentation with one segment; frames without a marked pixel are left out, as is usual.
 
     Args:
         images: DICOM files of one series in the masks' order, or one with several frames.
         masks: bool [frames, height, width], of the images' size.
         finding: what is marked, such as the class's name.
-        version: of the model.
         patient: pseudonym, which stands for name and id unless identities are kept.
 
     Returns:
@@ -92,7 +90,7 @@ def write(
             one.ImageOrientationPatient = sources[0].get("ImageOrientationPatient")
     try:
         with damaged("the images lack what a segmentation refers to"):  # which it tells with all kinds of errors
-            segmentation = _segmentation(highdicom, sources, masks, finding, version)
+            segmentation = _segmentation(highdicom, sources, masks, finding)
     except OSError as error:
         raise UnreferableError(str(error)) from None
     if identities == "hash":
@@ -103,19 +101,19 @@ def write(
     return True
 
 
-def _segmentation(highdicom: Any, sources: Sequence[Any], masks: np.ndarray, finding: str, version: str) -> Any:
+def _segmentation(highdicom: Any, sources: Sequence[Any], masks: np.ndarray, finding: str) -> Any:
     return highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=masks.astype(np.uint8),
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(highdicom, finding, version)],
+        segment_descriptions=[_segment(highdicom, finding)],
         series_instance_uid=highdicom.UID(),
         series_number=SERIES,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
         manufacturer=MAKER,
         manufacturer_model_name=MODEL,
-        software_versions=version[:64],
+        software_versions=VERSION,
         device_serial_number="none",
         content_label="FINDING",
         content_description=f"{NOTICE.partition('.')[0]}.",
@@ -124,11 +122,11 @@ def _segmentation(highdicom: Any, sources: Sequence[Any], masks: np.ndarray, fin
     )
 
 
-def _segment(highdicom: Any, finding: str, version: str) -> Any:
+def _segment(highdicom: Any, finding: str) -> Any:
     """The description of what is marked, and by what; the notice goes with it."""
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=f"{MAKER} {MODEL}"[:64],
-        version=version[:64],
+        version=VERSION,
         family=highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
         parameters={"notice": NOTICE},
     )

@@ -24,7 +24,7 @@ def diameter_mm(mask: np.ndarray, spacing: tuple[float, float]) -> float:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         centres = cv2.convexHull(contour)[:, 0].astype(np.float32)
-        corners = np.concatenate([centres + np.float32([x, y]) for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
+        corners = np.concatenate([centres + np.array([x, y], np.float32) for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
         points = cv2.convexHull(corners)[:, 0].astype(np.float64) * (spacing[1], spacing[0])
         for point in points:  # not all pairs at once: memory
             largest = max(largest, float(((points - point) ** 2).sum(1).max()))

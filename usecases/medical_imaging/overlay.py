@@ -63,9 +63,9 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     return data.tobytes()
 
 
-def certainty(found: Found) -> str:
+def certainty(probability: float, low: float, high: float) -> str:
     """`87% (81 to 92%)`: what the model gives its finding, and between what limits validation puts it."""
-    return f"{percent(found.probabilities[found.label])}% ({percent(found.low)} to {percent(found.high)}%)"
+    return f"{percent(probability)}% ({percent(low)} to {percent(high)}%)"
 
 
 def percent(share: float) -> str:
@@ -118,8 +118,7 @@ def _outlined(image: np.ndarray, mask: np.ndarray | None, size: tuple[int, int])
     if max(size) / max(mask.shape) < BLOCKS:  # a smooth line instead of stairs
         large = (cv2.GaussianBlur(large.astype(np.float32), (0, 0), max(1.0, max(size) / max(mask.shape))) > 0.5).astype(np.uint8)
     if not large.any():  # too small to be left over
-        large = cv2.dilate(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.ones((3, 3))) > 0
-        large = large.astype(np.uint8)
+        large = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
     contours, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     image = image.copy()
     thick = 2 if max(size) >= PANEL else 1
@@ -134,7 +133,7 @@ def _caption(width: int, found: Found, classes: Sequence[str], name: str) -> np.
     lines: list[tuple[str, int, bool, Colour]] = []  # text, size, whether bold, colour
     tint = RED if found.label else CALM
     lines += [(text, 24, True, AMBER if found.reasons else tint) for text in _wrapped(classes[found.label], 24, True, room, 2)]
-    lines.append((f"probability {certainty(found)}", 18, False, TEXT))
+    lines.append((f"probability {certainty(found.probabilities[found.label], found.low, found.high)}", 18, False, TEXT))
     if found.reasons:
         refer = f"refer to a human: {'; '.join(found.reasons)}"
         lines += [(text, 16, True, AMBER) for text in _wrapped(refer, 16, True, room, 5)]

@@ -136,9 +136,9 @@ def _grouped(paths: Iterable[tuple[Path, Kind]]) -> list[tuple[Kind, list[Slice]
 def _volumes(slices: list[Slice]) -> list[list[Slice]]:
     """Slices of a series in order; by their number where a position is missing."""
     if any(one.place is None for one in slices):
-        return [sorted(slices, key=lambda one: (one.number, natural(str(one.path))))]
+        return [sorted(slices, key=lambda one: (one.number, natural(one.path)))]
     at: dict[float, list[Slice]] = defaultdict(list)
-    for one in sorted(slices, key=lambda one: (one.number, natural(str(one.path)))):
+    for one in sorted(slices, key=lambda one: (one.number, natural(one.path))):
         at[round(one.place or 0.0, 2)].append(one)
     most = max(map(len, at.values()))
     return [[at[place][turn] for place in sorted(at) if turn < len(at[place])] for turn in range(most)]

@@ -1,0 +1,308 @@
+"""What is known of one case while its pictures come in, and what is written of it: rows, overlays, masks, a card for the page."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.files import whole
+from usecases.medical_imaging import answers, dicomseg, measuring, nifti, overlay, series
+from usecases.medical_imaging.answers import MedicalOptions
+from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.series import Study
+
+OVERLAYS, MASKS = "overlays", "masks"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A case on the page. `rank` sorts: referred ones first, then by how likely there is something."""
+
+    rank: tuple[bool, float]
+    name: str
+    finding: str
+    probability: str
+    share: float
+    refer: bool
+    reasons: str
+    details: str
+    thumbnail: str
+    overlay: str
+
+
+@dataclass
+class Packed:
+    """A mask of one bit a pixel."""
+
+    bits: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> Packed:
+        return cls(np.packbits(mask), (mask.shape[0], mask.shape[1]))
+
+    def mask(self) -> np.ndarray:
+        return np.unpackbits(self.bits, count=self.shape[0] * self.shape[1]).reshape(self.shape).astype(bool)
+
+
+@dataclass
+class Seen:
+    """Numbers of one picture, by which its case is judged."""
+
+    row: Row
+    file: int
+    something: float
+    reasons: tuple[str, ...]
+    mask: Packed | None
+    area: float | None
+
+
+def something(found: Found) -> float:
+    """Probability that it is not the first class, which is the healthy one where there is one."""
+    return float(1 - found.probabilities[0])
+
+
+@dataclass
+class Case:
+    """Takes in the pictures of one study in order.
+
+    Memory grows with its number of pictures by a row and a bit a pixel each; of overlays, it holds the few that will be written.
+
+    Args:
+        out: the result's folder.
+    """
+
+    study: Study
+    classes: Sequence[str]
+    options: MedicalOptions
+    out: Path
+    seen: list[Seen] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    patient: str = ""
+    best: float = -1.0
+    thumbnail: bytes = b""
+    of_interest: int = 0
+    drawn: list[tuple[float, int, bytes]] = field(default_factory=list)  # a heap of overlays: likelihood, -place, PNG
+
+    def fault(self, file: int, reason: str) -> None:
+        """A file of the study that cannot be read, or not to its end."""
+        self.faults.append((self.study.names[file], reason))
+
+    def add(self, file: int, frame: int, picture: Picture, found: Found) -> None:
+        likely = something(found)
+        area, diameter = answers.sizes(found, picture)
+        row: Row = {
+            "name": self.study.names[file],
+            "frame": frame,
+            "finding": self.classes[found.label],
+            "probability": round(float(found.probabilities[found.label]), 4),
+            "low": round(found.low, 4),
+            "high": round(found.high, 4),
+            "refer": bool(found.reasons),
+            "reasons": "; ".join(found.reasons),
+            "novelty": round(found.novelty, 4),
+            **{f"p_{name}": round(float(p), 4) for name, p in zip(self.classes, found.probabilities, strict=True)},
+            "area_mm2": area,
+            "diameter_mm": diameter,
+            "lesions": None if found.mask is None else measuring.lesions(found.mask),
+            "patient": picture.patient,
+            "overlay": "",
+            "mask": "",
+            "notice": NOTICE,
+        }
+        mask = None if found.mask is None else Packed.of(found.mask)
+        self.seen.append(Seen(row, file, likely, found.reasons, mask, area))
+        self.patient = self.patient or picture.patient
+        if likely > self.best:
+            self.best, self.thumbnail = likely, overlay.encode(overlay.thumbnail(picture, found), ".jpg")
+        self._draw(picture, found, likely)
+
+    def finish(self) -> tuple[Row, Card] | None:
+        """Write overlays and masks, and give the case's row and card; None where none of its pictures could be read."""
+        if not self.seen:
+            return None
+        notes = self._overlays()
+        written, more = self._masks()
+        notes += more
+        chief = max(self.seen, key=lambda one: one.something)
+        reasons = Counter(reason for one in self.seen for reason in dict.fromkeys(one.reasons))
+        told = "; ".join(
+            reason if len(self.seen) == 1 else f"{reason} ({n} of {len(self.seen)})" for reason, n in reasons.items()
+        )
+        if self.faults:
+            notes.append(f"{len(self.faults)} of its files could not be read to the end")
+        lesions, volume = self._lesions()
+        row = {
+            "case": self.study.name,
+            "kind": self.study.kind,
+            "pictures": len(self.seen),
+            "unreadable": len(self.faults),
+            **{key: chief.row[key] for key in ("finding", "probability", "low", "high")},
+            "picture": f"{chief.row['name']}#{chief.row['frame']}" if len(self.seen) > 1 else "",
+            "with_finding": sum(one.row["finding"] != self.classes[0] for one in self.seen),
+            "refer": bool(reasons),
+            "referred": sum(bool(one.reasons) for one in self.seen),
+            "reasons": told,
+            "novelty": max(one.row["novelty"] for one in self.seen),
+            "lesions": lesions,
+            "diameter_mm": max((one.row["diameter_mm"] for one in self.seen if one.row["diameter_mm"] is not None), default=None),
+            "area_mm2": chief.row["area_mm2"] if len(self.seen) == 1 else None,
+            "volume_ml": volume,
+            "patient": self.patient,
+            "mask": written,
+            "overlays": len(self.drawn),
+            "notes": "; ".join(notes),
+            "notice": NOTICE,
+        }
+        return row, self._card(row, chief)
+
+    def _draw(self, picture: Picture, found: Found, likely: float) -> None:
+        """Keep the overlay if it is among those to be written: of volumes, the likeliest slices with a finding or referred.
+
+        One image may prove to be the first of many: those without a finding stay in the heap below all others.
+        """
+        interest = bool(found.label or found.reasons)
+        self.of_interest += interest
+        if not self.options.overlays or (len(self.seen) > 1 and not interest):
+            return
+        rank = (likely if interest else likely - 2, -len(self.seen))
+        if len(self.drawn) >= self.options.slices and rank < self.drawn[0][:2]:
+            return
+        row = self.seen[-1].row
+        shown = f"{row['name']}  #{row['frame']}" if picture.name.endswith(f"#{row['frame']}") else row["name"]
+        heapq.heappush(self.drawn, (*rank, overlay.encode(overlay.draw(picture, found, self.classes, shown))))
+        if len(self.drawn) > self.options.slices:
+            heapq.heappop(self.drawn)
+
+    def _overlays(self) -> list[str]:
+        """Write those that were kept; says what was left out."""
+        if len(self.seen) > 1:
+            self.drawn = [one for one in self.drawn if one[0] >= 0]
+        for _, place, data in self.drawn:
+            name = f"{OVERLAYS}/{self._named(-place - 1)}.png"
+            with whole(self.out / name) as partial:
+                partial.write_bytes(data)
+            self.seen[-place - 1].row["overlay"] = name
+        left = self.of_interest - len(self.drawn) if self.options.overlays and len(self.seen) > 1 else 0
+        return (
+            [f"overlays of the likeliest {len(self.drawn)} of {self.of_interest} slices with a finding or referred"]
+            if left > 0
+            else []
+        )
+
+    def _named(self, place: int) -> str:
+        return f"{self.study.stem}__{place + 1:04d}" if len(self.seen) > 1 else self.study.stem
+
+    def _masks(self) -> tuple[str, list[str]]:
+        """Write the mask in the input's own kind, or as images; returns where it is, and why it is not as it should be."""
+        masks = [one.mask for one in self.seen if one.mask is not None]
+        if not masks or not self.options.masks:
+            return "", []
+        whole_file = not self.faults and len({one.shape for one in masks}) == 1
+        why = "not all of its pictures could be read, or they differ in size"
+        if self.study.kind == "NIfTI" and whole_file:
+            name = f"{MASKS}/{self.study.stem}.nii.gz"
+            (self.out / MASKS).mkdir(parents=True, exist_ok=True)
+            nifti.write_mask(self.study.paths[0], np.stack([one.mask() for one in masks]), self.out / name)
+            return self._noted(name), []
+        if self.study.kind == "DICOM" and (whole_file or len(self.study.paths) > 1):
+            name, why = self._segmentation()
+            if not why:
+                return name, []
+        notes = [f"the mask is written as images: {why}"] if self.study.kind != "image" else []
+        return self._images(), notes
+
+    def _segmentation(self) -> tuple[str, str]:
+        """The name of the DICOM segmentation, "" where nothing is marked; and why it could not be written."""
+        single = len(self.study.paths) == 1
+        marked = [one for one in self.seen if one.mask is not None and (single or one.mask.bits.any())]
+        if not any(one.mask is not None and one.mask.bits.any() for one in marked):
+            return "", ""
+        if len({one.mask.shape for one in marked if one.mask is not None}) > 1:
+            return "", "its pictures differ in size"
+        name = f"{MASKS}/{self.study.stem}.dcm"
+        paths = self.study.paths if single else [self.study.paths[one.file] for one in marked]
+        stack = np.stack([one.mask.mask() for one in marked if one.mask is not None])
+        try:
+            patient = self.patient or "anonymous"
+            dicomseg.write(paths, stack, self.out / name, self.classes[-1], patient, self.options.identities)
+        except dicomseg.UnreferableError as error:
+            return "", str(error)
+        return self._noted(name), ""
+
+    def _images(self) -> str:
+        """PNG files, of several pictures those with something marked."""
+        names = []
+        for place, one in enumerate(self.seen):
+            if one.mask is None or (len(self.seen) > 1 and not one.mask.bits.any()):
+                continue
+            names.append(f"{MASKS}/{self._named(place)}.png")
+            with whole(self.out / names[-1]) as partial:
+                partial.write_bytes(overlay.encode(one.mask.mask().astype(np.uint8) * 255))
+            one.row["mask"] = names[-1]
+        return names[0] if len(self.seen) == 1 and names else f"{len(names)} files" if names else ""
+
+    def _noted(self, name: str) -> str:
+        for one in self.seen:
+            one.row["mask"] = name
+        return name
+
+    def _lesions(self) -> tuple[int | None, float | None]:
+        """Their number and their volume in ml; neighbouring slices count together where their places are known."""
+        if any(one.row["lesions"] is None for one in self.seen):
+            return None, None
+        added = sum(one.row["lesions"] for one in self.seen)
+        places = self._places()
+        areas = [one.area for one in self.seen if one.area is not None]
+        if not places:
+            return added, None
+        counter = measuring.Lesions()
+        for one in self.seen:
+            assert one.mask is not None
+            counter.add(one.mask.mask())
+        volume = measuring.volume_ml(areas, places) if len(areas) == len(places) else None
+        return counter.count, None if volume is None else round(volume, 3)
+
+    def _places(self) -> list[float] | None:
+        """mm of each picture along the stack; None where they are not known or not those of one stack."""
+        if len(self.seen) < 2 or len({one.mask.shape for one in self.seen if one.mask is not None}) != 1:
+            return None
+        if self.study.places is not None and not any(a.file == b.file for a, b in zip(self.seen, self.seen[1:], strict=False)):
+            return [self.study.places[one.file] for one in self.seen]
+        if self.study.kind == "NIfTI" and (told := series.axial(self.study.paths[0])) and told[0] == len(self.seen):
+            return [told[1] * place for place in range(told[0])]
+        return None
+
+    def _card(self, row: Row, chief: Seen) -> Card:
+        details = (
+            [f"{row['pictures']} pictures, {row['with_finding']} of them not {self.classes[0]}"] if len(self.seen) > 1 else []
+        )
+        details += [f"{row['lesions']} lesion{'s' * (row['lesions'] != 1)}"] if row["lesions"] else []
+        details += [
+            f"{row[key]:,.1f} {unit}"
+            for key, unit in (("volume_ml", "ml"), ("area_mm2", "mm²"), ("diameter_mm", "mm across"))
+            if row[key]
+        ]
+        details += [row["notes"]] if row["notes"] else []
+        best = max(self.drawn, default=None)
+        return Card(
+            rank=(row["refer"], chief.something),
+            name=row["case"],
+            finding=row["finding"],
+            probability=overlay.certainty(row["probability"], row["low"], row["high"]),
+            share=row["probability"],
+            refer=row["refer"],
+            reasons=row["reasons"],
+            details=" · ".join(details),
+            thumbnail=base64.b64encode(self.thumbnail).decode(),
+            overlay="" if best is None else f"{OVERLAYS}/{self._named(-best[1] - 1)}.png",
+        )
