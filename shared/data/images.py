@@ -86,10 +86,10 @@ def pages(data: bytes, limit: int = PIXEL_LIMIT) -> Iterator[np.ndarray]:
     Raises:
         OSError: it is too large, cut short or no image.
     """
-    headers = _headers(data)
-    if len(headers) > PAGE_LIMIT:
+    known = headers(data)
+    if len(known) > PAGE_LIMIT:
         raise OSError(f"the file has more than {PAGE_LIMIT:,} pages")
-    for number, page in enumerate(headers):
+    for number, page in enumerate(known):
         if min(page) < 0 or 0 in (page.height, page.width):
             raise OSError(NO_IMAGE)
         if page.height * page.width * page.samples > limit:
@@ -125,8 +125,12 @@ def _whole(data: bytes) -> None:
         raise OSError(CUT_SHORT)
 
 
-def _headers(data: bytes) -> list[Page]:
-    """What is known of each image before it is decoded."""
+def headers(data: bytes) -> list[Page]:
+    """What is known of each image in a PNG, JPEG, BMP or TIFF file before it is decoded.
+
+    Raises:
+        OSError: it is cut short or no image.
+    """
     _whole(data)
     if data.startswith(b"\x89PNG"):
         return [_png(data)]

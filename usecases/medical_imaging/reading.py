@@ -1,0 +1,108 @@
+"""Any image file that a hospital may give -> pictures. What a file is tells its content, never its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shared.data.images import content
+from shared.data.video import natural
+from usecases.medical_imaging import dicom, nifti, pictures
+from usecases.medical_imaging.anonymous import covered
+from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable
+
+HEAD = 560  # bytes that tell what a file is
+NO_IMAGES = {
+    b"PK\x03\x04": "a ZIP archive (or a file in one, such as a document): unpack it first",
+    b"Rar!": "an archive: unpack it first",
+    b"7z\xbc\xaf": "an archive: unpack it first",
+    b"BZh": "an archive: unpack it first",
+    b"%PDF": "a PDF document",
+    b"MZ": "a program",
+    b"\x7fELF": "a program",
+    b"GIF8": "a GIF: save it as PNG",
+    b"\x93NUMPY": "a NumPy array: save it as PNG, TIFF or NIfTI",
+}
+_OTHER = """
+    .csv .tsv .txt .md .rst .json .yaml .yml .xml .html .htm .css .js .py .log .ini .inf .db .exe .dll .bat .sh .pdf .doc .docx
+    .xls .xlsx .bval .bvec .zip .npz .npy .sqlite .lnk .url
+"""
+OTHER = frozenset(_OTHER.split())  # endings of what lies beside images
+
+
+def read(path: Path, salt: str) -> Iterator[Picture]:
+    """The images in a file: one of each frame, slice or page, in the file's order.
+
+    Text that is burnt into an image is covered before anybody gets it (see `anonymous.burnt_in_text`). Colour images whose
+    three channels are the same are grey images.
+
+    Args:
+        path: DICOM, NIfTI, PNG, JPEG, BMP or TIFF, whatever its name is.
+        salt: for pseudonyms of patients; see `anonymous.salt`.
+
+    Raises:
+        Unreadable: an OSError with one clear reason in plain words, which quotes nothing from the file. It may come after
+            some images were given, where a later one is damaged.
+        UserError: a package is missing.
+    """
+    found = _frames(path, salt)
+    while True:
+        try:
+            picture = next(found)
+        except StopIteration:
+            return
+        except Unreadable:
+            raise
+        except OSError as error:
+            raise Unreadable(error.strerror or str(error)) from None
+        yield covered(_grey(picture))
+
+
+def _frames(path: Path, salt: str) -> Iterator[Picture]:
+    if not path.is_file():
+        raise Unreadable("there is no such file")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise Unreadable("the file is empty")
+    if dicom.recognised(head):
+        return dicom.frames(content(path, FILE_LIMIT), path.name, salt)
+    if head.startswith(tuple(pictures.FORMATS)):
+        return pictures.frames(content(path, FILE_LIMIT), path.name)
+    if nifti.recognised(nifti.header(path)):
+        return nifti.frames(path)
+    if head.startswith(nifti.GZIP):
+        raise Unreadable("the file is compressed with gzip, and not a NIfTI volume: unpack it first")
+    known = next((what for magic, what in NO_IMAGES.items() if head.startswith(magic)), "")
+    raise Unreadable(f"the file is {known}" if known else "the file is not an image of a kind that can be read")
+
+
+def _grey(picture: Picture) -> Picture:
+    """A photograph or a screen capture of a grey image has three channels that are the same."""
+    pixels = picture.pixels
+    if pixels.ndim == 3 and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        return replace(picture, pixels=np.ascontiguousarray(pixels[..., 0]))
+    return picture
+
+
+def files(folder: Path) -> list[Path]:
+    """Files that may be images, in natural order (2 before 10), in the folder and in those below it.
+
+    Left out are hidden files and folders, DICOMDIR, what a name's ending tells to be no image (tables, texts, programs), and
+    links that lead out of the folder; folders behind links are not entered.
+    """
+    root = folder.resolve()
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place) / name
+            skipped = name.startswith(".") or name.upper() == "DICOMDIR" or path.suffix.lower() in OTHER
+            if not skipped and path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(root)):
+                found.append(path)
+    return sorted(found, key=lambda path: [natural(Path(part)) for part in path.relative_to(folder).parts])
