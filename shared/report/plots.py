@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,9 +20,12 @@ from shared.evaluation.calibration import Reliability
 from shared.evaluation.costs import Bill, CostCurve
 from shared.evaluation.drift import MODERATE, SHIFTED, reading
 from shared.evaluation.intervals import Interval
+from shared.evaluation.operating import DecisionCurve, OperatingPoint
+from shared.evaluation.selective import RiskCoverage
 
 ACCENT, QUIET, GRID, INK = "#1f5fd0", "#9aa5b4", "#dde3ea", "#39424e"
 RARE = 0.1  # share of positives
+MARK: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgecolor": "white", "zorder": 4}
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -174,6 +178,102 @@ def drift(index: pd.DataFrame, x: str) -> Figure:
         patches = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
         axes.legend(handles=patches, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
     return figure
+
+
+def sensitivity_specificity(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], points: Mapping[str, OperatingPoint] | None = None
+) -> Figure:
+    """ROC curves, the first on top, with chosen operating points and the intervals of these.
+
+    Args:
+        curves: name to (share of the healthy called ill, sensitivity), [steps] each, as scikit-learn's `roc_curve` gives.
+        points: label to a point of the first curve's scores on the same rows.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4.2))
+        axes: Axes = figure.subplots()
+        for place, (name, (false, true)) in enumerate(curves.items()):
+            axes.plot(false, true, label=name, **_leading(place))
+        axes.plot((0, 1), (0, 1), color=QUIET, linestyle=":", label="chance")
+        for shape, (label, point) in zip(cycle("oDs^v"), (points or {}).items(), strict=False):
+            sens, spec = point.sensitivity, point.specificity
+            text = f"{label}: sensitivity {_span(sens)},\nspecificity {_span(spec)}"
+            axes.errorbar(
+                1 - spec.value,
+                sens.value,
+                xerr=[[max(0.0, spec.high - spec.value)], [max(0.0, spec.value - spec.low)]],
+                yerr=[[max(0.0, sens.value - sens.low)], [max(0.0, sens.high - sens.value)]],
+                fmt=shape,
+                capsize=3,
+                label=text,
+                **MARK,
+            )
+        axes.set(xlim=(-0.01, 1), ylim=(0, 1.02), aspect="equal")
+        axes.set(xlabel="1 - specificity: share of the healthy called ill", ylabel="sensitivity: share of the ill found")
+        _percent(axes, "xy")
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1), labelspacing=0.8, fontsize=9)
+    return figure
+
+
+def risk_coverage(curves: Mapping[str, RiskCoverage], marked: Mapping[str, float] | None = None) -> Figure:
+    """The share of wrong decisions over the share that is decided, the surest first; the first on top.
+
+    Args:
+        curves: one line a name, with its area.
+        marked: label to a coverage of the first curve, such as that of the chosen abstention on these rows.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.6))
+        axes: Axes = figure.subplots()
+        for place, (name, curve) in enumerate(curves.items()):
+            thin = np.unique(np.linspace(0, len(curve.risk) - 1, 400).astype(int))
+            axes.plot(curve.coverage[thin], curve.risk[thin], label=f"{name} (area {curve.area:.3g})", **_leading(place))
+        first = next(iter(curves.values()))
+        for shape, (label, coverage) in zip(cycle("oDs^v"), (marked or {}).items(), strict=False):
+            risk = first.risk_at(coverage) if coverage > 0 else 0.0
+            text = f"{label}: {coverage:.1%} decided,\n{risk:.1%} of these wrong"
+            axes.plot(coverage, risk, shape, label=text, clip_on=False, **MARK)
+        # the first few rows make the curve jump; what matters is the height where most are decided
+        top = max(curve.risk[len(curve.risk) // 10 :].max() for curve in curves.values())
+        axes.set(xlim=(0, 1), ylim=(0, 1.15 * top or 0.01), xlabel="coverage: share that is decided, not referred")
+        axes.set_ylabel("risk: share of the\ndecisions that is wrong")
+        _percent(axes, "xy")
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1), labelspacing=0.8)
+    return figure
+
+
+def decision_curve(curve: DecisionCurve, top: float = 1.0) -> Figure:
+    """Net benefit of each model, of treating everyone and of treating no one, over the threshold probability.
+
+    Args:
+        top: the largest threshold probability shown; beyond what anyone would wait for, the curve only distracts.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.6))
+        axes: Axes = figure.subplots()
+        for place, (name, benefit) in enumerate(curve.models.items()):
+            axes.plot(curve.thresholds, benefit, label=name, **_leading(place))
+        axes.plot(curve.thresholds, curve.everyone, color=QUIET, linestyle="--", label="treat everyone")
+        axes.axhline(0, color=INK, linewidth=1, label="treat no one")
+        shown = curve.thresholds <= top
+        highest = max(benefit[shown].max() for benefit in [curve.everyone, *curve.models.values()])
+        axes.set(xlim=(0, top), ylim=(-0.25 * highest, 1.08 * highest) if highest > 0 else (-1, 1))
+        axes.set(xlabel="threshold probability", ylabel="net benefit\n(true positives per person)")
+        _percent(axes, "x")
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
+    return figure
+
+
+def _leading(place: int) -> dict[str, Any]:
+    """The look of a line: the first stands out."""
+    return {"linewidth": 2 if place == 0 else 1.2, "zorder": 2 + 1 / (1 + place)}
+
+
+def _span(interval: Interval) -> str:
+    return f"{interval.value:.1%} ({100 * interval.low:.0f}\u2013{100 * interval.high:.0f})"
 
 
 def _percent(axes: Axes, which: str) -> None:
