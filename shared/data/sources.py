@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 import zipfile
@@ -36,7 +37,13 @@ class Package(BaseModel):
 
 
 class DataSet(BaseModel):
-    """An entry of data/catalog.yaml: either `package`, or `url` with `size` (bytes), `sha256` and `folder`."""
+    """An entry of data/catalog.yaml: either `package`, or `url` with what is known to check the download by.
+
+    Attributes:
+        size: bytes; 0: the publisher does not tell.
+        sha256: else `md5`, where the publisher gives only that: it shows a damaged download, not a forged one.
+        folder: what the archive unpacks to; "": it is no archive, the file itself is the data.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: str
@@ -47,12 +54,18 @@ class DataSet(BaseModel):
     url: str = ""
     size: int = 0
     sha256: str = ""
+    md5: str = ""
     folder: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of what is downloaded."""
+        return urllib.parse.urlsplit(self.url).path.rsplit("/", 1)[-1]
 
     @property
     def place(self) -> Path:
         """Where it lies once downloaded."""
-        return cache_dir() / self.name / self.folder
+        return cache_dir() / self.name / (self.folder or self.file)
 
 
 def cache_dir() -> Path:
@@ -112,12 +125,13 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
         return f"the Python package {entry.package.module}"
     if not entry.place.exists():
         home = cache_dir() / entry.name
-        archive = home / entry.url.rsplit("/", 1)[-1]
+        archive = home / entry.file
         _download(entry, archive, progress)
-        _unpack(archive, home)
-        if not entry.place.exists():
-            raise UserError(f"{archive.name} does not hold the folder {entry.folder}; it lies in {home}.")
-        archive.unlink()
+        if entry.folder:
+            _unpack(archive, home)
+            if not entry.place.exists():
+                raise UserError(f"{archive.name} does not hold the folder {entry.folder}; it lies in {home}.")
+            archive.unlink()
     return str(entry.place)
 
 
@@ -128,7 +142,7 @@ def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None
         raise UserError(f"Cannot make {archive.parent}: {error.strerror}. Set USECASES_DATA to another folder.") from None
     part = archive.with_name(archive.name + ".part")
     done = part.stat().st_size if part.exists() else 0
-    if done >= entry.size:
+    if done >= entry.size > 0:
         part.unlink(missing_ok=True)
         done = 0
     request = urllib.request.Request(entry.url, headers={"Range": f"bytes={done}-"} if done else {})
@@ -136,26 +150,28 @@ def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             resumed = response.status == 206
             done = done if resumed else 0
+            left = int(response.headers.get("Content-Length") or 0)
+            size = entry.size or (done + left if left else 0)
             with part.open("ab" if resumed else "wb") as file:
-                while done <= entry.size and (chunk := response.read(CHUNK)):
+                while (done <= size or not size) and (chunk := response.read(CHUNK)):
                     file.write(chunk)
                     done += len(chunk)
-                    progress(done, entry.size)
+                    progress(done, size)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         kept = f" The first {part.stat().st_size:,} bytes are kept; the next try goes on from there." if part.exists() else ""
         reason = getattr(error, "reason", None) or error
         raise UserError(f"Cannot download {entry.url}: {reason}. Check the network and try again.{kept}") from None
-    if done < entry.size:
-        raise UserError(
-            f"The download of {entry.url} ended after {done:,} of {entry.size:,} bytes. Try again: it goes on from there."
-        )
+    if done < size:
+        raise UserError(f"The download of {entry.url} ended after {done:,} of {size:,} bytes. Try again: it goes on from there.")
+    kind, expected = ("sha256", entry.sha256) if entry.sha256 else ("md5", entry.md5)
     with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if done != entry.size or digest != entry.sha256:
+        digest = hashlib.file_digest(file, kind).hexdigest()
+    if (entry.size and done != entry.size) or digest != expected:
         part.unlink()
+        sizes = f"size {done:,}, expected {entry.size:,}; " if entry.size else f"size {done:,}; "
         raise UserError(
-            f"What {entry.url} gave is not the expected file (size {done:,}, expected {entry.size:,}; sha256 {digest}, "
-            f"expected {entry.sha256}). It was removed. The source may have changed: see {entry.source}"
+            f"What {entry.url} gave is not the expected file ({sizes}{kind} {digest}, expected {expected}). It was removed. "
+            f"The source may have changed: see {entry.source}"
         )
     part.replace(archive)
 
@@ -190,5 +206,6 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def describe(entry: DataSet) -> dict[str, Any]:
     """For listings: name, title, licence, whether it is here."""
-    here = "in a package" if entry.package else "downloaded" if entry.place.exists() else f"{entry.size / 1e6:,.0f} MB"
+    size = f"{entry.size / 1e6:,.0f} MB" if entry.size else "size not known"
+    here = "in a package" if entry.package else "downloaded" if entry.place.exists() else size
     return {"name": entry.name, "title": entry.title, "here": here, "licence": entry.licence, "source": entry.source}

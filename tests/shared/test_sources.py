@@ -130,11 +130,46 @@ def test_an_archive_cannot_write_outside(server: Server) -> None:
     assert not (sources.cache_dir() / "evil.txt").exists()
 
 
+def single(server: Server, monkeypatch: pytest.MonkeyPatch, md5: str) -> None:
+    """The server's file as data itself, of which only an MD5 is known; the address ends as Zenodo's do."""
+    entry = sources.DataSet(name="set", title="", licence="", source="its home", url=f"{server.url}?download=1", md5=md5)
+    monkeypatch.setattr(sources, "catalog", lambda: {"set": entry})
+
+
+def test_a_single_file_without_a_known_size_is_checked_by_its_md5(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    single(server, monkeypatch, hashlib.md5(server.content).hexdigest())
+    assert sources.describe(sources.catalog()["set"])["here"] == "size not known"
+    seen: list[tuple[int, int]] = []
+    place = Path(sources.get("set", lambda done, total: seen.append((done, total))))
+    assert place.name == "set.zip"
+    assert place.read_bytes() == server.content
+    assert seen[-1] == (len(server.content), len(server.content))
+    assert sources.locate("set") == place
+
+
+def test_a_single_file_of_another_md5_is_removed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    single(server, monkeypatch, "0" * 32)
+    with pytest.raises(UserError, match="md5 .*, expected 0000"):
+        sources.get("set")
+    assert left() == []
+
+
+def test_a_single_file_that_is_cut_is_resumed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    single(server, monkeypatch, hashlib.md5(server.content).hexdigest())
+    server.cut = 200
+    with pytest.raises(UserError, match=r"ended after 200 of|Cannot download"):
+        sources.get("set")
+    server.cut = 0
+    assert Path(sources.get("set")).read_bytes() == server.content
+    assert server.ranges[-1] == "bytes=200-"
+
+
 def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
     entries = sources.catalog()
-    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m"} <= set(entries)
+    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m", "pneumoniamnist"} <= set(entries)
     for entry in entries.values():
-        assert entry.package or (entry.url.startswith("https://") and entry.size and len(entry.sha256) == 64 and entry.folder)
+        known = (entry.size and len(entry.sha256) == 64) or len(entry.md5) == 32 or (entry.sha256 and entry.folder)
+        assert entry.package or (entry.url.startswith("https://") and known and entry.licence and entry.source.startswith("https://"))
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
         sources.get("movielens-1")
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):

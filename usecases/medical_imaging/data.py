@@ -59,19 +59,22 @@ class Gathered:
     findings: list[Finding]
 
 
-def load(config: MedicalConfig, threads: int) -> Cases:
-    """The images that the configuration names, split, as squares of `model.size` pixels.
+def load(config: MedicalConfig, size: int, threads: int) -> Cases:
+    """The images that the configuration names, split.
+
+    Args:
+        size: of the square that images are brought to, pixels.
 
     Raises:
         DataError: they cannot be used; it lists every fault.
     """
     if config.data.source == SIMULATED:
-        return _simulated(config, threads)
-    found = gather(config, threads)
+        return _simulated(config, size, threads)
+    found = gather(config, size, threads)
     return _split(found, _parts(found, config), config)
 
 
-def folds(config: MedicalConfig, threads: int) -> Iterator[Cases]:
+def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
     """`split.folds` divisions of one's own images; each image is in the test part of one of them. Images are read once.
 
     A data set's own split is not kept: all its images take part.
@@ -82,20 +85,20 @@ def folds(config: MedicalConfig, threads: int) -> Iterator[Cases]:
     """
     if config.data.source == SIMULATED:
         raise UserError("Cross-validation (split.folds) is for one's own images; simulated ones can be had in any number.")
-    found = gather(config, threads)
+    found = gather(config, size, threads)
     labels = found.everything.labels
     for parts in splits.folds(labels, found.unit, config.split.folds, config.split.validation, config.seed):
         yield _split(found, parts, config)
 
 
-def all_of(config: MedicalConfig, threads: int) -> Cases:
+def all_of(config: MedicalConfig, size: int, threads: int) -> Cases:
     """All labelled images that the configuration names, as test part, to judge a model on that was trained on others.
 
     Of a data set with a split of its own only the test part.
     """
     if config.data.source == SIMULATED:
-        return load(config, threads)
-    found = gather(config, threads)
+        return load(config, size, threads)
+    found = gather(config, size, threads)
     own_test = found.parts == splits.TEST
     parts = np.where(own_test | ~own_test.any(), splits.TEST, "")
     return _split(found, parts, config)
@@ -113,17 +116,17 @@ def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
         return [Finding("error", str(error).rstrip("."), config.data.source, "Give another file or folder, or name its layout")]
 
 
-def gather(config: MedicalConfig, threads: int) -> Gathered:
+def gather(config: MedicalConfig, size: int, threads: int) -> Gathered:
     """Read and check one's own images.
 
     Raises:
         DataError: they cannot be learnt from; it lists every fault.
     """
-    source, seen, given, unit, findings = _looked_at(config, config.model.size, threads)
+    source, seen, given, unit, findings = _looked_at(config, size, threads)
     if errors := [finding for finding in findings if finding.severity == "error"]:
         raise DataError(errors)
     usable = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
-    everything = prepare.packed([seen[place] for place in usable], config.model.size)
+    everything = prepare.packed([seen[place] for place in usable], size)
     parts = np.array([given[place] for place in usable], dtype="<U10")
     return Gathered(source, everything, parts, np.unique(unit[usable], return_inverse=True)[1], findings)
 
@@ -161,11 +164,15 @@ def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:
         "left_out": int((parts == "").sum()),
         "classes": list(found.source.classes),
     }
-    return Cases(train, validation, test, found.source.classes, train_has_masks(train, test), about, found.findings)
-
-
-def train_has_masks(train: Prepared, test: Prepared) -> bool:
-    return (train.masks if len(train) else test.masks) is not None
+    return Cases(
+        train,
+        validation,
+        test,
+        found.source.classes,
+        all(part.masks is not None for part in (train, validation, test)),
+        about,
+        found.findings,
+    )
 
 
 def _counts(*parts: Prepared) -> dict[str, dict[str, int]]:
@@ -174,7 +181,7 @@ def _counts(*parts: Prepared) -> dict[str, dict[str, int]]:
     return {"images": images, "patients": patients}
 
 
-def _simulated(config: MedicalConfig, threads: int) -> Cases:
+def _simulated(config: MedicalConfig, size: int, threads: int) -> Cases:
     """Training, validation and test images, each of their own people; those for judging are the same for every seed."""
     knobs = config.data.simulation
     people = knobs.patients
@@ -182,7 +189,7 @@ def _simulated(config: MedicalConfig, threads: int) -> Cases:
     made = []
     for seed, count in zip((1000 + config.seed, 1, 2), counts, strict=True):
         cases = simulator.cases(seed, 0, count, knobs.slices, knobs.ill)
-        seen = prepare.look_at(cases, config.model.size, threads, processes=threads > 1)
-        made.append(prepare.packed(seen, config.model.size))
+        seen = prepare.look_at(cases, size, threads, processes=threads > 1)
+        made.append(prepare.packed(seen, size))
     about = {"name": SIMULATED, "simulated": True, **_counts(*made), "classes": list(SIMULATED_CLASSES)}
     return Cases(made[0], made[1], made[2], SIMULATED_CLASSES, True, about)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import joblib
 import numpy as np
 
@@ -57,7 +58,7 @@ class Seen:
         outlined: has the mask (in its own size) a finding? None: no mask.
         mask_error: why the mask cannot be used; "": it can, or there is none.
         print: to compare images that are nearly the same.
-        digest: of the decoded pixels, the same only for the same image.
+        digest: of the pixels as a screen shows them, the same only for the same image.
     """
 
     case: Case
@@ -87,10 +88,9 @@ def look(case: Case, size: int) -> Seen:
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
     seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square)
     seen.shape = picture.pixels.shape[0], picture.pixels.shape[1]
-    levels = np.rint(picture.pixels * 65535).astype(np.uint16)
-    seen.digest = hashlib.blake2b(levels.tobytes(), digest_size=16, person=b"%dx%d" % seen.shape).digest()
-    grey = picture.pixels.mean(axis=2) if picture.pixels.ndim == 3 else picture.pixels
-    seen.print = printed(np.rint(grey * 255).astype(np.uint8), THUMB)
+    shown = np.rint(picture.pixels * 255).astype(np.uint8)
+    seen.digest = hashlib.blake2b(shown.tobytes(), digest_size=16, person=b"%dx%d" % seen.shape).digest()
+    seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
         _outline(seen, size)
     return seen
@@ -164,3 +164,14 @@ def packed(seen: Sequence[Seen], size: int) -> Prepared:
             masks[place] = one.mask
         one.mask = None
     return Prepared(images, np.array([one.case.label for one in usable], np.int64), masks, [one.case for one in usable])
+
+
+def joined(parts: Sequence[Prepared]) -> Prepared:
+    """Parts of one data set as one, in order."""
+    masks = [part.masks for part in parts if part.masks is not None]
+    return Prepared(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(masks) if len(masks) == len(parts) else None,
+        [case for part in parts for case in part.cases],
+    )
