@@ -4,8 +4,8 @@ The template is the ICBM 152 nonlinear symmetric 2009a average (Fonov, Evans et 
 nilearn carries: T1, grey matter and white matter at 1 mm. It is an average of 152 people and has no skull: sulci are shallower
 than a person's, and what lies around the brain is made here, as layers at a distance from the brain's hull.
 
-Slices are cut one at a time. Where each pixel lies in the template is worked out on a grid four times as coarse (everything
-that bends is smooth) and looked up in the planes of the template laid side by side in one picture, which is quick.
+Slices are cut one at a time. Where each pixel lies in the template is worked out on a coarse grid (everything that bends is
+smooth) and looked up in the planes of the template laid side by side in one picture, which is quick.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REACH = 128.0  # mm that the grids of a deformation span on each side of the cen
 SMOOTH = 1.7  # steps of the coarse grid over which the hull is smoothed: skulls are rounder than brains
 AROUND = 10  # steps of 2 mm around the template in which distances are known too: room for the scalp
 MARGIN = 5  # steps of the coarse grid beyond each edge of the image, so that smoothing knows what follows there
-COARSE = 4  # pixels in a step of the grid on which places are worked out
+STEPS = 48  # of the grid on which places are worked out, along each side of an image of any size
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,7 @@ def at_height(grid: np.ndarray, z: float) -> np.ndarray:
 
 def coarse(size: int, spacing: float) -> np.ndarray:
     """Millimetres from an image's middle to the coarse grid's steps along one side, float32 [n], margins included."""
-    n = -(-size // COARSE)
-    steps: np.ndarray = ((np.arange(-MARGIN, n + MARGIN) + 0.5) / n - 0.5) * size * spacing
+    steps: np.ndarray = ((np.arange(-MARGIN, STEPS + MARGIN) + 0.5) / STEPS - 0.5) * size * spacing
     return steps.astype(np.float32)
 
 
@@ -236,11 +235,11 @@ def cut(body: Body, z: float, size: int, voxels: np.ndarray) -> Tissues:
     near = cv2.GaussianBlur(far, (0, 0), SMOOTH) + cv2.resize(at_height(body.uneven, z), voxels.shape[1::-1])
     shown = slice(MARGIN, -MARGIN)
     voxels, far, near = voxels[shown, shown], far[shown, shown], near[shown, shown]
-    n, out = len(voxels), cv2.resize(near, (size, size), interpolation=cv2.INTER_CUBIC)
+    out = cv2.resize(near, (size, size), interpolation=cv2.INTER_CUBIC)
     brain, white = np.zeros((2, size, size), np.float32)
     fluid = np.ones((size, size), np.float32)
     rows, columns = (
-        _span(np.flatnonzero((far < 6).any(axis)), n, size) for axis in (1, 0)
+        _span(np.flatnonzero((far < 6).any(axis)), size) for axis in (1, 0)
     )  # the rest is skull and air, and needs no template
     if rows.stop and columns.stop:
         fine = cv2.resize(voxels, (size, size), interpolation=cv2.INTER_LINEAR)[rows, columns]
@@ -252,9 +251,9 @@ def cut(body: Body, z: float, size: int, voxels: np.ndarray) -> Tissues:
     return Tissues(fluid, 1 - fluid - white, white, brain, out)
 
 
-def _span(found: np.ndarray, n: int, size: int) -> slice:
-    """The pixels, of `size`, from the first to the last of these steps of a grid of n."""
-    return slice(int(found[0] * size / n), -int(-(found[-1] + 1) * size // n)) if len(found) else slice(0, 0)
+def _span(found: np.ndarray, size: int) -> slice:
+    """The pixels, of `size`, from the first to the last of these steps of the coarse grid."""
+    return slice(int(found[0] * size / STEPS), -int(-(found[-1] + 1) * size // STEPS)) if len(found) else slice(0, 0)
 
 
 def _sample(voxels: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ def lesion(
     stretch = np.clip(rng.normal(0, 0.1 if kind in ("focus", "cyst") else 0.16, 3), -0.25, 0.25)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     axes = turn / (radius * np.exp(stretch - stretch.mean()))[:, None]
-    rough = {"mass": 0.09, "diffuse": 0.13, "focus": 0.06, "cyst": 0.04}[kind] * rng.uniform(0.5, 1.3)
+    rough = {"mass": 0.2, "diffuse": 0.25, "focus": 0.12, "cyst": 0.07}[kind] * rng.uniform(0.5, 1.3)
     ranges = LEVELS[contrast][kind]
     low, high = ranges[rng.integers(len(ranges))]
     level = rng.uniform(low, high)
@@ -116,8 +116,8 @@ def lesion(
         centre=centre,
         axes=axes,
         radius=radius,
-        waves=_waves(rng, 7, 3.2, rough),
-        grain=_waves(rng, 8, 9.0, rng.uniform(0.03, 0.11) if kind != "cyst" else 0.01),
+        waves=_waves(rng, 7, 2.8, rough),
+        grain=_waves(rng, 16, 9.0, rng.uniform(0.05, 0.2) if kind != "cyst" else 0.02),
         edge=min(rng.uniform(low, high), 0.35 * radius),
         level=level,
         core=core,
@@ -127,13 +127,14 @@ def lesion(
     )
 
 
-def _waves(rng: np.random.Generator, count: int, frequency: float, amplitude: float) -> np.ndarray:
-    """Random cosines in space: [count, 5] of three frequencies, a phase and an amplitude that falls with frequency."""
+def _waves(rng: np.random.Generator, count: int, frequency: float, spread: float) -> np.ndarray:
+    """Random cosines in space: [count, 5] of three frequencies, a phase and an amplitude. Their sum has about this spread."""
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    pace = frequency * rng.uniform(0.4, 1.3, (count, 1))
-    fall = amplitude * np.sqrt(frequency / pace)
-    return np.hstack([direction * pace, rng.uniform(0, 2 * np.pi, (count, 1)), fall])
+    pace = frequency * np.exp(rng.uniform(np.log(0.4), np.log(1.6), (count, 1)))
+    amplitude = np.sqrt(1 / pace)
+    amplitude *= spread * np.sqrt(2 / np.square(amplitude).sum())
+    return np.hstack([direction * pace, rng.uniform(0, 2 * np.pi, (count, 1)), amplitude])
 
 
 def _sum(waves: np.ndarray, at: np.ndarray) -> np.ndarray:
