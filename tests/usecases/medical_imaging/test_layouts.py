@@ -1,0 +1,238 @@
+"""What folders, tables and arrays say of their images. Every file here is written by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.errors import DataError, UserError
+from usecases.medical_imaging import layouts, prepare
+from usecases.medical_imaging.anonymous import pseudonym, salt
+from usecases.medical_imaging.config import Data
+from usecases.medical_imaging.items import Source, ordered
+
+
+def image(path: Path, value: int = 100, size: tuple[int, int] = (20, 30)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full(size, value, np.uint8))
+    return path
+
+
+def found(source: Path, **knobs: object) -> Source:
+    return layouts.inspect(source, Data.model_validate(knobs))
+
+
+def labels(source: Source) -> dict[str, str | None]:
+    return {case.name: None if case.label is None else source.classes[case.label] for case in source.cases}
+
+
+def said(source: Source, severity: str = "error") -> list[str]:
+    return [finding.what for finding in source.findings if finding.severity == severity]
+
+
+def archive(path: Path, shape: tuple[int, ...] = (28, 28), labelled: int = 1, counts: Iterable[int] = (6, 3, 3)) -> Path:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in zip(("train", "val", "test"), counts, strict=True):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, *shape), np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count)[:, None] % 2).repeat(labelled, 1).astype(np.uint8)
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def test_folders_are_classes_and_healthy_ones_come_first(tmp_path: Path) -> None:
+    for name in ("yes/2.png", "yes/10.jpg", "no/a b.png"):
+        image(tmp_path / name)
+    (tmp_path / "LICENSE").write_text("a text")
+    source = found(tmp_path)
+    assert source.classes == ("no", "yes")
+    assert labels(source) == {"no/a b.png": "no", "yes/2.png": "yes", "yes/10.jpg": "yes"}
+    assert [case.patient for case in source.cases] == ["", "", ""]
+    assert not said(source)
+    assert found(tmp_path, classes=["yes", "no"]).cases[0].label == 1
+
+
+def test_class_order_knows_names_of_health_and_numbers() -> None:
+    assert ordered({"malignant", "Normal", "benign"}) == ("Normal", "benign", "malignant")
+    assert ordered({"Tumor", "No_Tumor"}) == ("No_Tumor", "Tumor")
+    assert ordered({"grade 10", "grade 9"}) == ("grade 9", "grade 10")
+
+
+def test_folders_in_a_class_are_patients_who_are_not_named(tmp_path: Path) -> None:
+    image(tmp_path / "data/ill/Jane Doe/1.png")
+    image(tmp_path / "data/healthy/p2/1.png")
+    source = found(tmp_path)
+    assert source.classes == ("healthy", "ill")
+    assert source.cases[1].patient == pseudonym("Jane Doe", salt())
+    assert "Jane" not in repr(source.cases[1].name)
+
+
+def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
+    image(tmp_path / "a/IM-0001-patient12_3.png")
+    image(tmp_path / "b/other.png")
+    assert not any(case.patient for case in found(tmp_path).cases)
+    source = found(tmp_path, patient_pattern=r"patient(\d+)")
+    assert source.cases[0].patient == pseudonym("12", salt())
+    assert said(source, "warning") == ["a path that data.patient_pattern does not match"]
+    with pytest.raises(UserError, match="no regular expression"):
+        found(tmp_path, patient_pattern="(")
+
+
+def test_an_official_split_is_kept(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        image(tmp_path / "chest_xray" / part / "NORMAL" / "1.jpeg")
+        image(tmp_path / "chest_xray" / part / "PNEUMONIA" / "2.jpeg")
+    source = found(tmp_path)
+    assert source.classes == ("NORMAL", "PNEUMONIA")
+    assert sorted(source.parts) == sorted(["train", "validation", "test"] * 2)
+
+
+def busi(root: Path) -> None:
+    for name in ("benign/benign (1)", "malignant/malignant (1)", "normal/normal (1)"):
+        image(root / f"{name}.png")
+        mask = np.zeros((20, 30), np.uint8)
+        mask[2:4, 5:9] = 0 if "normal" in name else 255
+        cv2.imwrite(str(root / f"{name}_mask.png"), mask)
+    other = np.zeros((20, 30), np.uint8)
+    other[10, 10] = 1
+    cv2.imwrite(str(root / "benign/benign (1)_mask_1.png"), other)
+
+
+def test_busis_masks_belong_to_their_images_and_several_are_united(tmp_path: Path) -> None:
+    busi(tmp_path)
+    source = found(tmp_path)
+    assert source.classes == ("normal", "benign", "malignant")
+    assert len(source.cases) == 3
+    marked = {case.name: int(case.mask().sum()) for case in source.cases if case.mask}
+    assert marked == {"benign/benign (1).png": 9, "malignant/malignant (1).png": 8, "normal/normal (1).png": 0}
+
+
+@pytest.mark.parametrize("place", ["masks/ill/1.png", "ill/masks/1.png", "masks/1.png"])
+def test_masks_lie_in_folders_beside(tmp_path: Path, place: str) -> None:
+    image(tmp_path / ("ill/images/1.png" if place == "ill/masks/1.png" else "ill/1.png"))
+    image(tmp_path / "healthy/2.png")
+    image(tmp_path / place, 255)
+    source = found(tmp_path)
+    assert source.classes == ("healthy", "ill")
+    assert [case.mask is not None for case in source.cases] == [False, True]
+
+
+def test_a_mask_without_an_image_is_named(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/2.png", "b/3_mask.png"):
+        image(tmp_path / name)
+    source = found(tmp_path)
+    assert len(source.cases) == 2
+    assert said(source, "warning") == ["a mask without an image"]
+
+
+def test_volumes_give_slices_labelled_by_their_masks(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    rng = np.random.default_rng(0)
+    affine = np.diag([-1.0, 2.0, 3.0, 1.0])  # the first axis points to the patient's left
+    volume, mask = rng.random((12, 10, 4), np.float32), np.zeros((12, 10, 4), np.uint8)
+    volume[3, 4, 2] = 50
+    mask[3, 4, 2] = 1
+    nibabel.Nifti1Image(volume, affine).to_filename(tmp_path / "x.nii.gz")
+    nibabel.Nifti1Image(mask, affine).to_filename(tmp_path / "x_seg.nii.gz")
+    source = found(tmp_path)
+    assert [case.name for case in source.cases] == [f"x.nii.gz#{number}" for number in (1, 2, 3, 4)]
+    assert len({case.patient for case in source.cases}) == 1
+    seen = prepare.look_at(source.cases, 32, 1)
+    assert [one.case.label for one in seen] == [0, 0, 1, 0]
+    third = source.cases[2]
+    assert third.mask is not None
+    where = np.argwhere(third.mask())
+    assert where.tolist() == [list(np.unravel_index(third.picture().pixels.argmax(), (10, 12)))]
+
+
+def test_images_without_labels_are_for_prediction_only(tmp_path: Path) -> None:
+    image(tmp_path / "1.png")
+    assert said(found(tmp_path)) == ["no labels; these images can be predicted on, not learnt from"]
+    with pytest.raises(UserError, match="has no images"):
+        (tmp_path / "empty").mkdir()
+        found(tmp_path / "empty")
+
+
+def table(root: Path, text: str) -> Path:
+    (root / "cases.csv").write_text(text)
+    return root / "cases.csv"
+
+
+def test_a_table_lists_images_and_what_is_known_of_them(tmp_path: Path) -> None:
+    image(tmp_path / "scans/1.png")
+    image(tmp_path / "scans/2.png")
+    image(tmp_path / "m.png")
+    rows = "image_id,dx,patient_id,mask,split,hospital\n1,mel,Doe,m.png,train,A\nscans/2.png,nevus,Roe,,test,B\n"
+    file = table(tmp_path, rows)
+    for place in (file, tmp_path):
+        source = found(place)
+        assert source.classes == ("mel", "nevus")
+        assert [case.name for case in source.cases] == ["scans/1.png", "scans/2.png"]
+        assert source.parts == ["train", "test"]
+        assert [case.source for case in source.cases] == ["A", "B"]
+        assert source.cases[0].patient == pseudonym("Doe", salt())
+        assert [case.mask is not None for case in source.cases] == [True, False]
+
+
+def test_a_table_may_name_its_columns_otherwise(tmp_path: Path) -> None:
+    image(tmp_path / "1.png")
+    image(tmp_path / "2.png")
+    file = table(tmp_path, "where;what\n1.png;0\n2.png;1\n")
+    with pytest.raises(DataError, match=r"which column is the path.*where, what"):
+        found(file)
+    assert found(file, columns={"path": "where", "label": "what"}).classes == ("0", "1")
+    with pytest.raises(DataError, match="Did you mean 'path'"):
+        found(file, columns={"pathh": "where"})
+
+
+def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
+    image(tmp_path / "set/1.png")
+    image(tmp_path / "outside.png")
+    inner = tmp_path / "set"
+    source = found(table(inner, f"path,label\n1.png,a\n../outside.png,b\ngone.png,a\n{tmp_path / 'outside.png'},b\n1.png,a\n"))
+    assert [case.name for case in source.cases] == ["1.png", "outside.png"]
+    assert said(source) == ["a path that leads out of the table's folder"]
+    assert said(source, "warning") == ["an image that is not there", "an image that is listed again"]
+    rows = {finding.what: list(finding.rows) for finding in source.findings}
+    assert rows["an image that is not there"] == [3]
+
+
+def test_labels_outside_the_classes_are_errors(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/2.png", "c/3.png"):
+        image(tmp_path / name)
+    source = found(tmp_path, classes=["a", "b"])
+    assert said(source) == ["a label that is none of the classes: 'c'"]
+    assert len(source.cases) == 2
+
+
+def test_medmnist_is_read_with_its_split_and_its_names(tmp_path: Path) -> None:
+    file = archive(tmp_path / "breastmnist_64.npz", (64, 64))
+    for place in (file, tmp_path):
+        source = found(place)
+        assert source.classes == ("normal, benign", "malignant")
+        assert source.parts == ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+        assert [case.label for case in source.cases[:2]] == [1, 0]  # in the file 0 is malignant
+    pixels = found(file).cases[7].picture().pixels
+    assert np.array_equal(np.rint(pixels * 255), np.load(file)["val_images"][1])
+    assert found(archive(tmp_path / "rgb.npz", (28, 28, 3))).cases[0].picture().pixels.shape == (28, 28, 3)
+
+
+def test_medmnist_that_cannot_be_learnt_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="14 labels to each image"):
+        found(archive(tmp_path / "chestmnist.npz", labelled=14))
+    with pytest.raises(UserError, match="volumes"):
+        found(archive(tmp_path / "organmnist3d.npz", (28, 28, 28)))
+    good = archive(tmp_path / "x.npz")
+    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:-300])
+    with pytest.raises(UserError, match="not a readable"):
+        found(tmp_path / "cut.npz")
+    np.savez(tmp_path / "objects.npz", train_images=np.array([{}], object))
+    with pytest.raises(UserError, match="no array of numbers"):
+        found(tmp_path / "objects.npz")
+    monkeypatch.setattr("usecases.medical_imaging.medmnist.SHARE", 1e-9)
+    with pytest.raises(UserError, match="free memory"):
+        found(good)
