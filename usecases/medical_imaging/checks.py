@@ -70,6 +70,7 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Faults) -> None
     for one in seen:
         name, label = one.case.name, one.case.label
         if one.mask_error:
+            without += 1
             faults.add("warning", one.mask_error, "Draw it on the image as it is, or remove it", name)
         elif one.outlined is None:
             without += not one.error

@@ -1,0 +1,137 @@
+"""Each fault that is planted in labelled images is named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from usecases.medical_imaging import checks, confounders, prepare
+from usecases.medical_imaging.cases import Case, Known, Picture
+from usecases.medical_imaging.prepare import Seen
+
+CLASSES = ("healthy", "ill")
+
+
+def pixels(seed: int, size: int = 40) -> np.ndarray:
+    """A smooth pattern of its own; two seeds are as unlike as two patients, or more."""
+    coarse = np.random.default_rng(seed).random((6, 6), np.float32)
+    return np.clip(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def case(number: int, label: int | None = None, image: np.ndarray | None = None, **about: Known) -> Case:
+    shown = pixels(number) if image is None else image
+
+    def picture() -> Picture:
+        return Picture(f"{number}.png", shown, about={"width": 40, "height": 40, **about})
+
+    return Case(f"{number}.png", picture, number % 2 if label is None else label)
+
+
+def many(count: int = 60) -> list[Case]:
+    return [case(number) for number in range(count)]
+
+
+def findings(cases: list[Case], parts: list[str] | None = None) -> dict[str, str]:
+    """What was found, to its severity; without what is said of data without faults."""
+    seen = prepare.look_at(cases, 32, 1)
+    found = checks.check(seen, parts or [""] * len(cases), CLASSES, checks.pairs(seen), "data")
+    return {re.sub(r" ?\(.*", "", f.what): f.severity for f in found if f.what != "patients are not known"}
+
+
+def broken() -> Picture:
+    raise OSError("the file is cut short")
+
+
+def test_data_without_faults_has_no_findings() -> None:
+    assert findings(many()) == {}
+
+
+def test_unreadable_images_are_left_out_and_many_are_an_error() -> None:
+    cases = many()
+    cases[3] = replace(cases[3], picture=broken)
+    assert findings(cases) == {"an image that cannot be read: the file is cut short": "warning"}
+    most = [replace(one, picture=broken) if place > 20 else one for place, one in enumerate(cases)]
+    assert findings(most)["39 of 60 images cannot be read"] == "error"
+
+
+def test_small_classes_are_named() -> None:
+    few = [case(number, 0) for number in range(60)]
+    assert findings([*few, case(100, 1), case(101, 1)]) == {"class 'ill' has 2 image": "error"}
+    assert findings([*few, *(case(100 + n, 1) for n in range(5))]) == {"only few: class 'ill' has 5 image": "warning"}
+    one_patient = [replace(case(100 + n, 1), patient="p") for n in range(40)]
+    assert findings([*few, *one_patient])["class 'ill' has 40 image"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("again", "how"),
+    [
+        (lambda image: image, "the same image"),
+        (lambda image: cv2.resize(image, (20, 20), interpolation=cv2.INTER_AREA), "nearly the same image"),
+        (lambda image: np.clip(image * 0.8 + 0.1, 0, 1), "nearly the same image"),
+    ],
+)
+def test_copies_are_found_within_and_across_parts_and_with_other_labels(again: object, how: str) -> None:
+    assert callable(again)
+    cases = many()
+    copy = again(pixels(4))
+    same_label = findings([*cases, case(90, 0, copy)])
+    assert list(same_label) == [how + " twice" + (", not known to be of one patient" if how[0] == "n" else "")]
+    parts = ["train"] * 30 + ["test"] * 31
+    assert findings([*cases, case(90, 0, copy)], parts) == {f"{how} in train and in test": "warning"}
+    assert f"{how} with different labels" in findings([*cases, case(91, 1, copy)])
+
+
+def test_neighbouring_but_different_images_are_not_copies() -> None:
+    seen = prepare.look_at([case(number, 0) for number in range(200)], 32, 1)
+    assert len(checks.pairs(seen)) == 0
+
+
+def test_a_patient_in_two_parts_is_named() -> None:
+    cases = many()
+    cases[0], cases[50] = replace(cases[0], patient="ab12"), replace(cases[50], patient="ab12")
+    assert findings(cases, ["train"] * 30 + ["test"] * 30) == {"a patient in train and in test": "warning"}
+
+
+def test_masks_that_do_not_fit_are_named() -> None:
+    full, empty = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    full[5:9, 5:9] = True
+    cases = [replace(one, mask=(lambda: full) if one.label else (lambda: empty)) for one in many()]
+    assert findings(cases) == {}
+    cases[0] = replace(cases[0], mask=lambda: full)
+    cases[1] = replace(cases[1], mask=lambda: empty)
+    cases[2] = replace(cases[2], mask=lambda: full[:, :30])
+    assert set(findings(cases)) == {
+        "a mask that marks something on an image of class 'healthy'",
+        "an empty mask on an image of class 'ill'",
+        "a mask of another size than its image",
+        "1 of 60 images have no mask that can be used",
+    }
+
+
+def test_labels_that_follow_the_scanner_are_named() -> None:
+    rng = np.random.default_rng(0)
+    honest = [case(n, None, None, manufacturer=str(rng.choice(["A", "B"])), bytes=int(rng.integers(1000))) for n in range(120)]
+    what = "labels can be guessed from facts about the files, without their pixels: AUC"
+    assert not any(name.startswith(what) for name in findings(honest))
+    followed = [case(n, None, None, manufacturer="AB"[n % 2 if n % 10 else 0], bytes=int(rng.integers(1000))) for n in range(120)]
+    assert any(name.startswith(what) and "'manufacturer' alone" in name for name in findings(followed))
+
+
+def test_the_probe_sees_facts_about_files_only_and_no_patient_twice() -> None:
+    bright: list[Case] = [case(n, None, np.full((40, 40), 0.2 + 0.6 * (n % 2), np.float32)) for n in range(60)]
+    labels = np.array([one.label for one in bright])
+    looked: list[Seen] = prepare.look_at(bright, 32, 1)
+    assert confounders.probe([one.case for one in looked], labels, np.arange(60)) is None
+    # each patient has a size of his own: that tells the label of his other images, which must not count
+    sizes = [case(n, (n // 6) % 2, None, width=100 + 7 * ((n // 6) * 13 % 20)) for n in range(120)]
+    labels, patients = np.array([one.label for one in sizes]), np.arange(120) // 6
+    about = [replace(one, about=one.picture().about) for one in sizes]
+    told, leaked = confounders.probe(about, labels, patients), confounders.probe(about, labels, np.arange(120))
+    assert told is not None
+    assert leaked is not None
+    assert leaked.auc.low > 0.7
+    assert told.auc.low < 0.6
