@@ -19,11 +19,15 @@ SALT = "USECASES_SALT"
 SMALLEST = 64  # pixels; a smaller image is no place for text that can be read
 LARGEST = 2048  # pixels; of a larger image reduced ones are searched
 STROKE = 11  # pixels; strokes of characters are narrower
-CONTRAST = 45  # grey values of 255 between ink and what is around
+CONTRAST = 40  # grey values of 255 between ink and what is around
 INK = 40  # grey values between characters of a line
-LOWEST, HIGHEST = 5, 12  # pixels that a character is high, at least; and at most, where a tenth of the image is less
+UNREST = 0.3  # deviation of ink, and of what is around, in parts of that contrast
+LOWEST, HIGHEST = 5, 24  # pixels that characters are high; TALLEST times the image's height if that is more
+TALLEST = 0.07
 GAP = 1.3  # heights between characters of a line
-CHARACTERS = 3  # that make a line
+CHARACTERS = 3  # that make a line near a border, and so many more in the middle:
+MIDDLE = 3
+BORDER = 0.1  # of the image
 MOST = 4000  # components; an image with more has texture, not text
 
 
@@ -64,8 +68,8 @@ def burnt_in_text(pixels: np.ndarray) -> np.ndarray:
 
     Strokes are what a top-hat transformation leaves: narrower than its kernel, and brighter (or, in the inverted image,
     darker) than what is around. Connected ones are taken for characters where their ink has one brightness and their
-    surroundings nearly another; characters for text where at least three of about one height stand beside each other on one
-    baseline. Single letters, such as a side marker, stay: they name nobody. Large strokes are found in the halved image.
+    surroundings nearly another; characters for text where several of about one height stand beside each other on one
+    baseline. Single letters, such as a side marker, stay: they name nobody. Large strokes are found in the reduced image.
     After: Wu et al., "TextFinder", IEEE PAMI 21(11), 1999, section 3.2 (strokes to chips by height, gap and alignment).
 
     Args:
@@ -74,27 +78,23 @@ def burnt_in_text(pixels: np.ndarray) -> np.ndarray:
     Returns:
         bool [height, width]: boxes around the lines of text.
     """
-    height, width = pixels.shape[:2]
-    found = np.zeros((height, width), bool)
-    if min(height, width) < SMALLEST:
+    found = np.zeros(pixels.shape[:2], bool)
+    if min(found.shape) < SMALLEST:
         return found
     bright, dark = (pixels, pixels) if pixels.ndim == 2 else (pixels.max(axis=2), pixels.min(axis=2))
-    for image in (bright, 1 - dark):
-        grey = cv2.convertScaleAbs(image, alpha=255)
-        factor = 1
-        while min(grey.shape) >= SMALLEST and factor <= 1 << 3:
+    for grey in (cv2.convertScaleAbs(bright, alpha=255), 255 - cv2.convertScaleAbs(dark, alpha=255)):
+        highest, factor = max(HIGHEST, TALLEST * grey.shape[0]), 1
+        while factor == 1 or highest / factor > HIGHEST / 2:  # what is lower was found in the image before it was halved
             if max(grey.shape) <= LARGEST:
-                for left, top, right, bottom in _lines(grey):
+                for left, top, right, bottom in _lines(grey, highest / factor):
                     found[max(0, top) * factor : bottom * factor, max(0, left) * factor : right * factor] = True
             grey, factor = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), factor * 2
-            if max(grey.shape) < LARGEST // 8:
-                break
     return found
 
 
-def _lines(grey: np.ndarray) -> list[tuple[int, int, int, int]]:
+def _lines(grey: np.ndarray, highest: float) -> list[tuple[int, int, int, int]]:
     """Boxes (left, top, right, bottom) of lines of bright text in uint8 [height, width]."""
-    boxes, ink = _characters(grey)
+    everything, boxes, ink = _characters(grey, highest)
     if len(boxes) < CHARACTERS:
         return []
     left, top, right, bottom = boxes.T
@@ -107,16 +107,20 @@ def _lines(grey: np.ndarray) -> list[tuple[int, int, int, int]]:
     similar = larger < 2.2 * np.minimum(tall[:, None], tall)
     alike = np.abs(ink[:, None] - ink) < INK
     count, line = connected_components(csr_array(beside & level & similar & alike), directed=False)
-    found = []
-    for number in range(count):
+    found, heights = [], []
+    sizes = np.bincount(line, minlength=count)
+    for number in np.argsort(-sizes)[
+        : int((sizes >= CHARACTERS - 1).sum())
+    ]:  # long ones first: they vouch for short ones like them
         members = np.flatnonzero(line == number)
         high = float(np.percentile(tall[members], 75))
-        if len(members) < CHARACTERS or not _aligned(boxes[members], high):
+        vouched = any(0.8 < high / other < 1.25 for other in heights)
+        if len(members) < CHARACTERS - vouched:
             continue
-        margin = 2 + round(0.4 * high)
-        found.append((left[members].min() - margin - round(0.6 * high), top[members].min() - margin,
-                      right[members].max() + margin + round(0.6 * high), bottom[members].max() + margin))  # fmt: skip
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in found]
+        if _aligned(boxes[members], high) and (vouched or _certain(boxes[members], high, grey.shape)):
+            heights.append(high)
+            found.append(_grown(boxes[members], everything, high))
+    return found
 
 
 def _aligned(boxes: np.ndarray, high: float) -> bool:
@@ -124,36 +128,56 @@ def _aligned(boxes: np.ndarray, high: float) -> bool:
     left, top, right, bottom = boxes.T
     base, head = np.abs(bottom - np.median(bottom)), np.abs(top - np.median(top))
     steady = max(1.0, 0.13 * high)
-    return bool((base <= steady).mean() >= 0.6 and (head <= 3 * steady).mean() >= 0.6 and right.max() - left.min() > 1.5 * high)
+    return bool((base <= steady).mean() >= 0.6 and (head <= 3 * steady).mean() >= 0.6 and right.max() - left.min() > 1.2 * high)
 
 
-def _characters(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [n, 4] of what may be bright characters, and how bright their ink is [n]."""
-    strokes = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (STROKE, STROKE)))
+def _certain(boxes: np.ndarray, high: float, shape: tuple[int, ...]) -> bool:
+    """Inside the patient, spots and vessels may happen to stand in a row: there it takes more characters than near a border."""
+    left, top, right, bottom = boxes.T
+    border = min(left.min(), top.min(), shape[1] - right.max(), shape[0] - bottom.max())
+    return bool(len(boxes) >= CHARACTERS + (0 if border < max(2 * high, BORDER * min(shape)) else MIDDLE))
+
+
+def _grown(boxes: np.ndarray, everything: np.ndarray, high: float) -> tuple[int, int, int, int]:
+    """The box of a line with what else stands in it (dashes, points, characters that touch), and a margin."""
+    left, top, right, bottom = boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()
+    inside = everything[(everything[:, 1] > top - 0.5 * high) & (everything[:, 3] < bottom + 0.5 * high)]
+    reach = 0
+    while reach != right - left:
+        reach = right - left
+        near = inside[(inside[:, 2] > left - GAP * high) & (inside[:, 0] < right + GAP * high)]
+        left, right = min(left, near[:, 0].min()), max(right, near[:, 2].max())
+    margin = 2 + round(0.4 * high)
+    return int(left - 1.5 * margin), int(top - margin), int(right + 1.5 * margin), int(bottom + margin)
+
+
+def _characters(grey: np.ndarray, highest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes [m, 4] of all bright strokes, boxes [n, 4] of what may be characters, and how bright their ink is [n]."""
+    strokes = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE, STROKE), np.uint8))
     most = cv2.dilate(strokes, np.ones((15, 15), np.uint8))
-    ink = (strokes > CONTRAST) & (strokes > most // 2)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
+    ink = cv2.compare(strokes, np.maximum(most // 2, CONTRAST), cv2.CMP_GT)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
     left, top, wide, high, area = stats.T
-    fine = (high >= LOWEST) & (high <= max(HIGHEST, grey.shape[0] * 0.1)) & (wide <= 4 * high) & (area > 5) & (area < wide * high * 0.95 + 3)
+    boxes = np.stack([left, top, left + wide, top + high], axis=1)
+    fine = (high >= LOWEST) & (high <= highest) & (wide <= 4 * high) & (area > 5)
+    fine &= (area < wide * high * 0.95 + 3) | (3 * wide <= high)  # no blocks, but a 1 or an l
     fine[0] = False
-    if fine.sum() < CHARACTERS or fine.sum() > MOST:
-        return np.zeros((0, 4), int), np.zeros(0)
-    labels[~fine[labels]] = 0
-    near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-    around = cv2.dilate(labels.astype(np.float32), np.ones((7, 7), np.uint8)).astype(np.int32)
+    if not CHARACTERS <= fine.sum() <= MOST:
+        return boxes, boxes[:0], np.zeros(0)
+    kept = np.where(fine, np.arange(count), 0).astype(np.float32)[labels]
+    near, around = cv2.dilate(kept, np.ones((3, 3), np.uint8)), cv2.dilate(kept, np.ones((7, 7), np.uint8))
     around[near > 0] = 0
-    level, spread = _moments(grey, labels, count)
+    level, spread = _moments(grey, kept, count)
     beside, unrest = _moments(grey, around, count)
     contrast = level - beside
-    fine &= (contrast > CONTRAST) & (spread < 0.3 * contrast) & (unrest < 0.3 * contrast)
-    chosen = np.flatnonzero(fine)
-    return np.stack([left, top, left + wide, top + high], axis=1)[chosen], level[chosen]
+    fine &= (contrast > CONTRAST) & (spread < UNREST * contrast) & (unrest < UNREST * contrast)
+    return boxes[(high <= 1.5 * highest) & (np.arange(count) > 0)], boxes[fine], level[fine]
 
 
 def _moments(grey: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of the grey values under each label."""
     place = np.flatnonzero(labels)
-    label, value = labels.ravel()[place], grey.ravel()[place].astype(np.float64)
+    label, value = labels.ravel()[place].astype(np.int64), grey.ravel()[place].astype(np.float64)
     number = np.maximum(np.bincount(label, minlength=count), 1)
     mean = np.bincount(label, value, count) / number
     return mean, np.sqrt(np.maximum(np.bincount(label, value * value, count) / number - mean**2, 0))
