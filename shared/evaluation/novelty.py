@@ -2,8 +2,9 @@
 
 Measured with channel means of the four strides of a frozen ImageNet network (EfficientNet-lite0), two kinds of data (chest
 X-rays, brain MRI) and, as novel, each other, photos, noise, blurred, inverted and shuffled images: the largest of the strides'
-scores ranks all of these above known ones, where a single stride misses some, and the coarsest alone many. Image statistics (colourfulness, share of
-black, sharpness, contrast) beside them added nothing.
+scores ranks all of these above known ones (ROC AUC .97 to 1), where a single stride misses some, and the coarsest alone many.
+With 99 % of known images accepted, all were refused but for half of the inverted ones. Image statistics (colourfulness, share
+of black, sharpness, contrast) beside them added nothing.
 """
 
 from __future__ import annotations
