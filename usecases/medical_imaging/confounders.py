@@ -6,18 +6,17 @@ A network would learn these instead of the finding, and its numbers would not ho
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from shared.evaluation.classification import Ranked
 from shared.evaluation.intervals import Interval, bootstrap_groups
@@ -86,40 +85,57 @@ def probe(cases: Sequence[Case], labels: np.ndarray, groups: np.ndarray, seed: i
     if len(classes) < 2 or fewest < FOLDS or table.empty:
         return None
     parts = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(table, labels, groups))
-    guessed = _guessed(table, labels, parts, classes, seed)
-    ranked = [Ranked((labels == one).astype(int), guessed[:, place]) for place, one in enumerate(classes)]
-    aucs = bootstrap_groups(groups, {"auc": lambda weights: float(np.mean([r.roc_auc(weights) for r in ranked]))}, resamples=300)
-    alone = {column: _auc(labels, _guessed(table[[column]], labels, parts, classes, seed), classes) for column in table}
+    guessed = _crossed(_linear(table), labels, parts, classes) + _crossed(_trees(table, seed), labels, parts, classes)
+    ranked = _ranked(labels, guessed, classes)
+    aucs = bootstrap_groups(groups, {"auc": lambda weights: _mean_auc(ranked, weights)}, resamples=300)
+    alone = {}
+    for column in table:
+        one = _crossed(_trees(table[[column]], seed), labels, parts, classes)
+        alone[column] = _mean_auc(_ranked(labels, one, classes), np.ones(len(labels)))
     best = max(alone, key=lambda column: alone[column])
     return Probe(aucs.interval("auc"), best, alone[best])
 
 
-def _auc(labels: np.ndarray, guessed: np.ndarray, classes: np.ndarray) -> float:
-    ones = np.ones(len(labels))
-    return float(np.mean([Ranked((labels == one).astype(int), guessed[:, k]).roc_auc(ones) for k, one in enumerate(classes)]))
+def _ranked(labels: np.ndarray, guessed: np.ndarray, classes: np.ndarray) -> list[Ranked]:
+    return [Ranked((labels == one).astype(int), guessed[:, place]) for place, one in enumerate(classes)]
 
 
-def _guessed(
-    table: pd.DataFrame, labels: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]], classes: np.ndarray, seed: int
-) -> np.ndarray:
-    """[cases, classes] probabilities, of each case by models that did not see its group."""
+def _mean_auc(ranked: Sequence[Ranked], weights: np.ndarray) -> float:
+    return float(np.mean([one.roc_auc(weights) for one in ranked]))
+
+
+def _linear(table: pd.DataFrame) -> tuple[Any, np.ndarray]:
+    """A logistic regression, and the facts as it wants them."""
     numbers = [column for column in table if column in NUMBERS]
-    names = [column for column in table if column in NAMES]
-    filled = table.assign(**{column: np.log1p(table[column].fillna(table[column].median()).fillna(0)) for column in numbers})
-    coded = table.assign(**{column: pd.factorize(table[column])[0].astype(np.float64) for column in names})
+    scaled = [np.log1p(table[column].fillna(table[column].median()).fillna(0).clip(lower=0)) for column in numbers]
+    coded = [pd.get_dummies(table[column]) for column in table if column in NAMES]
+    values = np.column_stack([*scaled, *coded]).astype(np.float64)
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced")), values
+
+
+def _trees(table: pd.DataFrame, seed: int) -> tuple[Any, np.ndarray]:
+    """Boosted trees, and the facts as they want them."""
+    named = [column in NAMES for column in table]
+    values = [pd.factorize(table[column])[0] if column in NAMES else table[column] for column in table]
+    trees = HistGradientBoostingClassifier(
+        max_iter=40,
+        max_leaf_nodes=8,
+        min_samples_leaf=10,
+        class_weight="balanced",
+        random_state=seed,
+        categorical_features=named,
+    )
+    return trees, np.column_stack(values).astype(np.float64)
+
+
+def _crossed(
+    method: tuple[Any, np.ndarray], labels: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]], classes: np.ndarray
+) -> np.ndarray:
+    """[cases, classes] probabilities, of each case by a model that did not see its group."""
+    model, values = method
     guessed = np.zeros((len(labels), len(classes)))
     for train, test in parts:
-        encode = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), names))
-        linear = make_pipeline(encode, LogisticRegression(max_iter=300, class_weight="balanced"))
-        trees = HistGradientBoostingClassifier(
-            max_iter=40, max_leaf_nodes=8, min_samples_leaf=10, class_weight="balanced", random_state=seed,
-            categorical_features=[column in names for column in table],
-        )  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of convergence: a probe need not be perfect
-            linear.fit(filled.iloc[train], labels[train])
-            trees.fit(coded.iloc[train].to_numpy(), labels[train])
-        seen = np.searchsorted(classes, trees.classes_)  # a small class may be in one fold only
-        likely = linear.predict_proba(filled.iloc[test]) + trees.predict_proba(coded.iloc[test].to_numpy())
-        guessed[np.ix_(test, seen)] = likely / 2
+        model.fit(values[train], labels[train])
+        seen = np.searchsorted(classes, model.classes_)  # a small class may be in one fold only
+        guessed[np.ix_(test, seen)] = model.predict_proba(values[test])
     return guessed

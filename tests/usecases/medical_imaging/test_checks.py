@@ -31,7 +31,7 @@ def case(number: int, label: int | None = None, image: np.ndarray | None = None,
     return Case(f"{number}.png", picture, number % 2 if label is None else label)
 
 
-def many(count: int = 60) -> list[Case]:
+def many(count: int = 64) -> list[Case]:
     return [case(number) for number in range(count)]
 
 
@@ -55,7 +55,7 @@ def test_unreadable_images_are_left_out_and_many_are_an_error() -> None:
     cases[3] = replace(cases[3], picture=broken)
     assert findings(cases) == {"an image that cannot be read: the file is cut short": "warning"}
     most = [replace(one, picture=broken) if place > 20 else one for place, one in enumerate(cases)]
-    assert findings(most)["39 of 60 images cannot be read"] == "error"
+    assert findings(most)["44 of 64 images cannot be read"] == "error"
 
 
 def test_small_classes_are_named() -> None:
@@ -80,7 +80,7 @@ def test_copies_are_found_within_and_across_parts_and_with_other_labels(again: o
     copy = again(pixels(4))
     same_label = findings([*cases, case(90, 0, copy)])
     assert list(same_label) == [how + " twice" + (", not known to be of one patient" if how[0] == "n" else "")]
-    parts = ["train"] * 30 + ["test"] * 31
+    parts = ["train"] * 30 + ["test"] * 35
     assert findings([*cases, case(90, 0, copy)], parts) == {f"{how} in train and in test": "warning"}
     assert f"{how} with different labels" in findings([*cases, case(91, 1, copy)])
 
@@ -93,7 +93,7 @@ def test_neighbouring_but_different_images_are_not_copies() -> None:
 def test_a_patient_in_two_parts_is_named() -> None:
     cases = many()
     cases[0], cases[50] = replace(cases[0], patient="ab12"), replace(cases[50], patient="ab12")
-    assert findings(cases, ["train"] * 30 + ["test"] * 30) == {"a patient in train and in test": "warning"}
+    assert findings(cases, ["train"] * 30 + ["test"] * 34) == {"a patient in train and in test": "warning"}
 
 
 def test_masks_that_do_not_fit_are_named() -> None:
@@ -108,7 +108,7 @@ def test_masks_that_do_not_fit_are_named() -> None:
         "a mask that marks something on an image of class 'healthy'",
         "an empty mask on an image of class 'ill'",
         "a mask of another size than its image",
-        "1 of 60 images have no mask that can be used",
+        "1 of 64 images have no mask that can be used",
     }
 
 
