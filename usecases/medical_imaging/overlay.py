@@ -56,7 +56,7 @@ def thumbnail(picture: Picture, found: Found) -> np.ndarray:
 
 def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     """An RGB or grey image as the bytes of a file."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 85] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 4]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 85] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 2]
     done, data = cv2.imencode(suffix, image[..., ::-1] if image.ndim == 3 else image, options)
     if not done:
         raise OSError(f"the image could not be encoded as {suffix}")
@@ -114,17 +114,28 @@ def _heated(image: np.ndarray, heat: np.ndarray, size: tuple[int, int]) -> np.nd
 def _outlined(image: np.ndarray, mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     if mask is None or not mask.any():
         return image
-    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    if max(size) / max(mask.shape) < BLOCKS:  # a smooth line instead of stairs
-        large = (cv2.GaussianBlur(large.astype(np.float32), (0, 0), max(1.0, max(size) / max(mask.shape))) > 0.5).astype(np.uint8)
-    if not large.any():  # too small to be left over
-        large = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    large = _enlarged_mask(mask, size)
     contours, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     image = image.copy()
-    thick = 2 if max(size) >= PANEL else 1
-    cv2.drawContours(image, contours, -1, (0, 0, 0), thick + 2, cv2.LINE_AA)
-    cv2.drawContours(image, contours, -1, OUTLINE, thick, cv2.LINE_AA)
+    large_enough = max(size) >= PANEL
+    if large_enough:  # a dark rim tells the line from a bright ground
+        cv2.drawContours(image, contours, -1, (0, 0, 0), 4, cv2.LINE_AA)
+    cv2.drawContours(image, contours, -1, OUTLINE, 1 + large_enough, cv2.LINE_AA)
     return image
+
+
+def _enlarged_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 of that size (width, height), with smooth borders unless pixels are to be seen; nothing small gets lost."""
+    times = max(size) / max(mask.shape)
+    if times < 1:
+        large = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    else:
+        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    if times < BLOCKS:
+        _, parts = cv2.connectedComponents(large.astype(np.uint8), connectivity=8)
+        smooth = cv2.GaussianBlur(large.astype(np.float32), (0, 0), max(1.0, times)) > 0.5
+        large = smooth | np.isin(parts, np.setdiff1d(parts[large], parts[smooth]))
+    return large.astype(np.uint8)
 
 
 def _caption(width: int, found: Found, classes: Sequence[str], name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import heapq
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,11 @@ class Seen:
     reasons: tuple[str, ...]
     mask: Packed | None
     area: float | None
+
+
+def general(reason: str) -> str:
+    """A reason without its numbers, so that the same ones can be counted."""
+    return re.sub(r"\d+([.,]\d+)*", "…", reason)
 
 
 def something(found: Found) -> float:
@@ -134,10 +140,7 @@ class Case:
         written, more = self._masks()
         notes += more
         chief = max(self.seen, key=lambda one: one.something)
-        reasons = Counter(reason for one in self.seen for reason in dict.fromkeys(one.reasons))
-        told = "; ".join(
-            reason if len(self.seen) == 1 else f"{reason} ({n} of {len(self.seen)})" for reason, n in reasons.items()
-        )
+        told = self._reasons()
         if self.faults:
             notes.append(f"{len(self.faults)} of its files could not be read to the end")
         lesions, volume = self._lesions()
@@ -149,9 +152,9 @@ class Case:
             **{key: chief.row[key] for key in ("finding", "probability", "low", "high")},
             "picture": f"{chief.row['name']}#{chief.row['frame']}" if len(self.seen) > 1 else "",
             "with_finding": sum(one.row["finding"] != self.classes[0] for one in self.seen),
-            "refer": bool(reasons),
+            "refer": bool(told),
             "referred": sum(bool(one.reasons) for one in self.seen),
-            "reasons": told,
+            "reasons": "; ".join(told),
             "novelty": max(one.row["novelty"] for one in self.seen),
             "lesions": lesions,
             "diameter_mm": max((one.row["diameter_mm"] for one in self.seen if one.row["diameter_mm"] is not None), default=None),
@@ -164,6 +167,14 @@ class Case:
             "notice": NOTICE,
         }
         return row, self._card(row, chief)
+
+    def _reasons(self) -> list[str]:
+        """Why it is referred: of several pictures, each kind of reason once, with the first one's numbers."""
+        if len(self.seen) == 1:
+            return list(self.seen[0].reasons)
+        counts = Counter(general(reason) for one in self.seen for reason in one.reasons)
+        first = {general(reason): reason for one in reversed(self.seen) for reason in one.reasons}
+        return [f"{n:,} of {len(self.seen):,} pictures: {first[kind]}" for kind, n in counts.most_common()]
 
     def _draw(self, picture: Picture, found: Found, likely: float) -> None:
         """Keep the overlay if it is among those to be written: of volumes, the likeliest slices with a finding or referred.

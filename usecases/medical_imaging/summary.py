@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader
 
 from shared.files import write_json, write_text
 from usecases.medical_imaging.found import NOTICE, Found
-from usecases.medical_imaging.recording import Card, Row
+from usecases.medical_imaging.recording import Card, Row, general
 
 SUMMARY, PAGE = "summary.json", "summary.html"
 SHOWN = 200  # cases with pictures on the page
@@ -43,7 +43,7 @@ class Journal:
 
     def picture(self, found: Found) -> None:
         self.pictures += 1
-        self.why.update(found.reasons)
+        self.why.update(map(general, found.reasons))
 
     def fault(self, name: str, reason: str) -> None:
         self.unreadable += 1

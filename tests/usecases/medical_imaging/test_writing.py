@@ -1,0 +1,211 @@
+"""Predictions for files, folders, series and volumes, as they lie in the result's folder.
+
+The finder is a stand-in without a network: nothing here judges what is found, only what becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import highdicom
+import nibabel
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from shared.errors import UserError
+from tests.usecases.medical_imaging import scans
+from tests.usecases.medical_imaging.scans import BrightFinder
+from usecases.medical_imaging import writing
+from usecases.medical_imaging.answers import MedicalOptions
+from usecases.medical_imaging.found import NOTICE
+
+HEADER = (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere")
+
+
+def _process(source: Path, out: Path, finder: BrightFinder | None = None, **options: Any) -> dict[str, Any]:
+    return writing.process(source, out, finder or BrightFinder(), "salt", MedicalOptions(**options), lambda done: None)
+
+
+def _cases(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "cases.csv").set_index("case")
+
+
+def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(tmp_path: Path) -> None:
+    source, out = tmp_path / "scans", tmp_path / "out"
+    scans.series(source / "ct")
+    scans.volume(source / "brain.nii.gz")
+    scans.png(source / "x" / "a.png", 9)
+    scans.png(source / "y" / "a.png", 0)
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (source / "notes.txt").write_text("not an image")
+    done: list[int] = []
+    summary = writing.process(source, out, BrightFinder(), "salt", MedicalOptions(), done.append)
+    assert (summary["cases"], summary["pictures"], summary["files not readable"], sum(done)) == (4, 11, 1, 11)
+    assert summary["cases: lesion"] == 3
+    rows, parquet = pd.read_csv(out / "findings.csv"), pd.read_parquet(out / "findings.parquet")
+    assert rows["name"].tolist() == parquet["name"].tolist()
+    assert (rows["p_lesion"] - parquet["p_lesion"]).abs().max() == 0
+    assert set(rows["notice"]) == {NOTICE}
+    for name in [*rows["overlay"].dropna(), *rows["mask"].dropna()]:
+        assert (out / name).is_file()
+    assert pd.read_csv(out / "unreadable.csv").to_dict("records") == [
+        {"name": "broken.png", "case": "broken.png", "reason": "the file is cut short"}
+    ]
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert page.count(NOTICE) == 2
+    assert page.index("brain.nii.gz") < page.index("x/a.png")  # referred first
+    assert json.loads((out / "summary.json").read_text())["notice"] == NOTICE
+    for file in out.rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        assert not [word for word in HEADER if word in content], file
+        assert not file.name.startswith(".")
+
+
+def test_a_segmentation_lies_on_the_images_that_it_was_made_of(tmp_path: Path) -> None:
+    instances = scans.series(tmp_path / "ct")
+    _process(tmp_path / "ct", tmp_path / "out")
+    read = highdicom.seg.segread(tmp_path / "out" / "masks" / "ct.dcm")
+    masks = read.get_pixels_by_source_instance(instances, assert_missing_frames_are_empty=True)[..., 0]
+    np.testing.assert_array_equal(masks, [scans.plane(side) > 900 for side in (0, 0, 8, 10, 0)])
+    plain = pydicom.dcmread(tmp_path / "out" / "masks" / "ct.dcm")
+    assert plain.NumberOfFrames == 2
+    measures = plain.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert list(measures.PixelSpacing) == list(scans.SPACING)
+    places = {float(frame.PlanePositionSequence[0].ImagePositionPatient[2]) for frame in plain.PerFrameFunctionalGroupsSequence}
+    assert places == {5.0, 7.5}
+    (segment,) = plain.SegmentSequence
+    assert (segment.SegmentLabel, segment.SegmentDescription) == ("lesion", NOTICE)
+    assert segment.SegmentAlgorithmName == "usecases medical_imaging"
+    assert plain.PatientID == pd.read_csv(tmp_path / "out" / "findings.csv")["patient"][0]
+
+
+def test_identities_are_kept_in_segmentations_alone_and_only_when_asked(tmp_path: Path) -> None:
+    scans.series(tmp_path / "ct")
+    _process(tmp_path / "ct", tmp_path / "out", identities="keep")
+    kept = pydicom.dcmread(tmp_path / "out" / "masks" / "ct.dcm")
+    assert (str(kept.PatientName), kept.PatientID, kept.PatientBirthDate) == (scans.NAME, "SECRET77", scans.BORN)
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file() and file.suffix != ".dcm":
+            assert not [word for word in HEADER if word in file.read_bytes()], file
+
+
+def test_a_series_is_one_case_with_its_volume_and_lesions(tmp_path: Path) -> None:
+    scans.series(tmp_path / "ct", (0, 0, 8, 10, 0, 0, 9))  # one lesion over two slices, and another
+    _process(tmp_path / "ct", tmp_path / "out")
+    case = _cases(tmp_path / "out").loc["ct"]
+    assert (case["pictures"], case["lesions"], case["with_finding"]) == (7, 2, 3)
+    pixel = scans.SPACING[0] * scans.SPACING[1]
+    assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
+    assert case["diameter_mm"] == pytest.approx(np.hypot(7, 8), abs=0.01)
+
+
+def test_a_slice_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
+    instances = scans.series(tmp_path / "ct")
+    bad = tmp_path / "ct" / "c.dcm"  # the third
+    bad.write_bytes(bad.read_bytes()[:-2000])
+    _process(tmp_path / "ct", tmp_path / "out")
+    case = _cases(tmp_path / "out").loc["ct"]
+    assert (case["pictures"], case["unreadable"], case["lesions"]) == (4, 1, 1)
+    assert "could not be read" in case["notes"]
+    read = highdicom.seg.segread(tmp_path / "out" / "masks" / "ct.dcm")
+    mask = read.get_pixels_by_source_instance([instances[3]])[0, ..., 0]
+    np.testing.assert_array_equal(mask, scans.plane(10) > 900)
+
+
+def test_the_mask_of_a_nifti_volume_lies_on_it(tmp_path: Path) -> None:
+    voxels = scans.volume(tmp_path / "v.nii.gz")
+    _process(tmp_path / "v.nii.gz", tmp_path / "out")
+    mask, image = nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz"), nibabel.load(tmp_path / "v.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), voxels > 900)
+    np.testing.assert_allclose(mask.affine, image.affine)
+    case = _cases(tmp_path / "out").loc["v.nii.gz"]
+    assert case["volume_ml"] == pytest.approx((36 + 81) * 6 / 1000, abs=0.001)
+
+
+def test_images_without_a_place_in_the_patient_get_png_masks_and_the_reason_is_told(tmp_path: Path) -> None:
+    of = scans.uids()
+    for number in (1, 2):
+        scans.dicom(tmp_path / "in" / f"{number}.dcm", scans.plane(9), 0, number, of, ImagePositionPatient=None)
+    _process(tmp_path / "in", tmp_path / "out")
+    assert "written as images" in _cases(tmp_path / "out").loc["in"]["notes"]
+    first = cv2.imread(str(tmp_path / "out" / "masks" / "in__0001.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(first, (scans.plane(9) > 900) * 255)
+
+
+def test_overlays_of_a_volume_are_of_the_likeliest_slices_and_it_says_how_many_there_are(tmp_path: Path) -> None:
+    scans.volume(tmp_path / "v.nii", (0, 8, 9, 7, 0, 10))
+    _process(tmp_path / "v.nii", tmp_path / "out", slices=2)
+    assert sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir()) == ["v__0003.png", "v__0006.png"]
+    assert "2 of 4" in _cases(tmp_path / "out").loc["v.nii"]["notes"]
+    assert cv2.imread(str(tmp_path / "out" / "overlays" / "v__0006.png")) is not None
+
+
+def test_overlays_and_masks_are_left_out_when_not_wanted_and_numbers_stay(tmp_path: Path) -> None:
+    scans.volume(tmp_path / "v.nii")
+    _process(tmp_path / "v.nii", tmp_path / "out", overlays=False, masks=False)
+    assert not (tmp_path / "out" / "overlays").exists()
+    assert not (tmp_path / "out" / "masks").exists()
+    assert _cases(tmp_path / "out").loc["v.nii"]["lesions"] == 1
+    _process(tmp_path / "v.nii", tmp_path / "other", BrightFinder(masks=False))
+    assert not (tmp_path / "other" / "masks").exists()
+    assert np.isnan(_cases(tmp_path / "other").loc["v.nii"]["lesions"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_done_is_kept_when_it_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    monkeypatch.setattr(writing, "BATCH", 1)
+    scans.png(tmp_path / "in" / "a.png", 9)
+    scans.volume(tmp_path / "in" / "v.nii")
+    finder = BrightFinder(fail_at=4, error=error)  # in the middle of the volume
+    if error is KeyboardInterrupt:
+        assert _process(tmp_path / "in", tmp_path / "out", finder)["interrupted"] is True
+    else:
+        with pytest.raises(RuntimeError):
+            _process(tmp_path / "in", tmp_path / "out", finder)
+    assert pd.read_csv(tmp_path / "out" / "findings.csv")["name"].tolist() == ["a.png", "v.nii", "v.nii"]
+    assert len(pd.read_parquet(tmp_path / "out" / "findings.parquet")) == 3
+    assert _cases(tmp_path / "out").index.tolist() == ["a.png"]
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert told["incomplete"] == "v.nii"
+    assert ("interrupted" if error is KeyboardInterrupt else "broke off") in told["ended"]
+    assert "v.nii was not finished" in (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_with_something_in_it_is_refused_untouched(tmp_path: Path) -> None:
+    scans.png(tmp_path / "a.png", 9)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        _process(tmp_path / "a.png", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    (tmp_path / "empty").mkdir()
+    assert _process(tmp_path / "a.png", tmp_path / "empty")["pictures"] == 1
+
+
+def test_where_nothing_can_be_read_the_reasons_are_told_and_nothing_is_left(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match=r"none of the 2 files.*\n.*2 of them: the file is cut short"):
+        _process(tmp_path, tmp_path.parent / f"{tmp_path.name}.out")
+    with pytest.raises(UserError, match=r"a\.png cannot be used: the file is cut short"):
+        _process(tmp_path / "a.png", tmp_path.parent / f"{tmp_path.name}.out")
+    assert not (tmp_path.parent / f"{tmp_path.name}.out").exists()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="no files that may be images"):
+        _process(tmp_path / "none", tmp_path / "out")
+
+
+def test_batches_are_small_where_pictures_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = writing.Study("a", "a", "image", (Path("a"),), ("a",))
+    picture = writing.Picture("a", np.zeros((10, 10), np.float32))
+    stream = [writing.Item(study, 0, frame, picture) for frame in range(40)]
+    assert [len(batch) for batch in writing.batches(stream)] == [16, 16, 8]
+    monkeypatch.setattr(writing, "VALUES", 300)
+    assert [len(batch) for batch in writing.batches(stream)] == [3] * 13 + [1]
