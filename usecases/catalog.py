@@ -11,6 +11,7 @@ MODULES = {
     "recommendation": "usecases.recommendation",
     "fraud_detection": "usecases.fraud_detection",
     "lane_detection": "usecases.lane_detection",
+    "medical_imaging": "usecases.medical_imaging",
 }
 
 

@@ -46,7 +46,7 @@ def show_metrics(metrics: dict[str, Any]) -> None:
     ranked = sorted(others, key=lambda name: -others[name][headline]["value"])
     methods = {metrics["name"]: metrics["model"]} | {name: others[name] for name in ranked}
     heads = {metric: metric.replace("_", " ").replace("@", " @").replace(" ", "\n") for metric in shown}  # narrow columns
-    table([{"": name, **{heads[m]: f"{values[m]['value']:.4f}" for m in shown}} for name, values in methods.items()])
+    table([{"": name, **{heads[m]: f"{values[m]['value']:.4f}" if m in values else "" for m in shown}} for name, values in methods.items()])
     if "decisions" in metrics:
         print(f"{metrics['decisions']}\n")
     print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")

@@ -41,7 +41,7 @@ def write_card(
         "|" + " --- |" * (3 + len(baselines)),
         *(
             f"| {m} | {v['value']:.4f} | {v['low']:.4f} to {v['high']:.4f} | "
-            + " | ".join(f"{b[m]['value']:.4f}" for b in baselines.values())
+            + " | ".join(f"{b[m]['value']:.4f}" if m in b else "" for b in baselines.values())
             + " |"
             for m, v in model.items()
         ),

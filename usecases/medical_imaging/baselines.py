@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegressionCV
 
-from shared import pretrained
-from shared.models.cnn import fuse
-from shared.models.efficientnet import MEAN, SCALE, EfficientNetLite0, load_imagenet
-
 SIDE = 28  # of the plain pixels
+Sees = Literal["pixels", "features"]
 STRENGTHS = np.logspace(-5, 1, 7)  # of C, tried by cross-validation
 FOLDS = 4
-GROUP = 64  # images looked at together
 
 
 @dataclass(frozen=True)
@@ -31,20 +25,18 @@ class Baseline:
         weights: [classes, numbers]; bias: [classes].
     """
 
-    sees: Literal["pixels", "features"]
+    sees: Sees
     mean: np.ndarray
     scale: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
 
     def __call__(self, seen: np.ndarray) -> np.ndarray:
-        """Logits [n, classes] of what `pixels` or `Frozen` gave."""
+        """Logits [n, classes] of what `pixels` or `frozen.Frozen` gave."""
         return (seen - self.mean) / self.scale @ self.weights.T + self.bias
 
 
-def fit_baseline(
-    sees: Literal["pixels", "features"], seen: np.ndarray, labels: np.ndarray, classes: int, groups: np.ndarray, seed: int
-) -> Baseline:
+def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int, groups: np.ndarray, seed: int) -> Baseline:
     """Logistic regression with the C that does best in cross-validation, in which no group is divided.
 
     Args:
@@ -85,30 +77,3 @@ def pixels(images: np.ndarray) -> np.ndarray:
     grey = images if images.ndim == 3 else [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel() for image in grey]
     return np.stack(small).astype(np.float32) / 255
-
-
-class Frozen:
-    """The features of EfficientNet-lite0 as ImageNet taught it.
-
-    Args:
-        weights: folder with its weights; None: the installed package.
-
-    Raises:
-        UserError: the weights are not to be had.
-    """
-
-    def __init__(self, weights: Path | None = None) -> None:
-        network = EfficientNetLite0()
-        load_imagenet(network, pretrained.locate(pretrained.IMAGENET, weights) / pretrained.IMAGENET.weights)
-        self.network = fuse(network)
-
-    @torch.no_grad()
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """[n, 1280] float32 of images uint8 [n, side, side] or [n, side, side, 3]."""
-        made = np.empty((len(images), EfficientNetLite0.pooled), np.float32)
-        for start in range(0, len(images), GROUP):
-            group = torch.from_numpy(images[start : start + GROUP])
-            group = group[:, None].expand(-1, 3, -1, -1) if group.ndim == 3 else group.permute(0, 3, 1, 2)
-            x = ((group.float() - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
-            made[start : start + GROUP] = self.network.pool(self.network(x)[-1]).numpy()
-        return made

@@ -26,9 +26,12 @@ GROUP = 32  # images looked at together
 
 
 def train_networks(
-    model: Model, train: Packed, validation: Packed, run: Run, chip: Choice, seed: int
+    model: Model, train: Packed, validation: Packed, run: Run, chip: Choice, seed: int, name: str = ""
 ) -> tuple[list[FindingNetwork], list[Fitted]]:
     """`model.members` networks, each with its own seed and the weights of its best epoch on validation.
+
+    Args:
+        name: of these networks, where a run trains several sets of them.
 
     Raises:
         UserError: the backbone's weights are not to be had.
@@ -43,10 +46,10 @@ def train_networks(
         own = seed + 1000 * member
         torch.manual_seed(own)
         network = build(model, classes, train.masks is not None)
-        name = f"network-{member + 1}"
+        title = f"{name} network {member + 1}".strip().replace(" ", "-")
         objective = Objective(weights, model.smoothing)
         fitted.append(
-            fit(network, objective, train, judged, model.training, run, own_chip, name=name, seed=own, collate=rows.take)
+            fit(network, objective, train, judged, model.training, run, own_chip, name=title, seed=own, collate=rows.take)
         )
         networks.append(network)
     return networks, fitted

@@ -1,0 +1,23 @@
+"""Medical imaging: X-ray and MRI, classified and outlined, with a probability one can use and a human where it is unsure."""
+
+from pathlib import Path
+
+from shared.usecase import UseCase
+from usecases.medical_imaging.benchmark import BENCHMARKS
+from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.data import check
+from usecases.medical_imaging.pipeline import evaluate, train
+from usecases.medical_imaging.predictor import NAME, MedicalPredictor
+
+USECASE = UseCase(
+    name=NAME,
+    title="Medical imaging",
+    summary="What an X-ray or MRI shows and where: calibrated, explained, referred to a human when unsure.",
+    config=MedicalConfig,
+    configs=Path(__file__).parent / "configs",
+    train=train,
+    load=MedicalPredictor.load,
+    evaluate=evaluate,
+    check=check,
+    benchmarks=BENCHMARKS,
+)

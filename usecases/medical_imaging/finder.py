@@ -1,0 +1,212 @@
+"""The trained model: pictures in; opinions, how sure they are, and where they come from out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared.evaluation.novelty import Novelty
+from shared.evaluation.selective import Abstention, decision_confidence
+from shared.evaluation.temperature import Temperature
+from shared.evaluation.venn_abers import VennAbers, interval_classes
+from shared.explain.gradcam import class_maps
+from shared.hardware import channels_last
+from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.fitting import look, quick
+from usecases.medical_imaging.found import Found
+from usecases.medical_imaging.framing import framed, unframed
+from usecases.medical_imaging.frozen import Frozen
+from usecases.medical_imaging.network import FindingNetwork
+from usecases.medical_imaging.prepare import Prepared, is_coloured
+
+MOST = 5.0  # deviations beyond what is usual that are told apart
+AT_ONCE = 16  # pictures that the networks look at together
+OUTLINED = 0.002  # share of the picture from which on a mask says that something is there
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a finder says of prepared cases.
+
+    Attributes:
+        probabilities: [cases, classes].
+        decided: [cases] classes decided for.
+        confidence: [cases] the chance that the decision is right.
+        refer: bool [cases], a human should decide.
+        novelty: [cases], 1 and above is refused.
+        masks: bool [cases, size, size] on the network's square; None: the model knows no masks.
+    """
+
+    probabilities: np.ndarray
+    decided: np.ndarray
+    confidence: np.ndarray
+    refer: np.ndarray
+    novelty: np.ndarray
+    masks: np.ndarray | None
+
+
+@dataclass
+class Finder:
+    """Networks, and how their numbers become an opinion.
+
+    Attributes:
+        classes: names, the finding last.
+        channels: 1 where it was trained on grey images, 3 on colour.
+        networks: as they were trained, on the processor.
+        frozen: what is unusual is told by what this network sees.
+        flips: whether each picture is looked at mirrored, too.
+        temperature, bounds, threshold, abstention, novelty: see `shared.evaluation`; fitted on validation. Without an abstention
+            no rule could be guaranteed there; without a novelty nothing is refused.
+        precision: "bf16" or "fp32", of the arithmetic.
+        about: the artefact's metadata, once loaded.
+    """
+
+    config: MedicalConfig
+    classes: tuple[str, ...]
+    channels: int
+    networks: list[FindingNetwork]
+    frozen: Frozen
+    flips: bool = False
+    temperature: Temperature = field(default_factory=Temperature)
+    bounds: list[VennAbers] = field(default_factory=list)
+    threshold: float = 0.5
+    abstention: Abstention | None = None
+    novelty: Novelty | None = None
+    precision: str = "fp32"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fast(self) -> list[FindingNetwork]:
+        """The same functions, laid out for prediction on the processor."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return [channels_last(one.to("cpu", dtype)) for one in quick(copy.deepcopy(self.networks))]
+
+    def __call__(self, pictures: Sequence[Picture], heat: bool = True) -> list[Found]:
+        """An opinion on each picture.
+
+        Args:
+            heat: whether to say what it rests on; without, the maps are 0 and it is quicker.
+        """
+        found: list[Found] = []
+        for start in range(0, len(pictures), AT_ONCE):
+            found += self._some(pictures[start : start + AT_ONCE], heat)
+        return found
+
+    def look_through(self, part: Prepared) -> Looked:
+        """All cases of a part, a few at a time."""
+        probabilities, novelty, masks = [], [], []
+        for start in range(0, len(part.images), AT_ONCE):
+            looked = self._look(part.images[start : start + AT_ONCE])
+            probabilities.append(self.temperature(looked["classes"].numpy()))
+            novelty.append(self.unusual(part.images[start : start + AT_ONCE]))
+            if "mask" in looked:
+                masks.append(looked["mask"].float().sigmoid()[:, 0].numpy() > self.config.decide.area)
+        sure, unusual = np.concatenate(probabilities), np.concatenate(novelty)
+        refer = self.unsure(sure) | (unusual >= 1)
+        return Looked(sure, self.decide(sure), self.confidence(sure), refer, unusual, np.concatenate(masks) if masks else None)
+
+    def _look(self, squares: np.ndarray) -> dict[str, torch.Tensor]:
+        return look(self.fast, as_batch(squares), self.flips)
+
+    def _some(self, pictures: Sequence[Picture], heat: bool) -> list[Found]:
+        squares = np.stack([framed(picture.pixels, self.config.model.size, self.channels) for picture in pictures])
+        looked = self._look(squares)
+        probabilities = self.temperature(looked["classes"].numpy())
+        labels = self.decide(probabilities)
+        low, high = self.limits(probabilities, labels)
+        unusual = self.unusual(squares)
+        maps = self.maps(squares, labels) if heat else np.zeros(squares.shape[:3], np.float32)
+        areas = looked["mask"].float().sigmoid()[:, 0].numpy() if "mask" in looked else None
+        found = []
+        for place, picture in enumerate(pictures):
+            shape = (picture.pixels.shape[0], picture.pixels.shape[1])
+            mask = None if areas is None else unframed(areas[place], shape) > self.config.decide.area
+            sure = (probabilities[place], int(labels[place]), float(low[place]), float(high[place]))
+            reasons = (*self._doubts(*sure), *self._oddities(int(labels[place]), float(unusual[place]), mask, picture))
+            found.append(Found(*sure, reasons, float(unusual[place]), unframed(maps[place], shape), mask))
+        return found
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """[n] the classes decided for, of probabilities [n, classes]: of two by the operating point, else the likeliest."""
+        if probabilities.shape[1] == 2:
+            return (probabilities[:, 1] >= self.threshold).astype(np.int64)
+        return probabilities.argmax(1)
+
+    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        """[n] the chance that the decision is right."""
+        if probabilities.shape[1] == 2:
+            return decision_confidence(probabilities[:, 1], self.threshold)
+        return probabilities.max(1)
+
+    def limits(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[n], [n]: between which the probability of each one's label lies; the given probability itself always does."""
+        rows = np.arange(len(labels))
+        own = probabilities[rows, labels]
+        if not self.bounds:
+            return own, own
+        low, high = interval_classes(self.bounds, probabilities)
+        return np.minimum(low[rows, labels], own), np.maximum(high[rows, labels], own)
+
+    def unusual(self, squares: np.ndarray) -> np.ndarray:
+        """[n] novelty of images uint8 [n, size, size] or [n, size, size, 3]: 1 is where they are refused; 0 where none is."""
+        if self.novelty is None:
+            return np.zeros(len(squares))
+        beyond = self.novelty.scores(self.frozen(squares).stages) - self.novelty.threshold
+        return np.exp(np.clip(beyond, -MOST, MOST))
+
+    def unsure(self, probabilities: np.ndarray) -> np.ndarray:
+        """bool [n]: by the rule of abstention; where none could be guaranteed, by limits that allow either decision."""
+        if self.abstention is not None:
+            return self.abstention.refer(self.confidence(probabilities))
+        labels = self.decide(probabilities)
+        low, high = self.limits(probabilities, labels)
+        level = self.threshold if probabilities.shape[1] == 2 else 0.5
+        level = np.where(labels == 1, level, 1 - level) if probabilities.shape[1] == 2 else level
+        return (low < level) & (level < high)
+
+    def maps(self, squares: np.ndarray, labels: np.ndarray, network: FindingNetwork | None = None) -> np.ndarray:
+        """[n, size, size] 0..1 Grad-CAM of the finding (of two classes), or of the class that was decided for.
+
+        Args:
+            squares: uint8 [n, size, size] or [n, size, size, 3].
+            network: to explain; None: the first of those that predict.
+        """
+        network = network or self.fast[0]
+        targets = np.ones_like(labels) if len(self.classes) == 2 else labels
+        layer = network.backbone.stages[-1]
+        return class_maps(network, layer, as_batch(squares), targets, logits=lambda output: output["classes"]).maps
+
+    def _doubts(self, probabilities: np.ndarray, label: int, low: float, high: float) -> tuple[str, ...]:
+        """What the probability of one picture says against deciding; () if nothing."""
+        if not bool(self.unsure(probabilities[None])[0]):
+            return ()
+        if self.abstention is None:
+            return (f"the probability of '{self.classes[label]}' may be anything from {low:.0%} to {high:.0%}",)
+        return (f"decisions as unsure as this one are wrong in more than {self.config.decide.risk:.0%} of cases",)
+
+    def _oddities(self, label: int, unusual: float, mask: np.ndarray | None, picture: Picture) -> tuple[str, ...]:
+        """Why one picture should not be believed, however sure the networks are; () if nothing speaks against it."""
+        reasons = []
+        if self.channels == 1 and is_coloured(picture.pixels):
+            reasons.append("it is in colour, the images of training were grey")
+        if unusual >= 1:
+            reasons.append(f"it is unlike the images of training (novelty {unusual:.1f}, from 1 on none is believed)")
+        if mask is not None and len(self.classes) == 2:
+            marked = bool(mask.mean() > OUTLINED)
+            if marked and not label:
+                reasons.append("something is marked in it, though the class says that nothing is there")
+            elif label and not mask.any():
+                reasons.append("nothing could be marked in it, though the class says that something is there")
+        return tuple(reasons)
+
+
+def as_batch(squares: np.ndarray) -> torch.Tensor:
+    """uint8 [n, size, size] or [n, size, size, 3] as the networks take it: [n, 1 or 3, size, size]."""
+    return torch.from_numpy(squares[:, None] if squares.ndim == 3 else squares.transpose(0, 3, 1, 2))

@@ -1,0 +1,273 @@
+"""Train a model of medical images: the recipe, read top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.special import softmax
+
+from shared import hardware
+from shared.errors import UserError
+from shared.evaluation.segmentation import MaskScores, score_mask
+from shared.files import whole
+from shared.hardware import Choice
+from shared.runs import Run
+from shared.training import Fitted
+from usecases.medical_imaging import baselines, data, evidence, fitting, report, settling, trust
+from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.data import Cases
+from usecases.medical_imaging.evidence import Method
+from usecases.medical_imaging.finder import Finder
+from usecases.medical_imaging.frozen import Frozen
+from usecases.medical_imaging.packing import Packed
+from usecases.medical_imaging.predictor import MedicalPredictor
+from usecases.medical_imaging.prepare import Prepared, joined
+
+TIMED, TIMED_SIDE = 40, 224
+NETWORK = {"imagenet": "fine-tuned EfficientNet-lite0", "residual": "residual network"}
+RIVALS: dict[str, baselines.Sees] = {
+    "logistic regression on ImageNet features": "features",
+    "logistic regression on pixels": "pixels",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training gave."""
+
+    finder: Finder
+    fits: list[Fitted]
+    choice: dict[str, Any]
+    rivals: dict[str, baselines.Baseline]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All methods on the cases of a test part, or of several put together.
+
+    Attributes:
+        scores: [cases] of the model's masks; None: it gives none, or no true ones are known.
+        confidence: [cases] the chance that the model's decision is right.
+        refer: bool [cases] where it asks for a human.
+        novelty: [cases], from 1 on it refuses.
+    """
+
+    part: Prepared
+    methods: dict[str, Method]
+    scores: list[MaskScores] | None
+    confidence: np.ndarray
+    refer: np.ndarray
+    novelty: np.ndarray
+
+    @property
+    def cases(self) -> evidence.Cases:
+        """What is known of the cases; of a case whose patient is not known the case stands for one."""
+        own = self.part.cases
+        patients = np.array([case.patient or case.name for case in own])
+        about = [{**case.about, **({"source": case.source} if case.source else {})} for case in own]
+        return evidence.Cases([case.name for case in own], self.part.labels, patients, about)
+
+
+def train(config: MedicalConfig, run: Run) -> None:
+    """Fit networks on some patients, choose on others, judge on the last; write artefact and report."""
+    chip = hardware.select(config.hardware)
+    run.say(f"Computing on {chip}")
+    started = time.monotonic()
+    outcomes, judged, last = [], [], None
+    for number, cases in enumerate(divisions(config, chip.threads), 1):
+        if number == 1:
+            announce(cases, run)
+        name = f"fold {number} of {config.split.folds}" if config.split.folds > 1 else ""
+        outcomes.append(fit(config, cases, run, chip, name))
+        last = cases
+        if run.is_main:
+            run.say(f"Judging on {len(cases.test):,} images{f' ({name})' if name else ''}")
+            judged.append(judge(outcomes[-1], cases.test))
+    assert last is not None
+    outcome = outcomes[0]
+    if config.split.folds > 1:
+        run.say("Training once more, on the images of all folds: this is the model that is kept")
+        outcome = fit(config, everything(last), run, chip, "all")
+    trained = round(time.monotonic() - started, 2)
+    if not run.is_main:
+        return
+    together = pooled(judged)
+    ours = NETWORK[config.model.backbone]
+    explained = trust.explain(outcomes[-1].finder, last.test)
+    sure = together.confidence, together.refer, together.scores
+    result = {
+        **evidence.summarise(together.cases, together.methods, ours),
+        "trust": trust.summarise(together.cases, together.methods[ours], *sure, explained, outcome.finder),
+        "data": last.about,
+        "data_findings": [str(finding) for finding in last.findings if finding.severity != "info"],
+        "protocol": protocol(config, last.about, len(together.part)),
+        "split": "patients",
+        "seed": config.seed,
+        "choice": outcome.choice,
+        "timing": {"train_s": trained, **speed(outcome.finder)},
+        "hardware": chip.describe(),
+    }
+    predictor = MedicalPredictor(outcome.finder)
+    predictor.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model", "name")})
+    run.write_json("metrics.json", result)
+    write_predictions(run.folder / "predictions.parquet", together, ours, outcome.finder.classes)
+    report.write(run, result, together, last.test, outcome, explained)
+
+
+def divisions(config: MedicalConfig, threads: int) -> Iterator[Cases]:
+    """The data, divided once, or into each of the folds."""
+    if config.split.folds > 1:
+        yield from data.folds(config, config.model.size, threads)
+    else:
+        yield data.load(config, config.model.size, threads)
+
+
+def announce(cases: Cases, run: Run) -> None:
+    if cases.about["simulated"]:
+        run.say("The images are simulated: numbers on them say nothing about real patients")
+    for finding in cases.findings:
+        run.say(f"{finding.severity}: {finding}")
+    images = ", ".join(f"{count:,} {part}" for part, count in cases.about["images"].items())
+    run.say(f"Classes: {', '.join(cases.classes)}; images: {images}")
+
+
+def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) -> Outcome:
+    """Train the networks and the simple methods, and settle on validation how sure the model is."""
+    count = len(cases.classes)
+    train, validation = cases.train, settling.packed(cases.validation, count)
+    changed = Packed(train.images, train.labels, count, train.masks, config.changes)
+    networks, fits = fitting.train_networks(config.model, changed, validation, run, chip, config.seed, name)
+    networks, flips, choice = fitting.choose(networks, validation, config.changes.mirror)
+    on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the finder computes
+    channels = 1 if train.images.ndim == 3 else 3
+    frozen = Frozen.pretrained(config.model.weights)
+    finder = Finder(config, cases.classes, channels, [one.to("cpu") for one in networks], frozen, flips, precision=on_cpu.precision)
+    views = frozen(train.images)
+    finder, settled = settling.settle(finder, views, train.labels, cases.validation)
+    groups = np.array([case.patient or case.name for case in train.cases])
+    shown = {"features": views.pooled, "pixels": baselines.pixels(train.images)}
+    rivals = {
+        title: baselines.fit_baseline(kind, shown[kind], train.labels, count, groups, config.seed) for title, kind in RIVALS.items()
+    }
+    return Outcome(finder, fits, {**choice, **settled}, rivals)
+
+
+def judge(outcome: Outcome, test: Prepared) -> Judged:
+    """The model and the simple methods on cases that none of them has seen."""
+    finder = outcome.finder
+    seen = finder.look_through(test)
+    scores = None
+    if seen.masks is not None and test.masks is not None:
+        scores = [score_mask(ours, true) for ours, true in zip(seen.masks, test.masks > 0, strict=True)]
+    dice = None if scores is None else np.array([one.dice for one in scores])
+    methods = {NETWORK[finder.config.model.backbone]: Method(seen.probabilities, seen.decided, dice)}
+    pixels, views = baselines.pixels(test.images), finder.frozen(test.images)
+    for name, rival in outcome.rivals.items():
+        probabilities = softmax(rival(pixels if rival.sees == "pixels" else views.pooled), axis=1)
+        methods[name] = Method(probabilities, probabilities.argmax(1))
+    return Judged(test, methods, scores, seen.confidence, seen.refer, seen.novelty)
+
+
+def everything(cases: Cases) -> Cases:
+    """The same division, its test part trained on as well."""
+    return replace(cases, train=joined([cases.train, cases.test]), test=cases.test.take([]))
+
+
+def pooled(judged: list[Judged]) -> Judged:
+    """What several models said of their own test parts, as one: every case is judged by a model that did not see it."""
+    if len(judged) == 1:
+        return judged[0]
+    methods = {}
+    for name in judged[0].methods:
+        own = [one.methods[name] for one in judged]
+        dice = [method.dice for method in own if method.dice is not None]
+        methods[name] = Method(
+            np.concatenate([method.probabilities for method in own]),
+            np.concatenate([method.decided for method in own]),
+            np.concatenate(dice) if len(dice) == len(own) else None,
+        )
+    scores = [one.scores for one in judged if one.scores is not None]
+    return Judged(
+        joined([one.part for one in judged]),
+        methods,
+        [score for part in scores for score in part] if len(scores) == len(judged) else None,
+        np.concatenate([one.confidence for one in judged]),
+        np.concatenate([one.refer for one in judged]),
+        np.concatenate([one.novelty for one in judged]),
+    )
+
+
+def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, Any]:
+    """Judge a trained model: on its own test part, or on all labelled images of other data."""
+    finder, chip = predictor.finder, hardware.select(config.hardware)
+    own = finder.config
+    if config.data.source == own.data.source:
+        if (config.seed, config.split) != (own.seed, own.split):
+            raise UserError(
+                "With another seed or split the model would be judged on patients that it was trained on. Leave seed and split.* "
+                "as they are, or give other --data."
+            )
+        if own.split.folds > 1:
+            raise UserError(
+                "The model was trained on all of these images; its cross-validation is in metrics.json. Give other --data."
+            )
+        cases = data.load(own, own.model.size, chip.threads)
+    else:
+        cases = data.all_of(config.model_copy(update={"model": own.model}), own.model.size, chip.threads)
+    if cases.classes != finder.classes:
+        raise UserError(
+            f"The model knows the classes {', '.join(finder.classes)}; the data has {', '.join(cases.classes)}. Rename them, "
+            "or give their order in data.classes."
+        )
+    judged = judge(Outcome(finder, [], {}, {}), cases.test)
+    ours = NETWORK[own.model.backbone]
+    found = evidence.summarise(judged.cases, judged.methods, ours)
+    return {**found, "data": cases.about, "protocol": protocol(config, cases.about, len(judged.part))}
+
+
+def protocol(config: MedicalConfig, about: dict[str, Any], images: int) -> str:
+    """In words, what the numbers were measured on."""
+    if about["simulated"]:
+        return f"{images:,} simulated images of people who were made with other seeds than those of training"
+    if config.split.folds > 1:
+        return f"{images:,} images, each judged by one of {config.split.folds} models that had not seen its patient"
+    return f"{images:,} images of patients that were not trained on, nor anything chosen on"
+
+
+def speed(finder: Finder) -> dict[str, float]:
+    """Milliseconds from one grey 224x224 picture to an opinion, without the heat map."""
+    pixels = np.random.default_rng(0).random((TIMED_SIDE, TIMED_SIDE), np.float32)
+    picture = Picture("timing", pixels)
+    took = []
+    for _ in range(TIMED + 3):
+        begun = time.perf_counter()
+        finder([picture], heat=False)
+        took.append(1000 * (time.perf_counter() - begun))
+    p50, p99 = np.quantile(took[3:], [0.5, 0.99])
+    return {"rows_per_s": round(1000 / p50, 1), "latency_ms_p50": round(float(p50), 2), "latency_ms_p99": round(float(p99), 2)}
+
+
+def write_predictions(path: Path, judged: Judged, ours: str, classes: tuple[str, ...]) -> None:
+    """A row for each judged image: what was known, and what the model says."""
+    method = judged.methods[ours]
+    columns: dict[str, Any] = {
+        "case": [case.name for case in judged.part.cases],
+        "patient": [case.patient for case in judged.part.cases],
+        "label": [classes[label] for label in judged.part.labels],
+        "finding": [classes[label] for label in method.decided],
+        **{f"p_{name}": method.probabilities[:, place] for place, name in enumerate(classes)},
+        "refer": judged.refer,
+        "novelty": judged.novelty,
+    }
+    if method.dice is not None:
+        columns["dice"] = method.dice
+    with whole(path) as partial:
+        pq.write_table(pa.table(columns), partial)
