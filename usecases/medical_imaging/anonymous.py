@@ -107,7 +107,8 @@ def _lines(grey: np.ndarray, highest: float) -> list[tuple[int, int, int, int]]:
     similar = larger < 2.2 * np.minimum(tall[:, None], tall)
     alike = np.abs(ink[:, None] - ink) < INK
     count, line = connected_components(csr_array(beside & level & similar & alike), directed=False)
-    found, heights = [], []
+    found: list[tuple[int, int, int, int]] = []
+    heights: list[float] = []
     sizes = np.bincount(line, minlength=count)
     for number in np.argsort(-sizes)[
         : int((sizes >= CHARACTERS - 1).sum())

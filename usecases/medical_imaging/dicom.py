@@ -52,8 +52,8 @@ MODALITIES = frozenset(_MODALITIES.split())
 _BODY_PARTS = """
     ABDOMEN ABDOMENPELVIS ANKLE ARM BLADDER BRAIN BREAST CALF CAROTID CERVIX CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX
     CSPINE ELBOW EYE FINGER FOOT FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW KIDNEY KNEE LEG LIVER LSPINE LUNG MAXILLA NECK
-    ORBIT PANCREAS PELVIS PROSTATE RIB SCAPULA SHOULDER SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TESTIS THIGH THORAX THUMB THYROID
-    TLSPINE TOE TSPINE UTERUS WHOLEBODY WRIST ZYGOMA
+    ORBIT PANCREAS PELVIS PROSTATE RIB SCAPULA SHOULDER SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TESTIS THIGH THORAX THUMB
+    THYROID TLSPINE TOE TSPINE UTERUS WHOLEBODY WRIST ZYGOMA
 """  # of PS3.16, annex L; what else stands there may be anything
 BODY_PARTS = frozenset(_BODY_PARTS.split())
 MAKERS = (
@@ -167,7 +167,9 @@ def _no_image(dataset: Any) -> None:
         raise Unreadable("the file is a document in DICOM, not an image")
     if "WaveformSequence" in dataset:
         raise Unreadable("the file is a waveform in DICOM, not an image")
-    raise Unreadable(f"the DICOM file has no image{f', it is of the class {title}' if title else ' (no pixel data)'}")
+    if not title or "Image Storage" in title:
+        raise Unreadable("the DICOM file has no pixel data")
+    raise Unreadable(f"the DICOM file is no image, but of the class {title}")
 
 
 def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) -> None:

@@ -34,8 +34,10 @@ def damaged(reason: str) -> Iterator[None]:
             yield
         except Unreadable:
             raise
-        except Exception:
-            raise Unreadable(reason) from None
+        except BaseException as error:
+            if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of a decoder written in Rust
+                raise Unreadable(reason) from None
+            raise
 
 
 def limited(height: int, width: int, channels: int = 1, frames: int = 1) -> None:
