@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 
+WIDE = 7  # metrics in a row at most; of more, each is a row
+
+
 def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
@@ -46,7 +49,11 @@ def show_metrics(metrics: dict[str, Any]) -> None:
     ranked = sorted(others, key=lambda name: -others[name][headline]["value"])
     methods = {metrics["name"]: metrics["model"]} | {name: others[name] for name in ranked}
     heads = {metric: metric.replace("_", " ").replace("@", " @").replace(" ", "\n") for metric in shown}  # narrow columns
-    table([{"": name, **{heads[m]: f"{values[m]['value']:.4f}" if m in values else "" for m in shown}} for name, values in methods.items()])
+    numbers = {name: {m: f"{own[m]['value']:.4f}" if m in own else "" for m in shown} for name, own in methods.items()}
+    if len(shown) <= WIDE:
+        table([{"": name, **{heads[m]: own[m] for m in shown}} for name, own in numbers.items()])
+    else:
+        table([{"": m.replace("_", " "), **{name: own[m] for name, own in numbers.items()}} for m in shown])
     if "decisions" in metrics:
         print(f"{metrics['decisions']}\n")
     print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")

@@ -60,7 +60,7 @@ def class_maps(
 
     def start_here(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
         torch.set_grad_enabled(True)  # until the `no_grad` around it ends
-        seen.append(output.clone().requires_grad_())
+        seen.append(output.detach().requires_grad_())
         return seen[0].clone()  # what follows may work in place, which a leaf does not allow
 
     handle = layer.register_forward_hook(start_here)
