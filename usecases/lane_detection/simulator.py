@@ -22,7 +22,7 @@ from usecases.lane_detection.sketching import Eye, Sketch
 from usecases.lane_detection.world import World, world
 
 EXTENT, MOST = 25.0, 6  # a label's least extent in pixels at 640 columns, and how many labels a frame has at most
-BESIDE = 2.0  # lane widths within which a line is labelled: the own lane and its neighbours, as in TuSimple and CULane
+BESIDE = 2.15  # lane widths within which a line is labelled: the own lane and its neighbours, as in TuSimple and CULane; five while changing lanes
 
 
 @dataclass(frozen=True)
