@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from shared.data.images import decoded
 from shared.usecase import Record
 from usecases.lane_detection.camera import Camera
 from usecases.lane_detection.driving import Driving
-from usecases.lane_detection.images import decoded
 from usecases.lane_detection.lanes import meets
 from usecases.lane_detection.tracking import Detected, Tracked
 

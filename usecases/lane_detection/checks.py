@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.data.images import alike, collected, printed
 from shared.errors import Finding, UserError
 from usecases.lane_detection import formats
 from usecases.lane_detection.formats import Layout, sampled
-from usecases.lane_detection.images import alike, collected, grey, printed
+from usecases.lane_detection.images import grey
 from usecases.lane_detection.lanes import Frame, Line
 from usecases.lane_detection.layouts import Faults
 from usecases.lane_detection.splits import near_duplicates

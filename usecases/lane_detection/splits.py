@@ -8,8 +8,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from shared.data.images import alike
 from shared.errors import DataError, Finding
-from usecases.lane_detection.images import alike, prints
+from usecases.lane_detection.images import prints
 from usecases.lane_detection.lanes import Frame
 
 Parts = tuple[list[Frame], list[Frame], list[Frame]]

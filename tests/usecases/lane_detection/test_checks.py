@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from shared.data.images import decoded
 from shared.errors import Finding
 from tests.usecases.lane_detection.test_formats import LEFT, RIGHT, record, write
 from tests.usecases.lane_detection.test_splits import changed, scene
 from usecases.lane_detection import checks
-from usecases.lane_detection.images import decoded
 from usecases.lane_detection.lanes import Frame, line
 
 LINES = (line([[30, 40], [10, 80]]), line([[60, 40], [90, 80]]))

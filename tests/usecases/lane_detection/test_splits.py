@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from shared.data.images import alike
 from shared.errors import DataError
 from usecases.lane_detection import formats, splits
-from usecases.lane_detection.images import alike, colour, prints
+from usecases.lane_detection.images import colour, prints
 from usecases.lane_detection.lanes import Frame
 
 
