@@ -24,6 +24,10 @@ class Choice:
     threads: int
     reason: str
 
+    def __str__(self) -> str:
+        count = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"{self.device} in {self.precision} with {count}: {self.reason}"
+
     def describe(self) -> dict[str, Any]:
         """For metrics.json: the choice and the machine it was made on."""
         return {
@@ -61,7 +65,7 @@ def select(wanted: config.Hardware) -> Choice:
         precision = "bf16" if fast else "fp32"
     else:
         reason += ", precision set by the user"
-    threads = wanted.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    threads = wanted.threads or max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(threads)
     return Choice(device, precision, threads, reason)
 
@@ -86,6 +90,11 @@ def leave() -> None:
     """Take leave of the other processes (see `accelerate launch`), where there are any: who just exits may make them abort."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _cores() -> int:
+    """Those that this process may use, which a container or `taskset` limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

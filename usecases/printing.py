@@ -60,11 +60,18 @@ def show_metrics(metrics: dict[str, Any]) -> None:
 
 
 def show_bench(result: dict[str, Any]) -> None:
+    sources: list[str] = []
+
+    def cited(source: str) -> str:
+        if source not in sources:
+            sources.append(source)
+        return f"[{sources.index(source) + 1}]"
+
     for metric, entry in result["metrics"].items():
         ours = entry["model"]
         rows = [("ours", ours, "this run")]
         rows += [(name, value, "this run") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
-        rows += [(name, value, value["source"]) for name, value in entry["published"].items()]
+        rows += [(name, value, cited(value["source"])) for name, value in entry["published"].items()]
         differences = entry.get("differences", {})
         table(
             [
@@ -78,6 +85,8 @@ def show_bench(result: dict[str, Any]) -> None:
                 for name, value, source in rows
             ]
         )
+    for number, source in enumerate(sources, 1):
+        print(f"[{number}] {source}")
     print(f"{result['split']}; seeds {', '.join(map(str, result['seeds']))}")
 
 

@@ -61,7 +61,7 @@ def train(config: FraudConfig, run: Run) -> None:
     """Fit detectors on past transactions, choose on later ones, judge on the last; write artefact and report."""
     say = run.say
     chip = hardware.select(config.hardware)
-    say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
+    say(f"Computing on {chip}")
     transactions = data.load(config)
     if transactions.simulated:
         say("The data is simulated: numbers say nothing about a real bank")

@@ -14,7 +14,7 @@ STRIDE = 4  # pixels of the network's input a cell
 SIDE = 3  # lines that are told apart on each side of the car
 SLOTS = 2 * SIDE
 UNDECIDED = 0.1  # share of the width: so near the middle a line may be on either side
-STIFFNESS = 30.0  # what a bend of one cell counts beside a distance of one cell
+STIFFNESS, STRAIGHTER = 1.0, 6  # what a bend of one cell counts beside a distance of one cell; rows over which lines straighten
 OUTLYING, ROUNDS = 2.0, 4  # cells, rounds
 
 
@@ -112,12 +112,13 @@ def smooth(columns: np.ndarray, sure: np.ndarray, places: np.ndarray) -> np.ndar
     """Columns [rows] on a curve that bends little and passes outliers by.
 
     The sum of weighted squared distances and of squared bends is least (Whittaker 1923; Eilers 2003, "A Perfect Smoother"); what
-    lies far from the curve counts less in each of a few rounds (Tukey's biweight).
+    lies far from the curve counts less in each of a few rounds (Tukey's biweight). In perspective a road's bend shows near the
+    horizon, and the nearer to the car the straighter is its image, so bends count more from row to row.
 
     Args:
         columns: cells.
         sure: how much each counts.
-        places: rows of cells, rising; there may be gaps.
+        places: rows of cells, rising, from far to near; there may be gaps.
     """
     if len(columns) < 4:
         return columns
@@ -126,7 +127,8 @@ def smooth(columns: np.ndarray, sure: np.ndarray, places: np.ndarray) -> np.ndar
     at = np.arange(len(bends))
     bends[at, at], bends[at, at + 2] = 1 / steps[:-1], 1 / steps[1:]
     bends[at, at + 1] = -(bends[at, at] + bends[at, at + 2])
-    stiff = STIFFNESS * bends.T @ bends
+    near = 1 + (places[1:-1] - places[0]) / STRAIGHTER
+    stiff = STIFFNESS * bends.T @ (near[:, None] ** 4 * bends)
     curve, weight = columns, np.maximum(sure, 1e-3)
     for _ in range(ROUNDS):
         curve = np.linalg.solve(np.diag(weight) + stiff, weight * columns)

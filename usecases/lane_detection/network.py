@@ -77,8 +77,9 @@ def certain(columns: torch.Tensor) -> torch.Tensor:
     """The probability [..., rows] that lies near the likeliest column: low where two columns compete."""
     likely = columns.float().softmax(-1)
     best = likely.argmax(-1, keepdim=True)
-    near = (best + torch.arange(-NEAR, NEAR + 1, device=columns.device)).clamp(0, columns.shape[-1] - 1)
-    return likely.gather(-1, near).sum(-1).clamp(max=1)
+    near = best + torch.arange(-NEAR, NEAR + 1, device=columns.device)
+    inside = (near >= 0) & (near < columns.shape[-1])
+    return (likely.gather(-1, near.clamp(0, columns.shape[-1] - 1)) * inside).sum(-1)
 
 
 def objective(model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
@@ -99,7 +100,7 @@ def losses(output: Mapping[str, torch.Tensor], target: torch.Tensor) -> torch.Te
     logits = output["columns"].float()
     wanted, last = target.nan_to_num(), logits.shape[3] - 1
     low = wanted.floor().clamp(0, last).long().unsqueeze(3)
-    share = wanted - low.squeeze(3)
+    share = (wanted - low.squeeze(3)).clamp(0, 1)  # the outermost half cells have no second cell beside them
     log = logits.log_softmax(3)
     cross = -((1 - share) * log.gather(3, low).squeeze(3) + share * log.gather(3, (low + 1).clamp(max=last)).squeeze(3))
     error = F.smooth_l1_loss(expected(logits), wanted, reduction="none")

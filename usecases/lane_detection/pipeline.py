@@ -49,7 +49,7 @@ class Outcome:
 def train(config: LaneConfig, run: Run) -> None:
     """Fit a network on labelled frames, choose on others, judge on the last; write artefact and report."""
     chip = hardware.select(config.hardware)
-    run.say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
+    run.say(f"Computing on {chip}")
     lanes = data.load(config, chip.threads)
     if lanes.about["simulated"]:
         run.say("The frames are rendered: numbers on them say nothing about a real road")
@@ -58,7 +58,7 @@ def train(config: LaneConfig, run: Run) -> None:
     outcome = fit(config, lanes, run, chip)
     if not run.is_main:
         return
-    run.say(f"Judging on {len(lanes.test):,} frames")
+    run.say(f"Judging on {len(lanes.test):,} frame{'s' if len(lanes.test) > 1 else ''}")
     seen, judged, found = judge(lanes.test, outcome.detector)
     result = {
         **found,

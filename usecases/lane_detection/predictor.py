@@ -27,7 +27,7 @@ from usecases.lane_detection.network import LaneNetwork
 from usecases.lane_detection.tracking import Tracked
 
 NAME = "lane_detection"
-VERSION = 1  # of what the artefact holds
+VERSION = 2  # of what the artefact holds
 EXAMPLE_SEED = 7
 EXAMPLES = (1, 36)  # rendered frames: a lane, and a road without lines
 

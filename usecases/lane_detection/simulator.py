@@ -22,7 +22,8 @@ from usecases.lane_detection.sketching import Eye, Sketch
 from usecases.lane_detection.world import World, world
 
 EXTENT, MOST = 25.0, 6  # a label's least extent in pixels at 640 columns, and how many labels a frame has at most
-BESIDE = 2.0  # lane widths within which a line is labelled: the own lane and its neighbours, as in TuSimple and CULane
+BLIND = 0.015  # share of frames in which the camera sees nothing
+BESIDE = 2.15  # lane widths within which a line is labelled: the own lane and its neighbours, as in TuSimple and CULane
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Scene:
         image: BGR uint8 [height, width, 3].
         lines: from left to right, at most 6, a point on every third row or finer.
         camera: with its yaw against the road where it is.
-        about: night, dusk, rain, curve, hill, occluded, crossing: bool; lanes: int; surface, kinds, weather: str; radius_m (right
-            is positive), offset_m (of the camera, to the right of its lane's centre), lane_width_m, heading_rad, hidden (share of
-            the more hidden of the lane's own two lines), speed_mps: float.
+        about: night, dusk, rain, curve, hill, occluded, crossing, blind: bool; lanes: int; surface, kinds, weather: str; radius_m
+            (right is positive), offset_m (of the camera, to the right of its lane's centre), lane_width_m, heading_rad, hidden
+            (share of the more hidden of the lane's own two lines), speed_mps: float.
     """
 
     image: np.ndarray
@@ -61,7 +62,19 @@ def render(seed: int, index: int, width: int = 640, height: int = 360) -> Scene:
     crossing = rng.random() < 0.1
     offset = float(rng.uniform(-0.5, 0.5) * around.layout.width if crossing else np.clip(rng.normal(0, 0.25), -0.8, 0.8))
     heading = float(rng.normal(0, 0.02 if crossing else 0.008))
-    return shoot(rng, around, Pose(0.0, 0.0, offset, heading))
+    scene = shoot(rng, around, Pose(0.0, 0.0, offset, heading))
+    return blinded(rng, scene) if rng.random() < BLIND else scene
+
+
+def blinded(rng: np.random.Generator, scene: Scene) -> Scene:
+    """What a camera gives that sees nothing: covered, dazzled, out of focus, or broken. It has no lines."""
+    kind = rng.integers(4)
+    if kind < 2:
+        image = np.full(scene.image.shape, rng.uniform(0, 12) if kind else rng.uniform(235, 255), np.float32)
+    else:
+        image = cv2.GaussianBlur(scene.image, (0, 0), scene.image.shape[1] * rng.uniform(0.05, 0.12)).astype(np.float32)
+    image += rng.normal(0, rng.uniform(40, 90) if kind == 3 else rng.uniform(0, 4), image.shape)
+    return replace(scene, image=np.clip(image, 0, 255).astype(np.uint8), lines=(), about={**scene.about, "blind": True})
 
 
 def clip(seed: int, frames: int, fps: float = 20, width: int = 640, height: int = 360) -> Iterator[Scene]:
@@ -194,6 +207,7 @@ def _about(around: World, pose: Pose, path: Path, share: float) -> dict[str, boo
         "curve": bool(np.abs(farther).max() > 1 / 400),
         "hill": bool(np.abs(near).max() > 0.6),
         "occluded": share > 0.3,
+        "blind": False,
         "crossing": abs(pose.offset) > 0.25 * around.layout.width,
         "lanes": around.layout.lanes,
         "surface": around.surface.name,

@@ -52,7 +52,7 @@ def world(rng: np.random.Generator, width: int, height: int) -> World:
     """A world seen by a camera with images of this size."""
     now = weather.weather(rng)
     layout = road.layout(rng)
-    if rng.random() < 0.025:
+    if rng.random() < 0.05:
         layout = road.unmarked(layout)
     speed = float(rng.uniform(8, 34))
     reach = float(np.clip(90 * np.exp(rng.normal(0, 0.1)), 65, 130))
@@ -125,9 +125,9 @@ def _cross_section(rng: np.random.Generator, layout: road.Layout, u: np.ndarray,
         tracks = np.exp(-(((np.abs(u - middle) - 0.82) / 0.26) ** 2)) * path + np.exp(-(((u - middle) / 0.32) ** 2)) * oil
         profile[inside] *= (1 + tracks[inside])[:, None]
     profile *= (1 - 0.25 * np.clip(dirt, 0, 1) * rng.random())[:, None]
-    for _ in range(rng.poisson(1.3)):  # joints and sealed seams, near lines or anywhere
+    for _ in range(rng.poisson(2.0)):  # joints and sealed seams, near lines or, so that these mean no line, anywhere
         place = float(rng.choice(first + layout.width * np.arange(layout.lanes + 1))) + rng.normal(0, 0.25)
-        place = place if rng.random() < 0.7 else rng.uniform(layout.left, layout.right)
+        place = place if rng.random() < 0.45 else rng.uniform(layout.left, layout.right)
         profile[np.abs(u - place) < rng.uniform(0.02, 0.07)] *= rng.uniform(0.35, 0.85)
     return profile
 
@@ -173,10 +173,11 @@ def _things(
         u, colour = rng.choice(layout.centres) + rng.uniform(-1.2, 1.2), grey(rng.choice([0.6, 1.15]))
         for s in np.arange(0, LOOP, 12):
             slab(s, rng.choice([3.0, 12.0]), u, 0.2, colour, rng.uniform(0.2, 0.5))
-    if rng.random() < (0.12 if concrete else 0.03):  # slots over dowel bars: short bright dashes across the joints
+    if rng.random() < (0.25 if concrete else 0.03):  # slots over dowel bars: short bright dashes across the joints
+        lane, tone = rng.choice(layout.centres), grey(rng.uniform(1.15, 1.5))
         for s in np.arange(0, LOOP, LOOP / round(LOOP / rng.uniform(4, 6))):
-            for u in rng.choice(layout.centres) + np.array([-1.1, -0.8, -0.5, 0.5, 0.8, 1.1]):
-                slab(s, 0.5, u, 0.07, grey(1.4), 0.5)
+            for u in lane + np.array([-1.1, -0.8, -0.5, 0.5, 0.8, 1.1]):
+                slab(s, 0.5, u, 0.07, tone, 0.5)
     if rng.random() < 0.16:
         _symbols(rng, layout, found)
     return found

@@ -55,7 +55,7 @@ def train(config: RecommendationConfig, run: Run) -> None:
     """Fit recommenders on past interactions, choose on later ones, judge on the last; write artefact and report."""
     say = run.say
     chip = hardware.select(config.hardware)
-    say(f"Computing on {chip.device} in {chip.precision} with {chip.threads} threads: {chip.reason}")
+    say(f"Computing on {chip}")
     interactions = data.load(config)
     for finding in interactions.findings:
         say(f"{finding.severity}: {finding}")
