@@ -22,7 +22,7 @@ def test_the_true_temperature_is_found_and_is_that_of_a_search_by_torch() -> Non
         assert found == pytest.approx(true, rel=0.04)
         targets = torch.from_numpy((len(labels) * np.eye(4)[labels] + 0.25) / (len(labels) + 1))
         inverse = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-        search = torch.optim.LBFGS([inverse], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+        search = torch.optim.LBFGS([inverse], max_iter=40, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
 
         def loss(logits: np.ndarray = logits, targets: torch.Tensor = targets, inverse: torch.Tensor = inverse) -> torch.Tensor:
             value = torch.nn.functional.cross_entropy(inverse * torch.from_numpy(logits), targets)
