@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from shared.config import Hardware, Training
+from shared.hardware import select
+from shared.runs import Run
+from usecases.medical_imaging.baselines import Baseline, fit_baseline, pixels
+from usecases.medical_imaging.fitting import choose, look, look_through, quality, quick, tempered_loss, train_networks
+from usecases.medical_imaging.network import Model
+from usecases.medical_imaging.packing import Changes, Packed
+
+
+def spotted(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noise; half of the images have a bright spot somewhere."""
+    random = np.random.default_rng(seed)
+    images, masks = random.integers(60, 120, (count, 32, 32), dtype=np.uint8), np.zeros((count, 32, 32), np.uint8)
+    labels = np.arange(count) % 2
+    for i in np.flatnonzero(labels):
+        top, left = random.integers(2, 22, 2)
+        masks[i, top : top + 8, left : left + 8] = 1
+    return np.where(masks, images + 60, images).astype(np.uint8), labels, masks
+
+
+def test_networks_find_a_spot_and_where_it_is(tmp_path: Path) -> None:
+    training = Training(epochs=5, batch_size=16, learning_rate=3e-3, average=0.9)
+    model = Model(backbone="residual", size=32, widths=(8, 16), blocks=(1, 1), masks=(8,), members=2, training=training)
+    images, labels, masks = spotted(192, 0)
+    train, others = Packed(images, labels, 2, masks, Changes(spoil=0, light=0.05)), Packed(*_with(spotted(48, 1)))
+    chip = select(Hardware(device="cpu", precision="fp32", threads=1))
+    networks, fitted = train_networks(model, train, others, Run(tmp_path, "test"), chip, 0)
+    assert len(networks) == len(fitted) == 2
+    assert not torch.equal(networks[0].last.weight, networks[1].last.weight)
+    looked = look_through(networks, others, flips=True)
+    assert roc_auc_score(spotted(48, 1)[1], looked["classes"][:, 1]) > 0.97
+    assert looked["spread"].shape == (48, 4, 2)
+    assert looked["dice"].mean() > 0.7
+    torch.testing.assert_close(look_through(quick(networks), others, True)["classes"], looked["classes"], atol=1e-3, rtol=1e-3)
+
+
+def _with(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+    return made[0], made[1], 2, made[2]
+
+
+class Says(nn.Module):
+    """Gives the first class's logit `slope` times the mean of an image's left half, against its right half where `sided`."""
+
+    def __init__(self, slope: float, sided: bool = False) -> None:
+        super().__init__()
+        self.slope, self.sided = slope, sided
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        half = images.shape[3] // 2
+        value = images[..., :half].float().mean((1, 2, 3)) - self.sided * images[..., half:].float().mean((1, 2, 3))
+        logits = torch.stack([self.slope * value, torch.zeros_like(value)], 1)
+        return {"classes": logits, "features": logits, "mask": images[:, :1].float()}
+
+
+def test_a_mirrored_look_is_turned_back_before_masks_are_joined() -> None:
+    images = torch.zeros(1, 1, 4, 4)
+    images[..., 0] = 1
+    looked = look([Says(1.0)], images, flips=True)  # type: ignore[list-item]
+    assert torch.equal(looked["mask"], images)
+    torch.testing.assert_close(looked["spread"][0, :, 0], torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(looked["classes"][0, 0], torch.tensor(0.25))
+
+
+def test_more_looks_are_kept_only_where_they_pay() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    images = np.where(labels[:, None, None] == 0, 150, 100) + random.normal(0, 5, (200, 8, 8))
+    packed = Packed(images.astype(np.uint8), labels, 2, masks=np.zeros((200, 8, 8), np.uint8))
+    same = choose([Says(0.1), Says(0.1)], packed, mirror=True)  # type: ignore[list-item]
+    assert (len(same[0]), same[1], same[2]["members"]) == (1, False, 1)
+    noisy = (images + 60 * (random.random((200, 1, 1)) < 0.5) * (np.arange(8) < 4)).clip(0, 255).astype(np.uint8)
+    one_sided = Packed(noisy, labels, 2, masks=np.zeros((200, 8, 8), np.uint8))
+    assert choose([Says(0.1)], one_sided, mirror=True)[1]  # type: ignore[list-item]
+    assert not choose([Says(0.1)], one_sided, mirror=False)[1]  # type: ignore[list-item]
+
+
+def test_ways_to_predict_are_compared_at_their_best_temperature() -> None:
+    labels = torch.arange(300) % 2
+    logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + torch.eye(2)[labels]
+    assert tempered_loss(logits * 2, labels) == pytest.approx(tempered_loss(logits, labels), abs=2e-3)
+
+
+def test_an_epoch_is_judged_by_likelihood_and_masks() -> None:
+    batch = {"image": torch.ones(2, 1, 4, 4), "label": torch.eye(2)}
+    value = quality(Says(1.0), {**batch, "mask": torch.ones(2, 1, 4, 4)})
+    torch.testing.assert_close(value, torch.tensor([0.731059, 0.268941]).log() + 1, atol=1e-4, rtol=0)
+
+
+def test_the_baseline_is_logistic_regression_with_c_from_cross_validation() -> None:
+    images, labels, _ = spotted(120, 0)
+    seen = pixels(images)[:, ::8]
+    made = fit_baseline("pixels", seen, labels, 2, np.arange(120), 0)
+    assert isinstance(made, Baseline)
+    scaled = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
+    found = []
+    for strength in np.logspace(-5, 1, 7):
+        reference = LogisticRegression(C=strength, class_weight="balanced", max_iter=300).fit(scaled, labels)
+        found.append(np.abs(np.diff(made(seen))[:, 0] - reference.decision_function(scaled)).max())
+    assert min(found) < 0.03  # the others are 3 and more away
+
+
+def test_a_class_without_examples_is_never_the_baselines_answer() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    seen = np.eye(3)[labels] + random.normal(0, 0.1, (90, 3))
+    three = fit_baseline("features", seen, labels, 3, np.arange(90), 0)
+    assert (three(seen).argmax(1) == labels).mean() > 0.95
+    two = fit_baseline("features", seen[labels != 1], labels[labels != 1], 3, np.arange(60), 0)
+    assert set(two(seen).argmax(1)) == {0, 2}
