@@ -7,7 +7,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegressionCV
+
+from shared import pretrained
+from shared.hardware import channels_last
+from shared.models.efficientnet import EfficientNetLite0, load_imagenet
+from usecases.medical_imaging import frozen
+from usecases.medical_imaging.network import FindingNetwork, Model
 
 SIDE = 28  # of the plain pixels
 Sees = Literal["pixels", "features"]
@@ -70,6 +77,24 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
     else:
         weights[known], bias[known] = estimator.coef_, estimator.intercept_
     return Baseline(sees, mean, scale, weights, bias)
+
+
+def as_network(baseline: Baseline, model: Model) -> FindingNetwork:
+    """The baseline on ImageNet features as a network like the others, for when it is the better one."""
+    network = bare(model, len(baseline.bias))
+    assert isinstance(network.backbone, EfficientNetLite0)
+    load_imagenet(network.backbone, pretrained.locate(pretrained.IMAGENET, model.weights) / pretrained.IMAGENET.weights)
+    weights = baseline.weights / baseline.scale
+    with torch.no_grad():
+        network.last.weight.copy_(torch.from_numpy(weights))
+        network.last.bias.copy_(torch.from_numpy(baseline.bias - weights @ baseline.mean))
+    return channels_last(network.eval())
+
+
+def bare(model: Model, classes: int) -> FindingNetwork:
+    """A network that is frozen features and one linear layer, without their weights."""
+    plain = model.model_copy(update={"backbone": "imagenet", "standardise": False, "dropout": 0.0})
+    return FindingNetwork(plain, classes, False, frozen.SIDE)
 
 
 def pixels(images: np.ndarray) -> np.ndarray:

@@ -82,6 +82,11 @@ class Finder:
     precision: str = "fp32"
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def simple(self) -> bool:
+        """Is the model logistic regression on a network that ImageNet taught?"""
+        return self.networks[0].side > 0
+
     @cached_property
     def fast(self) -> list[FindingNetwork]:
         """The same functions, laid out for prediction on the processor."""
@@ -167,8 +172,9 @@ class Finder:
             return self.abstention.refer(self.confidence(probabilities))
         labels = self.decide(probabilities)
         low, high = self.limits(probabilities, labels)
-        level = self.threshold if probabilities.shape[1] == 2 else 0.5
-        level = np.where(labels == 1, level, 1 - level) if probabilities.shape[1] == 2 else level
+        level = np.full(len(labels), 0.5)
+        if probabilities.shape[1] == 2:
+            level = np.where(labels == 1, self.threshold, 1 - self.threshold)
         return (low < level) & (level < high)
 
     def maps(self, squares: np.ndarray, labels: np.ndarray, network: FindingNetwork | None = None) -> np.ndarray:

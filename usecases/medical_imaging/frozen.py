@@ -1,4 +1,4 @@
-"""What a network sees of images that learnt from photographs and never from these: for a baseline, and to notice what is unusual."""
+"""What a network sees that learnt from photographs and never from these images: for a baseline, and to notice the unusual."""
 
 from __future__ import annotations
 

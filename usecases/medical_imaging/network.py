@@ -55,10 +55,12 @@ class FindingNetwork(nn.Module):
         model: the knobs.
         classes: how many.
         masks: whether there is a decoder of masks.
+        side: larger images are made as small as this first; 0: they are looked at as they are.
     """
 
-    def __init__(self, model: Model, classes: int, masks: bool) -> None:
+    def __init__(self, model: Model, classes: int, masks: bool, side: int = 0) -> None:
         super().__init__()
+        self.side = side
         self.model = model
         self.backbone: EfficientNetLite0 | ResidualNet
         if model.backbone == "imagenet":
@@ -93,6 +95,8 @@ class FindingNetwork(nn.Module):
             mask: [batch, 1, height, width] logits, with masks.
         """
         x = (images.to(self.last.weight.dtype) - MEAN) / SCALE
+        if 0 < self.side < x.shape[2]:
+            x = F.interpolate(x, size=(self.side, self.side), mode="area")
         if self.model.standardise:
             x = CONTRAST * (x - x.mean((1, 2, 3), keepdim=True)) / (x.std((1, 2, 3), keepdim=True) + 0.02)
         x = x.expand(-1, 3, -1, -1)

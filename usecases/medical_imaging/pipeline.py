@@ -26,27 +26,27 @@ from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.data import Cases
 from usecases.medical_imaging.evidence import Method
 from usecases.medical_imaging.finder import Finder
-from usecases.medical_imaging.frozen import Frozen
+from usecases.medical_imaging.frozen import Frozen, Views
 from usecases.medical_imaging.packing import Packed
 from usecases.medical_imaging.predictor import MedicalPredictor
 from usecases.medical_imaging.prepare import Prepared, joined
 
 TIMED, TIMED_SIDE = 40, 224
 NETWORK = {"imagenet": "fine-tuned EfficientNet-lite0", "residual": "residual network"}
-RIVALS: dict[str, baselines.Sees] = {
-    "logistic regression on ImageNet features": "features",
-    "logistic regression on pixels": "pixels",
-}
+MIXED = "what validation chose in each fold"
+SIMPLE = "logistic regression on ImageNet features"
+RIVALS: dict[str, baselines.Sees] = {SIMPLE: "features", "logistic regression on pixels": "pixels"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training gave."""
+    """What training gave. `unused`: the trained networks, where a simple method did better on validation and is the model."""
 
     finder: Finder
     fits: list[Fitted]
     choice: dict[str, Any]
     rivals: dict[str, baselines.Baseline]
+    unused: Finder | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def train(config: MedicalConfig, run: Run) -> None:
     if not run.is_main:
         return
     together = pooled(judged)
-    ours = NETWORK[config.model.backbone]
+    ours = next(iter(together.methods))
     explained = trust.explain(outcomes[-1].finder, last.test)
     sure = together.confidence, together.refer, together.scores
     result = {
@@ -149,15 +149,29 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the finder computes
     channels = 1 if train.images.ndim == 3 else 3
     frozen = Frozen.pretrained(config.model.weights)
-    finder = Finder(config, cases.classes, channels, [one.to("cpu") for one in networks], frozen, flips, precision=on_cpu.precision)
-    views = frozen(train.images)
+    networks, views = [one.to("cpu") for one in networks], frozen(train.images)
+    finder = Finder(config, cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
     finder, settled = settling.settle(finder, views, train.labels, cases.validation)
     groups = np.array([case.patient or case.name for case in train.cases])
     shown = {"features": views.pooled, "pixels": baselines.pixels(train.images)}
-    rivals = {
-        title: baselines.fit_baseline(kind, shown[kind], train.labels, count, groups, config.seed) for title, kind in RIVALS.items()
-    }
-    return Outcome(finder, fits, {**choice, **settled}, rivals)
+    rivals = {}
+    for title, kind in RIVALS.items():
+        rivals[title] = baselines.fit_baseline(kind, shown[kind], train.labels, count, groups, config.seed)
+    outcome = Outcome(finder, fits, {**choice, **settled}, rivals)
+    return outcome if cases.masks else simpler(outcome, views, cases)
+
+
+def simpler(outcome: Outcome, views: Views, cases: Cases) -> Outcome:
+    """The outcome with logistic regression on ImageNet features as its model, if that does better on validation."""
+    network = outcome.finder
+    alone = baselines.as_network(outcome.rivals[SIMPLE], network.config.model)
+    finder = replace(network, networks=[alone], flips=False)
+    finder, settled = settling.settle(finder, views, cases.train.labels, cases.validation)
+    if settled["loss"] >= outcome.choice["loss"]:
+        return replace(outcome, choice={**outcome.choice, "loss_of_simple": settled["loss"]})
+    choice = {**settled, "members": 1, "flips": False, "loss_of_network": outcome.choice["loss"]}
+    rivals = {title: one for title, one in outcome.rivals.items() if title != SIMPLE}
+    return Outcome(finder, outcome.fits, choice, rivals, network)
 
 
 def judge(outcome: Outcome, test: Prepared) -> Judged:
@@ -168,12 +182,20 @@ def judge(outcome: Outcome, test: Prepared) -> Judged:
     if seen.masks is not None and test.masks is not None:
         scores = [score_mask(ours, true) for ours, true in zip(seen.masks, test.masks > 0, strict=True)]
     dice = None if scores is None else np.array([one.dice for one in scores])
-    methods = {NETWORK[finder.config.model.backbone]: Method(seen.probabilities, seen.decided, dice)}
+    methods = {name_of(finder): Method(seen.probabilities, seen.decided, dice)}
+    if outcome.unused is not None:
+        beside = outcome.unused.look_through(test)
+        methods[name_of(outcome.unused)] = Method(beside.probabilities, beside.decided)
     pixels, views = baselines.pixels(test.images), finder.frozen(test.images)
     for name, rival in outcome.rivals.items():
         probabilities = softmax(rival(pixels if rival.sees == "pixels" else views.pooled), axis=1)
         methods[name] = Method(probabilities, probabilities.argmax(1))
     return Judged(test, methods, scores, seen.confidence, seen.refer, seen.novelty)
+
+
+def name_of(finder: Finder) -> str:
+    """What the model is, in words."""
+    return SIMPLE if finder.simple else NETWORK[finder.config.model.backbone]
 
 
 def everything(cases: Cases) -> Cases:
@@ -185,11 +207,14 @@ def pooled(judged: list[Judged]) -> Judged:
     """What several models said of their own test parts, as one: every case is judged by a model that did not see it."""
     if len(judged) == 1:
         return judged[0]
+    used = [next(iter(one.methods)) for one in judged]
+    name = used[0] if len(set(used)) == 1 else MIXED
+    common = [name for name in judged[0].methods if all(name in one.methods for one in judged) and name not in used]
     methods = {}
-    for name in judged[0].methods:
-        own = [one.methods[name] for one in judged]
+    for title, names in {name: used, **{name: [name] * len(judged) for name in common}}.items():
+        own = [one.methods[name] for one, name in zip(judged, names, strict=True)]
         dice = [method.dice for method in own if method.dice is not None]
-        methods[name] = Method(
+        methods[title] = Method(
             np.concatenate([method.probabilities for method in own]),
             np.concatenate([method.decided for method in own]),
             np.concatenate(dice) if len(dice) == len(own) else None,
@@ -228,7 +253,7 @@ def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, An
             "or give their order in data.classes."
         )
     judged = judge(Outcome(finder, [], {}, {}), cases.test)
-    ours = NETWORK[own.model.backbone]
+    ours = name_of(finder)
     found = evidence.summarise(judged.cases, judged.methods, ours)
     return {**found, "data": cases.about, "protocol": protocol(config, cases.about, len(judged.part))}
 

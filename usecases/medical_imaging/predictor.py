@@ -25,6 +25,7 @@ from shared.records import read_options
 from shared.usecase import Progress
 from usecases.medical_imaging import anonymous, answers, writing
 from usecases.medical_imaging.answers import MedicalDecision, MedicalOptions, MedicalRequest
+from usecases.medical_imaging.baselines import bare
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.frozen import Frozen
@@ -70,6 +71,7 @@ class MedicalPredictor:
             "threshold": finder.threshold,
             "abstention": None if finder.abstention is None else finder.abstention.as_dict(),
             "masks": finder.networks[0].decoder is not None,
+            "simple": finder.simple,
             "novelty": None if finder.novelty is None else finder.novelty.settings,
         }
         tensors |= {FROZEN + name: tensor for name, tensor in finder.frozen.network.state_dict().items()}
@@ -135,7 +137,8 @@ def _finder(read: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Fin
     config = MedicalConfig.model_validate_json(json.dumps(read["config"]))
     networks = []
     for place in range(1, read["networks"] + 1):
-        network = FindingNetwork(config.model, len(read["classes"]), read["masks"])
+        network = bare(config.model, len(read["classes"])) if read["simple"] else None
+        network = network or FindingNetwork(config.model, len(read["classes"]), read["masks"])
         network.load_state_dict(_below(tensors, f"network-{place}."))
         networks.append(network.eval())
     watching = fuse(EfficientNetLite0())

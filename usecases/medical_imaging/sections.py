@@ -64,8 +64,8 @@ def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
     rule = result["choice"]["abstention"]
     if rule is None:
         text = (
-            "Validation has too few patients to guarantee any rule, so what is referred is where the probability may be on either "
-            "side of the decision."
+            "Validation has too few patients to guarantee any rule, so what is referred is where the probability may lie on "
+            "either side of the decision."
         )
     else:
         text = (

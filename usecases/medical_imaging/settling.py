@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from sklearn.metrics import log_loss
 
 from shared.evaluation.novelty import Detection, Novelty, choose, strangers
 from shared.evaluation.operating import threshold_for_sensitivity
@@ -49,6 +50,7 @@ def settle(finder: Finder, views: Views, labels: np.ndarray, validation: Prepare
     abstention = _abstention(settled, probabilities, validation)
     novelty, detections = _novelty(settled, views, labels, validation)
     return replace(settled, abstention=abstention, novelty=novelty), {
+        "loss": log_loss(validation.labels, probabilities, labels=range(classes)),
         "temperature": temperature.temperature,
         "threshold": threshold,
         "abstention": None if abstention is None else abstention.as_dict(),
