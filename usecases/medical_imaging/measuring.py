@@ -47,7 +47,7 @@ class Lesions:
         self.before: np.ndarray | None = None
 
     def add(self, mask: np.ndarray) -> None:
-        """bool [height, width]; one of another size than the last, or after `gap`, touches nothing."""
+        """bool [height, width]; one of another size than the last touches nothing."""
         found, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
         shift = len(self.parents) - 1
         self.parents += range(shift + 1, shift + found)
@@ -55,10 +55,6 @@ class Lesions:
         if self.before is not None and self.before.shape == labels.shape and found > 1:
             self._join(labels, self.before)
         self.before = labels
-
-    def gap(self) -> None:
-        """A slice is missing."""
-        self.before = None
 
     @property
     def count(self) -> int:

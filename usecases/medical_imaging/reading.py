@@ -50,17 +50,13 @@ def read(path: Path, salt: str) -> Iterator[Picture]:
             some images were given, where a later one is damaged.
         UserError: a package is missing.
     """
-    found = _frames(path, salt)
-    while True:
-        try:
-            picture = next(found)
-        except StopIteration:
-            return
-        except Unreadable:
-            raise
-        except OSError as error:
-            raise Unreadable(error.strerror or str(error)) from None
-        yield covered(_grey(picture))
+    try:
+        for picture in _frames(path, salt):
+            yield covered(_grey(picture))
+    except Unreadable:
+        raise
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from None
 
 
 def _frames(path: Path, salt: str) -> Iterator[Picture]:

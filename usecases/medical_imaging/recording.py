@@ -107,6 +107,7 @@ class Case:
         likely = something(found)
         area, diameter = answers.sizes(found, picture)
         row: Row = {
+            "case": self.study.name,
             "name": self.study.names[file],
             "frame": frame,
             "finding": self.classes[found.label],
@@ -268,30 +269,26 @@ class Case:
         return name
 
     def _lesions(self) -> tuple[int | None, float | None]:
-        """Their number and their volume in ml; neighbouring slices count together where their places are known."""
-        if any(one.row["lesions"] is None for one in self.seen):
-            return None, None
-        added = sum(one.row["lesions"] for one in self.seen)
+        """Their number, and their volume in ml; of several pictures only where these are known to be one stack."""
+        masks = [one.mask for one in self.seen if one.mask is not None]
+        if len(self.seen) == 1:
+            return self.seen[0].row["lesions"], None
         places = self._places()
-        areas = [one.area for one in self.seen if one.area is not None]
-        if not places:
-            return added, None
+        if len(masks) < len(self.seen) or places is None:
+            return None, None
         counter = measuring.Lesions()
-        for one in self.seen:
-            assert one.mask is not None
-            counter.add(one.mask.mask())
-        volume = measuring.volume_ml(areas, places) if len(areas) == len(places) else None
+        for mask in masks:
+            counter.add(mask.mask())
+        areas = [one.area for one in self.seen if one.area is not None]
+        volume = measuring.volume_ml(areas, places)
         return counter.count, None if volume is None else round(volume, 3)
 
     def _places(self) -> list[float] | None:
-        """mm of each picture along the stack; None where they are not known or not those of one stack."""
-        if len(self.seen) < 2 or len({one.mask.shape for one in self.seen if one.mask is not None}) != 1:
-            return None
-        if self.study.places is not None and not any(a.file == b.file for a, b in zip(self.seen, self.seen[1:], strict=False)):
-            return [self.study.places[one.file] for one in self.seen]
-        if self.study.kind == "NIfTI" and (told := series.axial(self.study.paths[0])) and told[0] == len(self.seen):
-            return [told[1] * place for place in range(told[0])]
-        return None
+        """mm of each picture along the stack; None where they are not known, or not those of one stack."""
+        places = series.stack(self.study)
+        if places is not None and len(self.study.paths) > 1:
+            return [places[one.file] for one in self.seen] if len({one.file for one in self.seen}) == len(self.seen) else None
+        return places if places is not None and len(places) == len(self.seen) else None
 
     def _card(self, row: Row, chief: Seen) -> Card:
         details = (

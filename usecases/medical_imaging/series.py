@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import re
 from collections import defaultdict
@@ -32,6 +31,7 @@ TAGS = (  # what is needed of a header; nothing that tells of a person
     "Columns",
     "NumberOfFrames",
 )
+ALIKE = 0.01  # by which directions of one volume may differ: scanners round them
 LONGEST = 100  # characters of an output's name; some file systems take 255 bytes
 
 
@@ -59,12 +59,15 @@ class Study:
 class Slice:
     """A DICOM file's place in its series.
 
-    `series` is what files of one volume share; empty: the file is by itself. `place` is in mm along the normal.
+    Attributes:
+        series: what files of one series and size share; empty: the file is by itself.
+        position, axes: of the first pixel in mm, and the directions of rows and columns; empty where they are not given.
     """
 
     path: Path
     series: tuple[Any, ...] = ()
-    place: float | None = None
+    position: tuple[float, ...] = ()
+    axes: tuple[float, ...] = ()
     number: int = 0
 
 
@@ -101,9 +104,9 @@ def studies(source: Path, paths: Sequence[Path]) -> list[Study]:
             crowded[folder] += 1
             name = _shown(folder, root) if folder != root else root.name or "series"
             name += f" ({crowded[folder]})" if crowded[folder] > 1 else ""
-        places = tuple(one.place for one in slices if one.place is not None)
-        ordered = places if len(places) == len(members) > 1 else None
-        result.append(Study(name, _stem(name if len(members) > 1 else _bare(name), taken), kind, members, names, ordered))
+        places = _along([(one.position, one.axes) for one in slices]) if len(slices) > 1 else None
+        stem = _stem(name if len(members) > 1 else _bare(name), taken)
+        result.append(Study(name, stem, kind, members, names, None if places is None else tuple(places)))
     return result
 
 
@@ -134,14 +137,28 @@ def _grouped(paths: Iterable[tuple[Path, Kind]]) -> list[tuple[Kind, list[Slice]
 
 
 def _volumes(slices: list[Slice]) -> list[list[Slice]]:
-    """Slices of a series in order; by their number where a position is missing."""
-    if any(one.place is None for one in slices):
-        return [sorted(slices, key=lambda one: (one.number, natural(one.path)))]
+    """The volumes in a series: slices that lie alike, in order; by their number where a position is missing."""
+    slices = sorted(slices, key=lambda one: (one.number, natural(one.path)))
+    alike: list[list[Slice]] = []
+    for one in slices:
+        for group in alike:
+            if len(group[0].axes) == len(one.axes) and np.allclose(group[0].axes, one.axes, rtol=0, atol=ALIKE):
+                group.append(one)
+                break
+        else:
+            alike.append([one])
+    return [volume for group in alike for volume in _stacked(group)]
+
+
+def _stacked(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices that lie alike from one end to the other; what repeats a place begins another volume."""
+    places = _along([(one.position, one.axes) for one in slices])
+    if places is None:
+        return [slices]
     at: dict[float, list[Slice]] = defaultdict(list)
-    for one in sorted(slices, key=lambda one: (one.number, natural(one.path))):
-        at[round(one.place or 0.0, 2)].append(one)
-    most = max(map(len, at.values()))
-    return [[at[place][turn] for place in sorted(at) if turn < len(at[place])] for turn in range(most)]
+    for place, one in zip(places, slices, strict=True):
+        at[round(place, 2)].append(one)
+    return [[at[place][turn] for place in sorted(at) if turn < len(at[place])] for turn in range(max(map(len, at.values())))]
 
 
 def _header(path: Path) -> Slice:
@@ -157,10 +174,11 @@ def _header(path: Path) -> Slice:
             uid, frames = str(header.get("SeriesInstanceUID") or ""), int(header.get("NumberOfFrames") or 1)
             size = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
             number = int(header.get("InstanceNumber") or 0)
-            place, orientation = _place(header)
+            position = _numbers(header.get("ImagePositionPatient"), 3)
+            axes = _numbers(header.get("ImageOrientationPatient"), 6)
     except OSError:  # reading the image gives the reason
         return alone
-    return alone if not uid or frames > 1 else Slice(path, (uid, *size, *orientation), place, number)
+    return alone if not uid or frames > 1 else Slice(path, (uid, *size), position, axes, number)
 
 
 def _deflated(path: Path, pydicom: Any) -> bool:
@@ -170,14 +188,52 @@ def _deflated(path: Path, pydicom: Any) -> bool:
     return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == dicom.DEFLATED
 
 
-def _place(header: Any) -> tuple[float | None, tuple[float, ...]]:
-    """mm along the slice's normal (DICOM PS3.3 C.7.6.2.1.1) and the orientation; None and () where they are not given."""
-    position, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-    if not position or not axes or len(position) != 3 or len(axes) != 6:
-        return None, ()
-    rows, columns = np.array(axes[:3], float), np.array(axes[3:], float)
-    place = float(np.cross(rows, columns) @ np.array(position, float))
-    return (place if math.isfinite(place) else None), tuple(round(float(value), 2) + 0.0 for value in axes)
+def _numbers(values: Any, count: int) -> tuple[float, ...]:
+    found = tuple(float(value) for value in values or ())
+    return found if len(found) == count and np.isfinite(found).all() else ()
+
+
+def _along(planes: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float] | None:
+    """mm along the first plane's normal (DICOM PS3.3 C.7.6.2.1.1) of planes with position and axes; None: not all are known."""
+    if not all(len(position) == 3 and len(axes) == 6 for position, axes in planes):
+        return None
+    normal = np.cross(planes[0][1][:3], planes[0][1][3:])
+    return [float(normal @ np.asarray(position)) for position, _ in planes]
+
+
+def stack(study: Study) -> list[float] | None:
+    """mm along the slices' normal of each picture of a study whose pictures are one stack, ascending; None: not told.
+
+    For a series, of each file.
+    """
+    if study.kind == "NIfTI" and (told := axial(study.paths[0])):
+        return [told[1] * place for place in range(told[0])]
+    if study.kind == "DICOM" and len(study.paths) == 1:
+        return _frames(study.paths[0])
+    return None if study.places is None else list(study.places)
+
+
+def _frames(path: Path) -> list[float] | None:
+    """The places of the frames of an enhanced object, which must be in the stack's order."""
+    pydicom = require("pydicom", "medical")
+    tags = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+    try:
+        with damaged("the header cannot be read"):
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+            shared, planes = header.get("SharedFunctionalGroupsSequence") or [], []
+            for frame in header.get("PerFrameFunctionalGroupsSequence") or []:
+                holder = frame if "PlaneOrientationSequence" in frame else shared[0]
+                axes = _numbers(holder.PlaneOrientationSequence[0].ImageOrientationPatient, 6)
+                planes.append((_numbers(frame.PlanePositionSequence[0].ImagePositionPatient, 3), axes))
+    except OSError:
+        return None
+    places = np.array(planes and _along(planes) or [])
+    if not len(places) or any(not np.allclose(axes, planes[0][1], rtol=0, atol=ALIKE) for _, axes in planes):
+        return None
+    steps = np.diff(places)
+    if len(steps) and (steps < 0).all():
+        places, steps = -places, -steps
+    return places.tolist() if len(steps) and (steps > 0).all() else None
 
 
 def axial(path: Path) -> tuple[int, float] | None:

@@ -156,7 +156,15 @@ class Tables:
     def __init__(self, out: Path, classes: Sequence[str]) -> None:
         number, text = pa.float64(), pa.string()
         self.columns = {
-            **{"name": text, "frame": pa.int64(), "finding": text, "probability": number, "low": number, "high": number},
+            **{
+                "case": text,
+                "name": text,
+                "frame": pa.int64(),
+                "finding": text,
+                "probability": number,
+                "low": number,
+                "high": number,
+            },
             **{"refer": pa.bool_(), "reasons": text, "novelty": number, **{f"p_{name}": number for name in classes}},
             **{"area_mm2": number, "diameter_mm": number, "lesions": pa.int64(), "patient": text},
             **{"overlay": text, "mask": text, "notice": text},

@@ -9,7 +9,7 @@ import cv2
 import nibabel
 import numpy as np
 import pydicom
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import Found
@@ -75,6 +75,7 @@ def dicom(path: Path, pixels: np.ndarray, place: float, number: int, uids: Seque
             delattr(image, key)
         else:
             setattr(image, key, value)
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
     image.save_as(path, enforce_file_format=True)
     return image
 
@@ -90,6 +91,29 @@ def series(folder: Path, lesions: Sequence[int] = (0, 0, 8, 10, 0), of: Sequence
         str(dicom(folder / f"{'dacbegf'[i]}.dcm", plane(lesion), STEP * i, len(lesions) - i, of).SOPInstanceUID)
         for i, lesion in enumerate(lesions)
     ]
+
+
+def enhanced(path: Path, lesions: Sequence[int], step: float = -STEP) -> None:
+    """An enhanced CT: one file with a frame for each slice, from the head down."""
+    frames = []
+    for number in range(len(lesions)):
+        position, frame = pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = [0, 0, 40 + step * number]
+        frame.PlanePositionSequence = [position]
+        frames.append(frame)
+    shared, measures, orientation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = list(SPACING), STEP
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    more = {
+        "SOPClassUID": EnhancedCTImageStorage,
+        "NumberOfFrames": len(lesions),
+        "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": frames,
+        "PixelData": np.stack([plane(one) for one in lesions]).tobytes(),
+        **dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")),
+    }
+    dicom(path, plane(0), 0, 1, uids(), **more)
 
 
 def volume(path: Path, lesions: Sequence[int] = (0, 6, 9, 0)) -> np.ndarray:

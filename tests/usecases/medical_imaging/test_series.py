@@ -36,6 +36,16 @@ def test_the_position_counts_along_the_normal_of_oblique_slices(tmp_path: Path) 
     assert study.places == pytest.approx([-3, -2, -1])
 
 
+def test_directions_that_differ_by_rounding_do_not_split_a_volume(tmp_path: Path) -> None:
+    of = scans.uids()
+    for number, tilt in enumerate((0.1249, 0.1251, 0.125, 0.1249)):
+        axes = [1, 0, 0, 0, round(float(np.sqrt(1 - tilt**2)), 4), tilt]
+        more = {"ImageOrientationPatient": axes, "ImagePositionPatient": [300, 300, 0.5 * number]}
+        scans.dicom(tmp_path / f"{number}.dcm", scans.plane(0), 0, number, of, **more)
+    (study,) = _studies(tmp_path)
+    assert [path.stem for path in study.paths] == ["0", "1", "2", "3"]
+
+
 def test_without_positions_instance_numbers_order_a_series_and_no_places_are_claimed(tmp_path: Path) -> None:
     of = scans.uids()
     for name, number in (("a", 10), ("b", 9), ("c", 1)):

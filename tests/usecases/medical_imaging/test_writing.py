@@ -51,6 +51,7 @@ def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(
     assert rows["name"].tolist() == parquet["name"].tolist()
     assert (rows["p_lesion"] - parquet["p_lesion"]).abs().max() == 0
     assert set(rows["notice"]) == {NOTICE}
+    assert set(rows["case"]) == set(_cases(out).index)
     for name in [*rows["overlay"].dropna(), *rows["mask"].dropna()]:
         assert (out / name).is_file()
     assert pd.read_csv(out / "unreadable.csv").to_dict("records") == [
@@ -104,6 +105,19 @@ def test_a_series_is_one_case_with_its_volume_and_lesions(tmp_path: Path) -> Non
     assert case["diameter_mm"] == pytest.approx(np.hypot(7, 8), abs=0.01)
 
 
+def test_a_file_with_all_slices_is_segmented_frame_by_frame(tmp_path: Path) -> None:
+    scans.enhanced(tmp_path / "ct.dcm", (0, 8, 10, 0, 9))
+    _process(tmp_path / "ct.dcm", tmp_path / "out")
+    case = _cases(tmp_path / "out").loc["ct.dcm"]
+    assert (case["pictures"], case["lesions"]) == (5, 2)
+    pixel = scans.SPACING[0] * scans.SPACING[1]
+    assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
+    uid = pydicom.dcmread(tmp_path / "ct.dcm").SOPInstanceUID
+    read = highdicom.seg.segread(tmp_path / "out" / "masks" / "ct.dcm")
+    masks = read.get_pixels_by_source_frame(uid, [1, 2, 3, 4, 5], assert_missing_frames_are_empty=True)[..., 0]
+    np.testing.assert_array_equal(masks, [scans.plane(side) > 900 for side in (0, 8, 10, 0, 9)])
+
+
 def test_a_slice_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
     instances = scans.series(tmp_path / "ct")
     bad = tmp_path / "ct" / "c.dcm"  # the third
@@ -132,7 +146,9 @@ def test_images_without_a_place_in_the_patient_get_png_masks_and_the_reason_is_t
     for number in (1, 2):
         scans.dicom(tmp_path / "in" / f"{number}.dcm", scans.plane(9), 0, number, of, ImagePositionPatient=None)
     _process(tmp_path / "in", tmp_path / "out")
-    assert "written as images" in _cases(tmp_path / "out").loc["in"]["notes"]
+    case = _cases(tmp_path / "out").loc["in"]
+    assert "written as images" in case["notes"]
+    assert np.isnan(case["lesions"])  # the same one may be on both
     first = cv2.imread(str(tmp_path / "out" / "masks" / "in__0001.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(first, (scans.plane(9) > 900) * 255)
 
