@@ -195,7 +195,7 @@ def _numbers(values: Any, count: int) -> tuple[float, ...]:
 
 def _along(planes: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float] | None:
     """mm along the first plane's normal (DICOM PS3.3 C.7.6.2.1.1) of planes with position and axes; None: not all are known."""
-    if not all(len(position) == 3 and len(axes) == 6 for position, axes in planes):
+    if not planes or not all(len(position) == 3 and len(axes) == 6 for position, axes in planes):
         return None
     normal = np.cross(planes[0][1][:3], planes[0][1][3:])
     return [float(normal @ np.asarray(position)) for position, _ in planes]
@@ -227,7 +227,7 @@ def _frames(path: Path) -> list[float] | None:
                 planes.append((_numbers(frame.PlanePositionSequence[0].ImagePositionPatient, 3), axes))
     except OSError:
         return None
-    places = np.array(planes and _along(planes) or [])
+    places = np.array(_along(planes) or [])
     if not len(places) or any(not np.allclose(axes, planes[0][1], rtol=0, atol=ALIKE) for _, axes in planes):
         return None
     steps = np.diff(places)
