@@ -54,6 +54,8 @@ def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(
     assert set(rows["case"]) == set(_cases(out).index)
     for name in [*rows["overlay"].dropna(), *rows["mask"].dropna()]:
         assert (out / name).is_file()
+    drawn = sorted(path.name for path in (out / "overlays").iterdir())  # of volumes, what has a finding or is referred
+    assert drawn == ["brain__0002.png", "brain__0003.png", "ct__0003.png", "ct__0004.png", "x__a.png", "y__a.png"]
     assert pd.read_csv(out / "unreadable.csv").to_dict("records") == [
         {"name": "broken.png", "case": "broken.png", "reason": "the file is cut short"}
     ]
