@@ -22,6 +22,7 @@ from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged, li
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
+PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")  # of pydicom, by preference
 VIDEO = "1.2.840.10008.1.2.4.10"  # and what follows, MPEG-2 to HEVC: 100 to 108
 COLOURS = ("Red", "Green", "Blue")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -178,12 +179,7 @@ def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) ->
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.startswith(VIDEO):
         raise Unreadable("the file is a video in DICOM: take single images out of it")
-    try:
-        decoder = pydicom.pixels.get_decoder(syntax)
-    except NotImplementedError:
-        raise Unreadable("the image is compressed in a way that is not supported") from None
-    if not decoder.is_available:
-        raise Unreadable(f'the image is compressed ({syntax.name}), which needs: pip install "usecases[medical]"')
+    _plugin(syntax, pydicom)
     if syntax == RLE:
         return
     offsets = None
@@ -212,10 +208,23 @@ def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int]:
 def _decoded(dataset: Any, count: int) -> Iterator[tuple[np.ndarray, str]]:
     """Stored values of each image and their photometric interpretation; YBR has become RGB where it is stored as bytes."""
     pydicom = require("pydicom", "medical")
-    decoder = pydicom.pixels.get_decoder(dataset.file_meta.TransferSyntaxUID)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    decoder, plugin = pydicom.pixels.get_decoder(syntax), _plugin(syntax, pydicom) if syntax.is_encapsulated else ""
     # By index, because pydicom 3.0 fails to correct signed values of JPEG 2000 when it iterates over all.
-    for array, told in decoder.iter_array(dataset, indices=range(count), number_of_frames=count):
+    for array, told in decoder.iter_array(dataset, indices=range(count), decoding_plugin=plugin, number_of_frames=count):
         yield array, str(told["photometric_interpretation"])
+
+
+def _plugin(syntax: Any, pydicom: Any) -> str:
+    """The installed decoder to take for a compressed syntax. Never GDCM: on damaged JPEG streams it ends the whole process."""
+    try:
+        there = pydicom.pixels.get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        raise Unreadable("the image is compressed in a way that is not supported") from None
+    for plugin in PLUGINS:
+        if plugin in there:
+            return plugin
+    raise Unreadable(f'the image is compressed ({syntax.name}), which needs: pip install "usecases[medical]"')
 
 
 def _about(dataset: Any, salt: str, count: int) -> dict[str, Known]:

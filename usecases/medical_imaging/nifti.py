@@ -18,6 +18,7 @@ from usecases.medical_imaging.scaling import FILE_LIMIT, VOLUME_LIMIT, Unreadabl
 
 HEADER = 540  # bytes of the second version's; the first has 348
 UNPACKED_LIMIT = 4 << 30  # bytes of all volumes of a gzipped file
+BLOCK = 4 << 20  # bytes
 EXTENSIONS = 16 << 20  # bytes between header and voxels
 GZIP = b"\x1f\x8b"
 RATIO = 1032  # what gzip can shrink at most
@@ -203,10 +204,13 @@ def _volume(file: IO[bytes], grid: Grid, number: int) -> np.ndarray:
     nibabel = require("nibabel", "medical")
     size = grid.kind.itemsize * int(np.prod(grid.stored))
     file.seek(grid.start + number * size)  # volumes come in turn: nothing is unpacked twice
-    data = file.read(size)
-    if len(data) < size:
-        raise Unreadable(SHORT)
-    voxels = np.frombuffer(data, grid.kind).reshape(grid.stored, order="F")
+    data = np.empty(size, np.uint8)
+    for start in range(0, size, BLOCK):  # in parts, because unpacking all at once takes the memory twice
+        part = file.read(min(BLOCK, size - start))
+        if len(part) < min(BLOCK, size - start):
+            raise Unreadable(SHORT)
+        data[start : start + len(part)] = np.frombuffer(part, np.uint8)
+    voxels = data.view(grid.kind).reshape(grid.stored, order="F")
     return cast(np.ndarray, nibabel.orientations.apply_orientation(voxels, grid.orientation))
 
 
