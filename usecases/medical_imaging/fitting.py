@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from shared.models.cnn import fuse
 from shared.models.segmentation import dice
 from shared.runs import Run
 from shared.training import Fitted, Validation, fit
-from usecases.medical_imaging.network import Batch, FindingNetwork, Model, Objective, build, class_weights
+from usecases.medical_imaging.network import Batch, FindingNetwork, Model, Objective, build, class_weights, smoothed
 from usecases.medical_imaging.packing import Packed
 
 LEAST_GAIN = 0.01  # share of the loss that a dearer way to predict must save to be kept
@@ -38,7 +39,7 @@ def train_networks(
     """
     classes = train.labels.shape[1]
     weights = class_weights(torch.from_numpy(train.labels).sum(0), model.balance)
-    judged = Validation(validation, quality, "log-likelihood of the class, and Dice")
+    judged = Validation(validation, partial(quality, smoothing=model.smoothing), "log-likelihood of the smoothed class, and Dice")
     depthwise = model.backbone == "imagenet" and chip.device == "cpu"  # their gradients take twice as long in bf16
     own_chip = replace(chip, precision="fp32") if depthwise else chip
     networks, fitted = [], []
@@ -55,10 +56,14 @@ def train_networks(
     return networks, fitted
 
 
-def quality(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """[batch] what decides which epoch is best: the log-likelihood of the label, and the mask's Dice where there is one."""
+def quality(model: nn.Module, batch: Batch, smoothing: float) -> torch.Tensor:
+    """[batch] what decides which epoch is best: the log-likelihood of the label, and the mask's Dice where there is one.
+
+    The label is smoothed as in training, else the best epoch would be the one whose answers happen to be as sure as smoothing
+    keeps the network from being, often the first.
+    """
     output = model(batch["image"])
-    value = (batch["label"] * output["classes"].log_softmax(1)).sum(1)
+    value = (smoothed(batch["label"], smoothing) * output["classes"].log_softmax(1)).sum(1)
     if "mask" in output:
         value = value + dice(output["mask"] > 0, batch["mask"])
     return value

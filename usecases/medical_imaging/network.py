@@ -149,11 +149,15 @@ class Objective:
         output = model(batch["image"])
         wanted = batch["label"]
         weight = (wanted * self.weights.to(wanted.device)).sum(1)
-        soft = wanted * (1 - self.smoothing) + self.smoothing / wanted.shape[1]
-        loss = -(weight * (soft * output["classes"].log_softmax(1)).sum(1)).mean()
+        loss = -(weight * (smoothed(wanted, self.smoothing) * output["classes"].log_softmax(1)).sum(1)).mean()
         if "mask" in output:
             loss = loss + mask_loss(output["mask"], batch["mask"].float())
         return {"loss": loss, "output": output["classes"]}
+
+
+def smoothed(labels: torch.Tensor, share: float) -> torch.Tensor:
+    """Labels [batch, classes] of which a share is spread over all classes (Szegedy et al. 2016, section 7)."""
+    return labels * (1 - share) + share / labels.shape[1]
 
 
 def mask_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

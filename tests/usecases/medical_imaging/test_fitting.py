@@ -93,8 +93,9 @@ def test_ways_to_predict_are_compared_at_their_best_temperature() -> None:
 
 def test_an_epoch_is_judged_by_likelihood_and_masks() -> None:
     batch = {"image": torch.ones(2, 1, 4, 4), "label": torch.eye(2)}
-    value = quality(Says(1.0), {**batch, "mask": torch.ones(2, 1, 4, 4)})
-    torch.testing.assert_close(value, torch.tensor([0.731059, 0.268941]).log() + 1, atol=1e-4, rtol=0)
+    right, wrong = torch.tensor([0.731059, 0.268941]).log()
+    value = quality(Says(1.0), {**batch, "mask": torch.ones(2, 1, 4, 4)}, smoothing=0.2)
+    torch.testing.assert_close(value, torch.stack([0.9 * right + 0.1 * wrong, 0.9 * wrong + 0.1 * right]) + 1, atol=1e-4, rtol=0)
 
 
 def test_the_baseline_is_logistic_regression_with_c_from_cross_validation() -> None:
