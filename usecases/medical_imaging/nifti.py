@@ -56,13 +56,15 @@ def frames(path: Path) -> Iterator[Picture]:
         Unreadable: damaged, too large, of another dimension than 3 or 4, or with values that are not plain numbers.
     """
     grid = _grid(path)
+    orient = require("nibabel", "medical").orientations.apply_orientation
     _, _, slices, volumes = grid.shape
     about: dict[str, Known] = {"format": "NIfTI", "photometric": "MONOCHROME2", "bits": 8 * grid.kind.itemsize}
     with _unpacked(path) as file:
         for number in range(volumes):
             with damaged(SHORT):
-                volume = _volume(file, grid, number)
-                low, high = sorted(end * grid.slope + grid.intercept for end in robust(volume))
+                voxels = _voxels(file, grid, number)
+                low, high = sorted(end * grid.slope + grid.intercept for end in robust(voxels))
+                volume = orient(voxels.reshape(grid.stored, order="F"), grid.orientation)
             for place in range(slices):
                 with damaged(BROKEN):
                     plane = np.ascontiguousarray(volume[::-1, ::-1, place].T)
@@ -199,9 +201,8 @@ def _unpacked(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
 
 
-def _volume(file: IO[bytes], grid: Grid, number: int) -> np.ndarray:
-    """Stored values of one volume, [to the right, to the front, to the head]."""
-    nibabel = require("nibabel", "medical")
+def _voxels(file: IO[bytes], grid: Grid, number: int) -> np.ndarray:
+    """Stored values of one volume, in the file's order."""
     size = grid.kind.itemsize * int(np.prod(grid.stored))
     file.seek(grid.start + number * size)  # volumes come in turn: nothing is unpacked twice
     data = np.empty(size, np.uint8)
@@ -210,8 +211,7 @@ def _volume(file: IO[bytes], grid: Grid, number: int) -> np.ndarray:
         if len(part) < min(BLOCK, size - start):
             raise Unreadable(SHORT)
         data[start : start + len(part)] = np.frombuffer(part, np.uint8)
-    voxels = data.view(grid.kind).reshape(grid.stored, order="F")
-    return cast(np.ndarray, nibabel.orientations.apply_orientation(voxels, grid.orientation))
+    return data.view(grid.kind)
 
 
 def _analyze(head: bytes) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 FILE_LIMIT = 512 << 20  # bytes of one file
 VALUE_LIMIT = 75_000_000  # pixels times channels of one image: the largest mammograms have 28 million
 FRAME_LIMIT = 100_000  # images in one file; they are read one by one
-VOLUME_LIMIT = 768 << 20  # bytes of one volume of a NIfTI file, unpacked: 768 slices of 512 x 512 in 32 bits
+VOLUME_LIMIT = 512 << 20  # bytes of one volume of a NIfTI file, unpacked: 1024 slices of 512 x 512 in 16 bits
 PERCENTILES = 0.5, 99.5  # where no window is given
 SAMPLE = 1_000_000  # values that these are taken from
 
