@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from tests.usecases.lane_detection.bright import CAMERA, HEIGHT, WIDTH, guessing
 from usecases import cli
 from usecases.lane_detection import calibration, driver, simulator
 from usecases.lane_detection.calibration import Calibration
-from usecases.lane_detection.driver import LaneOptions, Pictures, consecutive, looks
+from usecases.lane_detection.driver import consecutive, looks
+from usecases.lane_detection.outputs import Kind, Pictures
 from usecases.lane_detection.predictor import LanePredictor
 from usecases.lane_detection.summary import POINTS, Curves
 
@@ -31,6 +33,14 @@ def bright() -> LanePredictor:
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in (out / "frames.jsonl").read_text().splitlines()]
+
+
+def numbered(folder: Path, images: list[np.ndarray]) -> Path:
+    """A folder of images that follow each other."""
+    folder.mkdir()
+    for number, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder
 
 
 def run(predictor: LanePredictor, source: str | Path, out: Path, **options: Any) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def test_a_cut_off_video_gives_what_was_readable(bright: LanePredictor, tmp_path
     summary = run(bright, cut, tmp_path / "out", format="avi")
     found = lines_of(tmp_path / "out")
     assert 5 <= summary["frames"] < 35
-    assert summary["not decoded"] == 1
+    assert summary["frames"] + summary["not decoded"] == 40
     assert "cut off" in found[-1]["fault"]
     assert (tmp_path / "out" / "annotated.avi").exists()
     assert "cut off" in (tmp_path / "out" / "summary.html").read_text()
@@ -113,7 +123,7 @@ def test_numbered_images_are_followed_and_a_damaged_one_is_skipped(bright: LaneP
     summary = run(bright, folder, tmp_path / "out", fps=10)
     found = lines_of(tmp_path / "out")
     assert [one["name"] for one in found] == [f"frame{number}.png" for number in range(8, 14)]
-    assert "damaged" in found[2]["fault"]
+    assert "cut short" in found[2]["fault"]
     assert [one.get("lane") for one in found] == [True, True, None, True, True, True]
     assert (summary["frames"], summary["not decoded"]) == (5, 1)
     assert (tmp_path / "out" / "annotated.mp4").exists()
@@ -183,10 +193,10 @@ def test_ctrl_c_before_the_first_frame_is_just_that(
 
 
 class Fake:
-    """A camera that breaks off after some frames."""
+    """A camera that breaks off after some frames. It takes the next one when the one before was done with."""
 
     def __init__(self, images: list[np.ndarray]) -> None:
-        self.images, self.released = images, False
+        self.images, self.released, self.ready = images, False, threading.Semaphore()
 
     def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
         return bool(self.images)
@@ -195,6 +205,7 @@ class Fake:
         return {cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT, cv2.CAP_PROP_FPS: 25}.get(what, 0)
 
     def read(self) -> tuple[bool, np.ndarray | None]:
+        assert self.ready.acquire(timeout=10)
         return (True, self.images.pop()) if self.images else (False, None)
 
     def release(self) -> None:
@@ -208,19 +219,78 @@ def test_a_camera(bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.Mon
     assert bright.accepts("0")
     assert bright.accepts("rtsp://camera/stream")
     assert not bright.accepts("drive.mp4")
-    summary = run(bright, "0", tmp_path / "out")
+    lines: list[int] = []
+
+    def progress(_: int) -> None:
+        lines.append(len(lines_of(tmp_path / "out")))  # each can be read at once
+        fake.ready.release()
+
+    summary = bright.process("0", tmp_path / "out", {}, progress)
+    assert lines == [1, 2, 3, 4]
     assert summary["taken as"] == "live"
-    assert summary["frames"] + summary["dropped"] + summary["not decoded"] >= 3
+    assert (summary["frames"], summary["dropped"], summary["not decoded"]) == (3, 0, 0)
     assert "giving up" in lines_of(tmp_path / "out")[-1]["fault"]
     assert fake.released
 
 
-def test_the_video_of_a_camera_keeps_its_time(tmp_path: Path) -> None:
-    with Pictures(tmp_path, "live", 25, LaneOptions()) as pictures:
-        for number, seconds in enumerate((0.0, 0.01, 0.1, 0.2)):
-            pictures.add(Shot(number, str(number), seconds, None), road())
+@pytest.mark.parametrize("kind", ["live", "video", "sequence"])
+def test_the_annotated_video_keeps_the_source_s_time(tmp_path: Path, kind: Kind) -> None:
+    pictures = Pictures(tmp_path, kind, 25, "mp4")
+    for number, seconds in enumerate((0.0, 0.01, 0.1, 0.2, 0.2399)):
+        pictures.add(Shot(number, str(number), seconds, None), road())
+    pictures.add(Shot(5, "5", 1e6, None), road())  # no source has such a gap
+    pictures.add(Shot(6, "6", 1e6 + 0.04, None), road())
+    pictures.close()
     with frames(tmp_path / "annotated.mp4") as shots:
-        assert len(list(shots)) == 6  # at 0, 40, …, 200 ms
+        assert len(list(shots)) == 7 + 5 * 25 + 1  # at 0, 40, …, 240 ms
+
+
+def test_frames_that_could_not_be_decoded_leave_no_hole_in_the_annotated_video(bright: LanePredictor, tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "frames", [road()] * 8)
+    for number in (3, 4):
+        (folder / f"{number}.png").write_text("no image")
+    summary = run(bright, folder, tmp_path / "out")
+    assert (summary["frames"], summary["not decoded"]) == (6, 2)
+    with frames(tmp_path / "out" / "annotated.mp4") as shots:
+        assert len(list(shots)) == 8
+
+
+def test_a_line_that_is_not_seen_is_said_to_be_extrapolated_and_soon_no_lane(bright: LanePredictor, tmp_path: Path) -> None:
+    source = record(tmp_path / "a.avi", [road()] * 10 + [road(sides=(-1.8,))] * 10)
+    run(bright, source, tmp_path / "out", video=False)
+    found = lines_of(tmp_path / "out")
+    assert [one["extrapolated"] for one in found] == [False] * 10 + [True] * 5 + [False] * 5
+    assert [one["lane"] for one in found] == [True] * 15 + [False] * 5
+    assert [one["offset_m"] is None for one in found] == [False] * 15 + [True] * 5
+    assert [{line["side"]: line["seen"] for line in one["lines"]} for one in found[9:12]] == [
+        {"left": True, "right": True},
+        {"left": True, "right": False},
+        {"left": True, "right": False},
+    ]
+
+
+def test_few_frames_a_second_are_followed(bright: LanePredictor, tmp_path: Path) -> None:
+    assert run(bright, numbered(tmp_path / "frames", [road()] * 5), tmp_path / "out", fps=1)["lines followed"] == 2
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_video_that_cannot_be_written_is_said_and_the_lines_are_kept(
+    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """The encoder fails while it runs, or when the disk turns out to be full at the end."""
+
+    def encode(writer: video.Writer, partial: Path) -> None:
+        assert early or len(list(writer._queue)) == 20
+        raise UserError("the disk is full.")
+
+    monkeypatch.setattr(video.Writer, "_encode", encode)
+    summary = run(bright, numbered(tmp_path / "frames", [road()] * 20), tmp_path / "out")
+    assert summary["failed"]
+    assert summary["ended"] == "broke off: the disk is full."
+    assert len(lines_of(tmp_path / "out")) == summary["frames"]
+    assert early or summary["frames"] == 20
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["failed"]
+    assert not (tmp_path / "out" / "annotated.mp4").exists()
 
 
 def test_a_source_that_breaks_keeps_what_came_before(
@@ -233,7 +303,7 @@ def test_a_source_that_breaks_keeps_what_came_before(
 
     monkeypatch.setattr(driver, "frames", lambda *_: video.Frames(shots(), 25, 9, (WIDTH, HEIGHT)))
     summary = run(bright, "a.avi", tmp_path / "out")
-    assert (summary["frames"], summary["ended"]) == (5, "broke off: the disk is gone")
+    assert (summary["frames"], summary["ended"], summary["failed"]) == (5, "broke off: the disk is gone", True)
     assert len(lines_of(tmp_path / "out")) == 5
 
 
@@ -246,6 +316,11 @@ def test_a_source_that_breaks_keeps_what_came_before(
         ({"undistort": True}, "undistort=true needs camera=FILE"),
         ({"camera": "absent.json"}, "absent.json does not exist"),
         ({"fps": 20}, "fps: only for a folder"),
+        ({"track": True, "fps": 20}, "Leave them out"),
+        ({"lane_width_m": 3, "height_m": 1.4}, "lane_width_m: not used"),
+        ({"pitch_deg": 3}, "give height_m"),
+        ({"yaw_deg": 3, "height_m": 1.4}, "give pitch_deg"),
+        ({"pitch_deg": 3, "height_m": 1.4}, "pitch_deg needs camera=FILE"),
         ({"format": "avi", "video": False}, "no video to write with video=false"),
     ],
 )
@@ -260,13 +335,49 @@ def test_options_that_do_not_fit(bright: LanePredictor, tmp_path: Path, options:
 def test_nothing_is_left_where_nothing_could_be_used(bright: LanePredictor, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("text")
-    with pytest.raises(UserError, match="none of its 1 frames could be used"):
+    with pytest.raises(UserError, match="of 1 frame none could be used"):
         run(bright, tmp_path / "in", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
     with pytest.raises(UserError, match="would overwrite"):
         run(bright, tmp_path / "in", tmp_path / "in")
     with pytest.raises(UserError, match="is a file"):
         run(bright, tmp_path / "in", tmp_path / "in" / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"track": False}, "track: only for a folder"),
+        ({"fps": 5}, "fps: only for"),
+        ({"car_width_m": 2}, "car_width_m: only for"),
+    ],
+)
+def test_options_that_change_nothing_for_one_image(
+    bright: LanePredictor, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), road())
+    with pytest.raises(UserError, match=says):
+        run(bright, tmp_path / "a.png", tmp_path / "out", **options)
+
+
+def test_pictures_of_an_earlier_call_go_and_no_source_is_among_them(bright: LanePredictor, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("old.png", "kept.jpg"):
+        cv2.imwrite(str(photos / name), road())
+    run(bright, photos, out)
+    (out / "annotated" / "mine.jpg").write_text("not of our making")
+    assert {file.name for file in (out / "annotated").iterdir()} == {"old.png.jpg", "kept.jpg", "mine.jpg"}
+    (photos / "old.png").unlink()
+    run(bright, photos, out)
+    assert {file.name for file in (out / "annotated").iterdir()} == {"kept.jpg", "mine.jpg"}
+    before = (out / "annotated" / "kept.jpg").read_bytes()
+    with pytest.raises(UserError, match="would overwrite"):
+        run(bright, out / "annotated" / "kept.jpg", out)
+    assert (out / "annotated" / "kept.jpg").read_bytes() == before
+    (out / "annotated" / "mine.jpg").unlink()
+    run(bright, record(tmp_path / "a.avi", [road()] * 3), out)
+    assert not (out / "annotated").exists()
 
 
 def test_limit(bright: LanePredictor, tmp_path: Path) -> None:
@@ -290,6 +401,13 @@ def test_a_calibrated_camera_gives_metres(bright: LanePredictor, tmp_path: Path)
         assert last["offset_m"] == pytest.approx(0.7, abs=0.02)
         assert last["lane_width_m"] == pytest.approx(3.0, abs=0.03)
         assert not last["approximate"]
+    mounting = {"height_m": 1.4, "pitch_deg": float(np.degrees(0.06)), "yaw_deg": 0, "roll_deg": 0}
+    run(bright, source, tmp_path / "out", camera=str(tmp_path / "camera.json"), **mounting)
+    first = lines_of(tmp_path / "out")[0]
+    assert (first["offset_m"], first["lane_width_m"]) == pytest.approx((0.7, 3.0), abs=0.03)
+    mounting["yaw_deg"] = 2.0  # the camera looks to the right of where the car goes, so the car heads left of it
+    run(bright, source, tmp_path / "out", camera=str(tmp_path / "camera.json"), **mounting)
+    assert lines_of(tmp_path / "out")[0]["heading_deg"] == pytest.approx(first["heading_deg"] - 2, abs=0.3)
     other = record(tmp_path / "other.avi", [road()[:, :200]] * 3)
     with pytest.raises(UserError, match="other proportions"):
         run(bright, other, tmp_path / "out", camera=str(tmp_path / "camera.json"))
@@ -358,30 +476,57 @@ def test_the_camera_is_calibrated_by_the_command(tmp_path: Path) -> None:
         assert says in str(failed.exception)
 
 
-def test_the_predict_command_takes_cameras_and_names_the_folder(
-    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def asked_of(bright: LanePredictor, folder: Path, monkeypatch: pytest.MonkeyPatch, **summary: Any) -> list[tuple[Any, Path]]:
+    """What the predict command, run in this folder, asks of the predictor."""
     asked: list[tuple[Any, Path]] = []
 
     def process(source: Any, out: Path, options: Any, progress: Any) -> dict[str, Any]:
         asked.append((source, out))
-        return {"frames": 3, "interrupted": True}
+        return {"frames": 3, **summary}
 
     monkeypatch.setattr(bright, "process", process)
     usecase = SimpleNamespace(load=lambda folder: bright)
-    monkeypatch.setattr(cli, "_load", lambda run: ("lane_detection", usecase, tmp_path))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_load", lambda run: ("lane_detection", usecase, folder))
+    monkeypatch.chdir(folder)
+    return asked
+
+
+def test_the_predict_command_takes_cameras_and_names_the_folder(
+    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(bright, tmp_path, monkeypatch, interrupted=True)
     (tmp_path / "drive.mp4").write_text("")
-    codes = [
-        CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code
-        for source in ("0", "rtsp://me:secret@host", "rtsp://me:secret@host/live/cam1", "drive.mp4")
-    ]
-    assert codes == [130] * 4
+    (tmp_path / "drive.lanes").mkdir()
+    (tmp_path / "0531").mkdir()
+    sources = ("0", "rtsp://me:secret@host", "rtsp://me:secret@host/live/cam1", "drive.mp4", "0531")
+    codes = [CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code for source in sources]
+    assert codes == [130] * 5
     assert asked == [
         ("0", Path("0.lanes")),
         ("rtsp://me:secret@host", Path("host.lanes")),
         ("rtsp://me:secret@host/live/cam1", Path("cam1.lanes")),
         (Path("drive.mp4"), Path("drive.lanes")),
+        (Path("0531"), Path("0531.lanes")),
     ]
-    missing = CliRunner().invoke(cli.app, ["predict", "lane_detection", "absent.mp4"])
-    assert isinstance(missing.exception, UserError)
+    for source in ("absent.mp4", "²"):
+        missing = CliRunner().invoke(cli.app, ["predict", "lane_detection", source])
+        assert isinstance(missing.exception, UserError)
+
+
+def test_results_of_sources_that_differ_in_their_ending_have_different_names(
+    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(bright, tmp_path, monkeypatch)
+    for name in ("drive.mp4", "drive.avi"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "drive").mkdir()
+    for source in ("drive.mp4", "drive.avi", "drive/", "."):
+        assert CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code == 0
+    assert [out.name for _, out in asked] == ["drive.mp4.lanes", "drive.avi.lanes", "drive.lanes", f"{tmp_path.name}.lanes"]
+
+
+def test_what_broke_off_is_no_success(bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_of(bright, tmp_path, monkeypatch, failed=True, ended="broke off: the disk is full.")
+    done = CliRunner().invoke(cli.app, ["predict", "lane_detection", "0"])
+    assert done.exit_code == 1
+    assert "It broke off: the disk is full. What was done until then is in 0.lanes." in done.stderr
