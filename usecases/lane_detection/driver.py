@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -102,25 +103,8 @@ def process(
             json_lines(out / LINES, shots.live) as lines,
             Ahead(looks(eyes, islice(shots, options.limit), workers), workers) as looked,
         ):
-            error = None
-            try:
-                try:
-                    for look in looked:
-                        _handle(look, follower, journal, lines, pictures)
-                        progress(1)
-                finally:
-                    shots.close()  # so that nobody waits for a camera
-                    if pictures:
-                        pictures.close()
-                if journal.number == options.limit:
-                    journal.ended = f"after {counted(options.limit, 'frame')}, as asked for"
-            except KeyboardInterrupt:
-                if not journal.frames:
-                    raise
-                journal.interrupt()
-            except Exception as caught:
-                error = caught
-                journal.fail(caught)
+            handle = partial(_handle, follower, journal, lines, pictures)
+            error = _through(looked, handle, [shots, *([pictures] if pictures else [])], journal, options.limit, progress)
             if not journal.frames:  # nothing is left behind
                 raise error or UserError(journal.nothing())
         journal.dropped = shots.dropped
@@ -128,6 +112,35 @@ def process(
     if error and not isinstance(error, UserError | OSError | cv2.error):
         raise error
     return summary
+
+
+def _through(
+    looked: Iterable[Look],
+    handle: Callable[[Look], None],
+    opened: Sequence[Frames | Pictures],
+    journal: Journal,
+    limit: int | None,
+    progress: Progress,
+) -> Exception | None:
+    """Handle the frames and close what is open; returns why that failed, if it did. Ctrl-C ends it, too."""
+    try:
+        try:
+            for look in looked:
+                handle(look)
+                progress(1)
+        finally:
+            for one in opened:
+                one.close()
+        if journal.number == limit:
+            journal.ended = f"after {counted(limit, 'frame')}, as asked for"
+    except KeyboardInterrupt:
+        if not journal.frames:
+            raise
+        journal.interrupt()
+    except Exception as error:
+        journal.fail(error)
+        return error
+    return None
 
 
 def looks(look: Callable[[Shot], Look], shots: Iterable[Shot], workers: int) -> Generator[Look]:
@@ -266,7 +279,7 @@ class Follower:
         return tracker
 
 
-def _handle(look: Look, follower: Follower, journal: Journal, lines: IO[str], pictures: Pictures | None) -> None:
+def _handle(follower: Follower, journal: Journal, lines: IO[str], pictures: Pictures | None, look: Look) -> None:
     """One frame, from what was found to what is written."""
     shot, image = look.shot, look.shot.image
     if image is None:

@@ -5,23 +5,19 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from shared.data import video
 from shared.data.video import Shot, frames
 from shared.errors import UserError
-from tests.usecases.lane_detection.bright import CAMERA, HEIGHT, WIDTH, guessing, record, road, seeing
-from usecases import cli
+from tests.usecases.lane_detection.bright import CAMERA, HEIGHT, WIDTH, guessing, lines_of, numbered, record, road, run, seeing
 from usecases.lane_detection import calibration, driver, simulator
 from usecases.lane_detection.calibration import Calibration
 from usecases.lane_detection.driver import consecutive, looks
-from usecases.lane_detection.outputs import Kind, Pictures
 from usecases.lane_detection.predictor import LanePredictor
 from usecases.lane_detection.summary import POINTS, Curves
 
@@ -29,22 +25,6 @@ from usecases.lane_detection.summary import POINTS, Curves
 @pytest.fixture
 def bright() -> LanePredictor:
     return seeing()
-
-
-def lines_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in (out / "frames.jsonl").read_text().splitlines()]
-
-
-def numbered(folder: Path, images: list[np.ndarray]) -> Path:
-    """A folder of images that follow each other."""
-    folder.mkdir()
-    for number, image in enumerate(images):
-        cv2.imwrite(str(folder / f"{number}.png"), image)
-    return folder
-
-
-def run(predictor: LanePredictor, source: str | Path, out: Path, **options: Any) -> dict[str, Any]:
-    return predictor.process(source, out, options, lambda count: None)
 
 
 def test_a_video_end_to_end(bright: LanePredictor, tmp_path: Path) -> None:
@@ -233,28 +213,6 @@ def test_a_camera(bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.Mon
     assert fake.released
 
 
-@pytest.mark.parametrize("kind", ["live", "video", "sequence"])
-def test_the_annotated_video_keeps_the_source_s_time(tmp_path: Path, kind: Kind) -> None:
-    pictures = Pictures(tmp_path, kind, 25, "mp4")
-    for number, seconds in enumerate((0.0, 0.01, 0.1, 0.2, 0.2399)):
-        pictures.add(Shot(number, str(number), seconds, None), road())
-    pictures.add(Shot(5, "5", 1e6, None), road())  # no source has such a gap
-    pictures.add(Shot(6, "6", 1e6 + 0.04, None), road())
-    pictures.close()
-    with frames(tmp_path / "annotated.mp4") as shots:
-        assert len(list(shots)) == 7 + 5 * 25 + 1  # at 0, 40, …, 240 ms
-
-
-def test_frames_that_could_not_be_decoded_leave_no_hole_in_the_annotated_video(bright: LanePredictor, tmp_path: Path) -> None:
-    folder = numbered(tmp_path / "frames", [road()] * 8)
-    for number in (3, 4):
-        (folder / f"{number}.png").write_text("no image")
-    summary = run(bright, folder, tmp_path / "out")
-    assert (summary["frames"], summary["not decoded"]) == (6, 2)
-    with frames(tmp_path / "out" / "annotated.mp4") as shots:
-        assert len(list(shots)) == 8
-
-
 def test_a_line_that_is_not_seen_is_said_to_be_extrapolated_and_soon_no_lane(bright: LanePredictor, tmp_path: Path) -> None:
     source = record(tmp_path / "a.avi", [road()] * 10 + [road(sides=(-1.8,))] * 10)
     run(bright, source, tmp_path / "out", video=False)
@@ -271,26 +229,6 @@ def test_a_line_that_is_not_seen_is_said_to_be_extrapolated_and_soon_no_lane(bri
 
 def test_few_frames_a_second_are_followed(bright: LanePredictor, tmp_path: Path) -> None:
     assert run(bright, numbered(tmp_path / "frames", [road()] * 5), tmp_path / "out", fps=1)["lines followed"] == 2
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_a_video_that_cannot_be_written_is_said_and_the_lines_are_kept(
-    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
-) -> None:
-    """The encoder fails while it runs, or when the disk turns out to be full at the end."""
-
-    def encode(writer: video.Writer, partial: Path) -> None:
-        assert early or len(list(writer._queue)) == 20
-        raise UserError("the disk is full.")
-
-    monkeypatch.setattr(video.Writer, "_encode", encode)
-    summary = run(bright, numbered(tmp_path / "frames", [road()] * 20), tmp_path / "out")
-    assert summary["failed"]
-    assert summary["ended"] == "broke off: the disk is full."
-    assert len(lines_of(tmp_path / "out")) == summary["frames"]
-    assert early or summary["frames"] == 20
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["failed"]
-    assert not (tmp_path / "out" / "annotated.mp4").exists()
 
 
 def test_a_source_that_breaks_keeps_what_came_before(
@@ -360,26 +298,6 @@ def test_options_that_change_nothing_for_one_image(
         run(bright, tmp_path / "a.png", tmp_path / "out", **options)
 
 
-def test_pictures_of_an_earlier_call_go_and_no_source_is_among_them(bright: LanePredictor, tmp_path: Path) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
-    for name in ("old.png", "kept.jpg"):
-        cv2.imwrite(str(photos / name), road())
-    run(bright, photos, out)
-    (out / "annotated" / "mine.jpg").write_text("not of our making")
-    assert {file.name for file in (out / "annotated").iterdir()} == {"old.png.jpg", "kept.jpg", "mine.jpg"}
-    (photos / "old.png").unlink()
-    run(bright, photos, out)
-    assert {file.name for file in (out / "annotated").iterdir()} == {"kept.jpg", "mine.jpg"}
-    before = (out / "annotated" / "kept.jpg").read_bytes()
-    with pytest.raises(UserError, match="would overwrite"):
-        run(bright, out / "annotated" / "kept.jpg", out)
-    assert (out / "annotated" / "kept.jpg").read_bytes() == before
-    (out / "annotated" / "mine.jpg").unlink()
-    run(bright, record(tmp_path / "a.avi", [road()] * 3), out)
-    assert not (out / "annotated").exists()
-
-
 def test_limit(bright: LanePredictor, tmp_path: Path) -> None:
     source = record(tmp_path / "a.avi", [road()] * 9)
     assert run(bright, source, tmp_path / "out", limit=4)["ended"] == "after 4 frames, as asked for"
@@ -433,100 +351,3 @@ def test_curves_need_no_more_memory_for_a_longer_drive() -> None:
     seconds = curves.columns()[0]
     assert POINTS / 2 <= len(seconds) <= POINTS
     assert set(np.diff(seconds)) == {curves.stride}
-
-
-def boards(folder: Path) -> Path:
-    """A board of 7 x 5 squares of 30 mm, photographed from several sides, and an image without one."""
-    folder.mkdir()
-    flat = np.full((9 * 20, 7 * 20 + 40), 255, np.uint8)
-    squares = np.indices((5, 7)).sum(0) % 2 * 255
-    flat[40:140, 20:160] = np.kron(squares, np.ones((20, 20))).astype(np.uint8)
-    matrix = np.array([[500.0, 0, 320], [0, 500, 200], [0, 0, 1]])
-    to_metres = np.array([[0.0015, 0, -0.135], [0, 0.0015, -0.135], [0, 0, 1]])  # the sheet's pixels, its middle at 0
-    for number, tilt in enumerate([(0.5, 0, 0), (-0.5, 0.1, 0), (0, 0.5, 0.1), (0.1, -0.5, 0), (0.4, 0.4, 0.2)]):
-        turned = cv2.Rodrigues(np.array(tilt, np.float64))[0]
-        view = matrix @ np.column_stack([turned[:, :2], (0.01 * number, 0, 0.4)]) @ to_metres
-        grey = cv2.warpPerspective(flat, view, (640, 400), flags=cv2.INTER_AREA, borderValue=128)
-        cv2.imwrite(str(folder / f"{number}.png"), grey)
-    cv2.imwrite(str(folder / "empty.png"), np.full((400, 640), 128, np.uint8))
-    return folder
-
-
-def test_the_camera_is_calibrated_by_the_command(tmp_path: Path) -> None:
-    photographs = str(boards(tmp_path / "boards"))
-    board = ["columns=6", "rows=4", "square_mm=30"]
-    out = tmp_path / "camera.json"
-    start = ["tool", "lane_detection"]
-    done = CliRunner().invoke(cli.app, [*start, "calibrate", photographs, *board, "--out", str(out), "--json"])
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
-    assert (result["images used"], result["images left out"]) == (5, 1)
-    assert result["reprojection error (px)"] < 0.3
-    assert "empty.png: no board" in done.stderr
-    assert calibration.load(out).focal == pytest.approx((500, 500), rel=0.02)
-    listed = CliRunner().invoke(cli.app, start)
-    assert "calibrate" in listed.stdout
-    for arguments, says in (
-        (["calibrat", photographs], "Did you mean 'calibrate'?"),
-        (["calibrate", photographs, "colums=9"], "Did you mean 'columns'?"),
-        (["calibrate", str(tmp_path / "absent")], "no file or folder"),
-    ):
-        failed = CliRunner().invoke(cli.app, [*start, *arguments])
-        assert isinstance(failed.exception, UserError)
-        assert says in str(failed.exception)
-
-
-def asked_of(bright: LanePredictor, folder: Path, monkeypatch: pytest.MonkeyPatch, **summary: Any) -> list[tuple[Any, Path]]:
-    """What the predict command, run in this folder, asks of the predictor."""
-    asked: list[tuple[Any, Path]] = []
-
-    def process(source: Any, out: Path, options: Any, progress: Any) -> dict[str, Any]:
-        asked.append((source, out))
-        return {"frames": 3, **summary}
-
-    monkeypatch.setattr(bright, "process", process)
-    usecase = SimpleNamespace(load=lambda folder: bright)
-    monkeypatch.setattr(cli, "_load", lambda run: ("lane_detection", usecase, folder))
-    monkeypatch.chdir(folder)
-    return asked
-
-
-def test_the_predict_command_takes_cameras_and_names_the_folder(
-    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = asked_of(bright, tmp_path, monkeypatch, interrupted=True)
-    (tmp_path / "drive.mp4").write_text("")
-    (tmp_path / "drive.lanes").mkdir()
-    (tmp_path / "0531").mkdir()
-    sources = ("0", "rtsp://me:secret@host", "rtsp://me:secret@host/live/cam1", "drive.mp4", "0531")
-    codes = [CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code for source in sources]
-    assert codes == [130] * 5
-    assert asked == [
-        ("0", Path("0.lanes")),
-        ("rtsp://me:secret@host", Path("host.lanes")),
-        ("rtsp://me:secret@host/live/cam1", Path("cam1.lanes")),
-        (Path("drive.mp4"), Path("drive.lanes")),
-        (Path("0531"), Path("0531.lanes")),
-    ]
-    for source in ("absent.mp4", "²"):
-        missing = CliRunner().invoke(cli.app, ["predict", "lane_detection", source])
-        assert isinstance(missing.exception, UserError)
-
-
-def test_results_of_sources_that_differ_in_their_ending_have_different_names(
-    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = asked_of(bright, tmp_path, monkeypatch)
-    for name in ("drive.mp4", "drive.avi"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "drive").mkdir()
-    for source in ("drive.mp4", "drive.avi", "drive/", "."):
-        assert CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code == 0
-    assert [out.name for _, out in asked] == ["drive.mp4.lanes", "drive.avi.lanes", "drive.lanes", f"{tmp_path.name}.lanes"]
-
-
-def test_what_broke_off_is_no_success(bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked_of(bright, tmp_path, monkeypatch, failed=True, ended="broke off: the disk is full.")
-    done = CliRunner().invoke(cli.app, ["predict", "lane_detection", "0"])
-    assert done.exit_code == 1
-    assert "It broke off: the disk is full. What was done until then is in 0.lanes." in done.stderr
