@@ -79,6 +79,16 @@ class Judged:
         table["lateral_m"] = np.array([_mean_size(one.metres) for one in self.lateral])
         return {name: values for name, values in table.items() if np.isfinite(values).any()}
 
+    def ratio(self, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of a share or F1: [frames] what is above, and [frames] what is below the line; None for other metrics."""
+        if metric == "f1":
+            tp, fp, fn = (np.array([getattr(one, name)[0] for one in self.hits]) for name in ("tp", "fp", "fn"))
+            return 2 * tp, 2 * tp + fp + fn
+        if metric not in SHARES:
+            return None
+        values = self.by_frame()[metric]
+        return np.nan_to_num(values), np.isfinite(values)
+
     def statistics(self) -> dict[str, Callable[[np.ndarray], float]]:
         """Metric name to a function of the frames' weights; it is nan where no frame that has the metric has any weight."""
         made: dict[str, Callable[[np.ndarray], float]] = {
@@ -123,7 +133,7 @@ def judge(
 
 
 class Intervals:
-    """Of the methods' metrics, over clips: in the same resamples for all; for means over few clips, Student's t."""
+    """Of the methods' metrics, over clips: in the same resamples for all; for shares and F1 of few clips Student's t."""
 
     def __init__(self, seen: Sequence[Seen], judged: Mapping[str, Judged]) -> None:
         self.names = {name: list(own.statistics()) for name, own in judged.items()}
@@ -131,7 +141,7 @@ class Intervals:
         clips = [frame.clip for frame in seen]
         self.draws = bootstrap_groups(np.array(clips), statistics)
         self.clips = np.unique(clips, return_inverse=True)[1]
-        self.by_frame = {name: own.by_frame() for name, own in judged.items()}
+        self.judged = judged
 
     def of(self, metric: str, name: str) -> Interval:
         values = self._by_clip(metric, name)
@@ -145,21 +155,19 @@ class Intervals:
         return t_mean(values - others, low=-1.0, high=1.0)
 
     def _by_clip(self, metric: str, name: str) -> np.ndarray | None:
-        """[clips that have it] values whose mean is the metric; None where it is no such mean, or the clips are many.
+        """[clips that have it] values whose mean is the metric; None where it is neither a share nor F1, or the clips are many.
 
-        Clips of many frames count for more: each gives its part of the ratio, linearised (Cochran 1977, section 6.4).
+        The metric is a ratio of sums over clips: each gives its part of it, linearised (Cochran 1977, section 6.4).
         """
-        if metric not in SHARES:
+        ratio = self.judged[name].ratio(metric)
+        if ratio is None:
             return None
-        values = self.by_frame[name][metric]
-        known = np.isfinite(values)
-        frames = np.bincount(self.clips, known)
-        total = np.bincount(self.clips, np.where(known, values, 0))
-        there = frames > 0
-        if there.sum() >= FEW:
+        above, below = (np.bincount(self.clips, part) for part in ratio)
+        there = (below > 0) | (metric == "f1")  # F1 counts what is found, too: other clips with every method
+        if there.sum() >= FEW or not below.any():
             return None
-        mean = total.sum() / frames.sum()
-        return mean + (total - mean * frames)[there] / frames[there].mean()
+        value = above.sum() / below.sum()
+        return value + (above - value * below)[there] / below[there].mean()
 
 
 def judged_rows(frame: Frame, image: np.ndarray) -> np.ndarray:
@@ -205,7 +213,7 @@ def summarise(seen: Sequence[Seen], judged: Mapping[str, Judged], ours: str, oth
             for name in judged
         },
         "differences": {other: {metric: intervals.between(metric, ours, other).as_dict() for metric in both}},
-        "intervals": f"95%, bootstrap over {counted(clips, 'clip')}; Student's t for shares in fewer than {FEW} clips",
+        "intervals": f"95%, bootstrap over {counted(clips, 'clip')}; Student's t for shares and F1 in fewer than {FEW} clips",
         "without_lines": {"frames": int(empty.sum()), **invented},
         "slices": _slices(seen, judged, ours, other),
     }

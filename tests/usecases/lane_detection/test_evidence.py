@@ -155,6 +155,26 @@ def test_of_few_clips_the_interval_is_students() -> None:
     assert (gap["value"], gap["low"], gap["high"]) == pytest.approx((-0.25, -expected.high, -expected.low), abs=1e-6)
 
 
+def test_one_clip_proves_nothing() -> None:
+    given = [replace(frame, clip="one") for frame in frames()]
+    found = summary(given, [frame.lines or () for frame in given], [()] * 12)
+    assert (found["model"]["f1"]["value"], found["model"]["f1"]["low"], found["model"]["f1"]["high"]) == (1.0, 0.0, 1.0)
+    assert found["differences"]["theirs"]["f1"]["low"] == -1.0
+    assert "is about as good as" in found["conclusion"]
+
+
+def test_f1_of_few_clips_is_linearised_over_them() -> None:
+    """As the delta method by hand: the ratio's parts of six clips, one of them without a line."""
+    given = frames()
+    truth = [frame.lines or () for frame in given]
+    f1 = summary(given, truth, [lines if number % 4 else () for number, lines in enumerate(truth)])["baselines"]["theirs"]["f1"]
+    tp, labels = np.array([2, 4, 2, 4, 2, 0]), np.array([4, 4, 4, 4, 4, 0])
+    value = 2 * tp.sum() / (tp + labels).sum()
+    spread = np.sqrt(6 / 5 * ((2 * tp - value * (tp + labels)) ** 2).sum()) / (tp + labels).sum()
+    assert f1["value"] == pytest.approx(value, abs=1e-6)
+    assert f1["low"] == pytest.approx(value - stats.t.ppf(0.975, 5) * spread, abs=1e-6)
+
+
 def test_many_clips_and_uneven_ones() -> None:
     rng = np.random.default_rng(0)
     clips = np.repeat(np.arange(19), rng.integers(1, 9, 19))
