@@ -15,7 +15,7 @@ from shared.report import Numeral, Report, Section, Table, plots, write_card
 from shared.runs import Run
 from shared.training import Fitted
 from usecases.lane_detection import metrics
-from usecases.lane_detection.evidence import SMALL, Judged, Seen, inventions
+from usecases.lane_detection.evidence import SMALL, Judged, Seen, counted, inventions
 from usecases.lane_detection.lanes import Line
 from usecases.lane_detection.tracking import Detected
 
@@ -180,7 +180,7 @@ def trust(result: Mapping[str, Any], ours: Judged) -> Section | None:
 def training(fitted: Fitted) -> Section:
     epochs = [entry["epoch"] for entry in fitted.history]
     drawn = plots.lines({"loss": (epochs, [entry["loss"] for entry in fitted.history])}, "epoch", "training loss")
-    speed = f"{fitted.epochs} epochs at {fitted.examples_per_s:.0f} frames a second"
+    speed = f"{counted(fitted.epochs, 'epoch')} at {fitted.examples_per_s:.0f} frames a second"
     text = f"{speed}; epoch {fitted.best_epoch} was best on validation."
     return Section("Training", text, figures=[(drawn, "Training loss by epoch.")])
 
