@@ -296,6 +296,8 @@ def alike(
         first = place + 1 if b is None else 0
         distance = np.bitwise_count(other.hashes[first:] ^ a.hashes[place])
         near = np.flatnonzero((distance <= hash_distance) & other.there[first:])
+        if not len(near):
+            continue
         if len(near) > NEAREST:
             near = near[np.argpartition(distance[near], NEAREST)[:NEAREST]]
         near = near + first
