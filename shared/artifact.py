@@ -50,6 +50,7 @@ def save(
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / _FILES[0])
         write_json(partial / _FILES[1], preprocess)
+        shutil.copymode(partial / _FILES[1], partial / _FILES[0])  # safetensors writes files that only their owner can read
         metadata = {
             "format": FORMAT,
             "usecase": usecase,

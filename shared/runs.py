@@ -133,6 +133,12 @@ def find(name: str, usecases: list[str]) -> tuple[Path, str]:
     return folder.resolve(), found["usecase"]
 
 
+def finished(usecase: str) -> list[Path]:
+    """The use case's runs below `runs_root()` that ended well, the newest first."""
+    markers = sorted((runs_root() / usecase).glob("[!l]*/run.json"), reverse=True)
+    return [marker.parent for marker in markers if state(marker.parent)["state"] == "done"]
+
+
 def unfinished(usecase: str, out: Path | None = None) -> Path:
     """The run that `--resume` goes on with: the one in `out`, else the newest unfinished one.
 

@@ -45,8 +45,8 @@ class Predictor(Protocol):
         """Predict for a file or folder in constant memory; returns a summary. `options` are fields of every request, or its own.
 
         A path, or text that the predictor's `accepts(source: str) -> bool` takes, such as a URL, if it has that method. The
-        summary's `interrupted` is true where Ctrl-C ended it and what was done is kept. Where no `out` is given, its ending is
-        the predictor's `suffix`, if it has one.
+        summary's `interrupted` is true where Ctrl-C ended it and what was done is kept; `failed` likewise where reading or
+        writing failed, which `ended` then says. Where no `out` is given, its ending is the predictor's `suffix`, if it has one.
         """
         ...
 

@@ -155,7 +155,8 @@ def predict(
     is_path = not (hasattr(predictor, "accepts") and predictor.accepts(source))
     if is_path and not Path(source).exists():
         raise UserError(f"There is no file or folder {source}.")
-    target = out or Path(_name(source) + getattr(predictor, "suffix", ".predictions.parquet"))
+    suffix = getattr(predictor, "suffix", ".predictions.parquet")
+    target = out or Path(_name(source, suffix) + suffix)
     if target.resolve() == Path(source).resolve():
         raise UserError(f"The predictions would overwrite {source}. Give another --out.")
     with printing.counter("predicting") as progress:
@@ -163,6 +164,8 @@ def predict(
     _show_summary(summary, json_)
     if summary.get("interrupted"):
         printing.fail(f"Interrupted; what was done until then is in {target}.", INTERRUPTED)
+    if summary.get("failed"):
+        printing.fail(f"It {summary['ended']} What was done until then is in {target}.", USER_PROBLEM)
 
 
 @app.command()
@@ -349,10 +352,15 @@ def _fields(options: list[str] | None) -> dict[str, Any]:
     return fields
 
 
-def _name(source: str) -> str:
-    """What results are named after: a path without its ending, or a URL's last part without what is no file's name."""
+def _name(source: str, suffix: str) -> str:
+    """What results with this ending are named after: a path, or a URL's last part without what is no file's name.
+
+    A path loses its own ending, unless the folder that it is in has another one that would be called the same.
+    """
     if Path(source).exists():
-        return Path(source).stem
+        path = Path(source).resolve()
+        others = (other for other in path.parent.iterdir() if other != path and not other.name.endswith(suffix))
+        return path.name if path.is_dir() or any(other.stem == path.stem for other in others) else path.stem
     return re.sub(r"\W+", "-", source.rpartition("@")[2].rpartition("/")[2]).strip("-") or "stream"
 
 

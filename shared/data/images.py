@@ -54,17 +54,20 @@ def content(file: Path, limit: int = FILE_LIMIT) -> bytes:
 
 
 def decoded(data: bytes, colour: bool = False) -> np.ndarray:
-    """An image file's content as uint8 [height, width], or in colour: BGR [height, width, 3].
+    """A PNG, JPEG, BMP, TIFF or WebP file's (first) image as uint8 [height, width], or in colour: BGR [height, width, 3].
 
     Raises:
         OSError: it is too large, cut short or no image.
     """
-    if jpeg_size(data)[0] * jpeg_size(data)[1] > PIXEL_LIMIT or _png(data).height * _png(data).width > PIXEL_LIMIT:
+    page = _webp(data) if data[:4] == b"RIFF" else next(iter(headers(data)), Page(0, 0, 0))
+    if min(page.height, page.width) < 1:
+        raise OSError(NO_IMAGE)
+    if page.height * page.width > PIXEL_LIMIT:
         raise OSError(f"the image has more than {PIXEL_LIMIT // 10**6} million pixels")
-    _whole(data)
+    _few_scans(data, page)
     try:
         mode = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error:
         image = None
     if image is None:
@@ -94,8 +97,7 @@ def pages(data: bytes, limit: int = PIXEL_LIMIT) -> Iterator[np.ndarray]:
             raise OSError(NO_IMAGE)
         if page.height * page.width * page.samples > limit:
             raise OSError(f"the image has more than {limit // 10**6} million values")
-        if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") * page.height * page.width > SCAN_LIMIT:
-            raise OSError("the image is compressed in too many scans")
+        _few_scans(data, page)
         image = _plain(_page(data, number), data.startswith((b"II", b"MM")))
         yield _inverted(image) if page.inverted else image
 
@@ -125,6 +127,11 @@ def _whole(data: bytes) -> None:
         raise OSError(CUT_SHORT)
 
 
+def _few_scans(data: bytes, page: Page) -> None:
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") * page.height * page.width > SCAN_LIMIT:
+        raise OSError("the image is compressed in too many scans")
+
+
 def headers(data: bytes) -> list[Page]:
     """What is known of each image in a PNG, JPEG, BMP or TIFF file before it is decoded.
 
@@ -141,6 +148,18 @@ def headers(data: bytes) -> list[Page]:
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return _tiff(data)
     raise OSError(NO_IMAGE)
+
+
+def _webp(data: bytes) -> Page:
+    """Source: the WebP container's specification and RFC 6386, section 9.1: lossy, lossless, or extended."""
+    if 8 + int.from_bytes(data[4:8], "little") > len(data):
+        raise OSError(CUT_SHORT)
+    if data[12:16] == b"VP8X":
+        return Page(1 + int.from_bytes(data[27:30], "little"), 1 + int.from_bytes(data[24:27], "little"), 4)
+    if data[12:16] == b"VP8L":
+        sizes = int.from_bytes(data[21:25], "little")
+        return Page(1 + (sizes >> 14 & 0x3FFF), 1 + (sizes & 0x3FFF), 4)
+    return Page(int.from_bytes(data[28:30], "little") & 0x3FFF, int.from_bytes(data[26:28], "little") & 0x3FFF, 3)
 
 
 def _bmp(data: bytes) -> Page:
@@ -281,6 +300,8 @@ def alike(
         first = place + 1 if b is None else 0
         distance = np.bitwise_count(other.hashes[first:] ^ a.hashes[place])
         near = np.flatnonzero((distance <= hash_distance) & other.there[first:])
+        if not len(near):
+            continue
         if len(near) > NEAREST:
             near = near[np.argpartition(distance[near], NEAREST)[:NEAREST]]
         near = near + first

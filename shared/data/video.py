@@ -15,16 +15,16 @@ from typing import Any, Generic, Self, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from shared.data.images import PIXEL_LIMIT, content, decoded
 from shared.errors import UserError
 from shared.files import whole
 
-PIXELS = 50_000_000  # of one image: above, a file is more likely to be made to fill the memory than to be a photograph
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # what OpenCV's wheels can encode (H.264 they cannot)
 RETRIES = (0.5, 1.0, 2.0)  # seconds before a stream that broke off is tried again
 TIMEOUT = 5000  # milliseconds in which a stream must open, and answer
+MISSES = 50  # frames that cannot be decoded, one after the other, after which a recording is at its end
 T = TypeVar("T")
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # faults are reported by us, each once
@@ -39,6 +39,7 @@ class Shot:
         name: of the image file; of a video, the frame's number.
         seconds: from the source's start.
         image: BGR uint8 [height, width, 3]; None if it could not be decoded, then `fault` says why.
+        lost: frames that the fault stands for; none where a live source only broke off.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Shot:
     seconds: float
     image: np.ndarray | None
     fault: str = ""
+    lost: int = 0
 
 
 class Ahead(Generic[T]):
@@ -90,14 +92,10 @@ class Ahead(Generic[T]):
             self._thread.join(2 * TIMEOUT / 1000)
 
 
-ahead = Ahead  # reads better where it is used: for item in ahead(items)
-
-
 class Frames(Ahead[Shot]):
     """The frames of a source, decoded in a background thread a few ahead of whoever asks. To be gone through once.
 
-    A live source does not wait: when the reader is slow, the oldest waiting frame is dropped and counted. A stream that breaks
-    off is tried again a few times. Memory is constant.
+    Who is slow gets a live source's newest frame; those before it are dropped, and counted. A broken stream is tried again.
 
     Attributes:
         fps: frames a second; of a folder, the number given; 0 if a camera does not say.
@@ -107,7 +105,7 @@ class Frames(Ahead[Shot]):
     """
 
     def __init__(self, shots: Iterator[Shot], fps: float, count: int, size: tuple[int, int] = (0, 0), live: bool = False) -> None:
-        super().__init__(shots, size=4, drop=live)
+        super().__init__(shots, size=1 if live else 4, drop=live)
         self.fps, self.count, self.size, self.live = fps, count, size, live
 
     @property
@@ -116,34 +114,39 @@ class Frames(Ahead[Shot]):
         return self._queue.dropped
 
 
-def frames(source: str | Path, fps: float = 25.0, pixels: int = PIXELS) -> Frames:
+def frames(source: str | Path, fps: float = 25.0) -> Frames:
     """Open an image, a folder of images, a video file, a camera ("0") or a stream ("rtsp://…", "http://…").
 
     Args:
+        source: cameras and streams as text; a number is a camera's unless a file or folder has that name.
         fps: frames a second that the numbered images of a folder stand for.
-        pixels: the largest image that is decoded; a larger one is a fault (of a video: an error).
 
     Raises:
         UserError: there is no such source, or nothing in it can be read.
     """
-    text = str(source)
-    if text.isdigit():
-        return _video(int(text), f"camera {text}", True, pixels)
-    if "://" in text:
-        return _video(text, re.sub(r"//[^/@]*@", "//", text), True, pixels)  # passwords stay out of messages
-    path = Path(text)
+    if is_live(source):
+        text = str(source)
+        if "://" in text:
+            return _video(text, re.sub(r"//[^/@]*@", "//", text), True)  # passwords stay out of messages
+        return _video(int(text), f"camera {text}", True)
+    path = Path(source)
     if path.is_dir():
         files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGES), key=natural)
         if not files:
             raise UserError(f"{path} holds no images. Give a folder with files that end in {', '.join(IMAGES)}, or a video file.")
-        return Frames(_images(files, fps, pixels), fps, len(files))
+        return Frames(_images(files, fps), fps, len(files))
     if not path.exists():
         raise UserError(
             f"{path} does not exist. Give an image, a folder of images, a video, a camera's number such as 0, or a stream's URL."
         )
     if path.suffix.lower() in IMAGES:
-        return Frames(_images([path], fps, pixels), fps, 1)
-    return _video(text, text, False, pixels)
+        return Frames(_images([path], fps), fps, 1)
+    return _video(str(path), str(path), False)
+
+
+def is_live(source: str | Path) -> bool:
+    """Does it name a camera or a stream, and no path? What `frames` opens as one."""
+    return isinstance(source, str) and ("://" in source or (source.isdecimal() and not Path(source).exists()))
 
 
 def natural(path: Path) -> tuple[Any, ...]:
@@ -152,30 +155,10 @@ def natural(path: Path) -> tuple[Any, ...]:
     return (*((int(part), part) if part.isdecimal() else (-1, part) for part in parts), path.name)
 
 
-def decode(path: Path, pixels: int = PIXELS) -> np.ndarray:
-    """An image file as BGR uint8 [height, width, 3].
-
-    Raises:
-        ValueError: it cannot be decoded or is too large; says why.
-    """
-    try:
-        with Image.open(path) as header:
-            width, height = header.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("not an image that can be read" if path.is_file() else f"cannot be opened: {error}") from None
-    if width * height > pixels:
-        raise ValueError(f"has {width} x {height} pixels, more than the limit of {pixels:,}")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("is damaged: its beginning is an image's, the rest cannot be decoded")
-    return image
-
-
 class Writer:
-    """Writes a video in a background thread. The file appears, under its name, when the writer is closed.
+    """Writes a video in a background thread. The file appears when the writer is closed, also by an exception or Ctrl-C.
 
-    On an exception or Ctrl-C inside the `with` block, what was written until then is kept. Images of another size than the first
-    are fitted in with black margins. An image must not be changed after it was given away.
+    Images of another size than the first are fitted in with black margins. One must not be changed after it was given away.
 
     A 1280 x 720 frame takes 4 ms of a core as .mp4 (MPEG-4 part 2: players show it, browsers do not) or .avi (Motion JPEG), and
     80 ms as .webm (VP8: browsers show it).
@@ -255,12 +238,12 @@ def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.copyMakeBorder(inner, *margins, cv2.BORDER_CONSTANT)
 
 
-def _images(files: list[Path], fps: float, pixels: int) -> Iterator[Shot]:
+def _images(files: list[Path], fps: float) -> Iterator[Shot]:
     for number, file in enumerate(files):
         try:
-            yield Shot(number, file.name, number / fps, decode(file, pixels))
-        except ValueError as error:
-            yield Shot(number, file.name, number / fps, None, f"{file.name} {error}")
+            yield Shot(number, file.name, number / fps, decoded(content(file), colour=True))
+        except OSError as error:
+            yield Shot(number, file.name, number / fps, None, f"{file.name}: {error}", 1)
 
 
 def _open(source: str | int) -> cv2.VideoCapture:
@@ -274,7 +257,7 @@ def _open(source: str | int) -> cv2.VideoCapture:
         cv2.utils.logging.setLogLevel(before)
 
 
-def _video(source: str | int, name: str, live: bool, pixels: int) -> Frames:
+def _video(source: str | int, name: str, live: bool) -> Frames:
     capture = _open(source)
     if not capture.isOpened():
         capture.release()
@@ -287,9 +270,11 @@ def _video(source: str | int, name: str, live: bool, pixels: int) -> Frames:
             " file cannot be decoded: record to .mkv or .avi, or repair it."
         )
     size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    if size[0] * size[1] > pixels:
+    if size[0] * size[1] > PIXEL_LIMIT:
         capture.release()
-        raise UserError(f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {pixels:,}. Make it smaller first.")
+        raise UserError(
+            f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {PIXEL_LIMIT:,}. Make it smaller first."
+        )
     fps = capture.get(cv2.CAP_PROP_FPS)
     fps = fps if 0 < fps < 1000 else 0.0
     count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
@@ -299,23 +284,40 @@ def _video(source: str | int, name: str, live: bool, pixels: int) -> Frames:
 
 
 def _recorded(name: str, capture: cv2.VideoCapture, fps: float, count: int) -> Iterator[Shot]:
-    """Decoders leave out what they cannot decode: it shows as a gap in time, and in the number of frames at the end."""
-    number, seconds, gaps = 0, 0.0, []
+    """A decoder says of a frame that it cannot be decoded, as it does at the end, or leaves it out: a gap in time."""
+    number, read, seconds, gaps = 0, 0, 0.0, []
     try:
-        while (answer := capture.read())[0]:
+        while (answer := _next(capture, count - number)) is not None:
+            missed, image = answer
             now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            now = max(now, seconds) if now > 0 else number / fps
-            if number and now - seconds > 1.5 / fps:
+            now = max(now, seconds) if now > 0 else (number + missed) / fps
+            if number and now - seconds > (1.5 + missed) / fps:
                 gaps.append(f"{seconds:.1f} s")
+            for left in range(missed, 0, -1):
+                fault = f"{name}: frame {number} cannot be decoded."
+                yield Shot(number, str(number), max(now - left / fps, seconds), None, fault, 1)
+                number += 1
             seconds = now
-            yield Shot(number, str(number), seconds, answer[1])
-            number += 1
+            yield Shot(number, str(number), seconds, image)
+            number, read = number + 1, read + 1
     finally:
         capture.release()
-    if count - number > (not gaps):  # the count is an estimate in some files
+    if (lost := count - number) > (not gaps):  # the count is an estimate in some files
         after = f"there are gaps after {', '.join(gaps[:5])}" if gaps else f"it ends after {seconds:.1f} s"
-        fault = f"{name} should have {count} frames, {number} could be read: {after}. It is damaged, or was cut off."
-        yield Shot(number, str(number), seconds, None, fault)
+        fault = f"{name} should have {count} frames, of which {read} could be read: {after}. It is damaged, or was cut off."
+        yield Shot(number, str(number), seconds, None, fault, lost)
+
+
+def _next(capture: cv2.VideoCapture, expected: int) -> tuple[int, np.ndarray] | None:
+    """How many frames, of those still expected, cannot be decoded, and the one after them; None at the end."""
+    for missed in range(max(min(expected, MISSES), 1)):
+        begun = time.monotonic()
+        fine, image = capture.read()
+        if fine:
+            return missed, image
+        if time.monotonic() - begun > 1:  # the network is gone: each further frame would take as long
+            break
+    return None
 
 
 def _live(source: str | int, name: str, capture: cv2.VideoCapture) -> Iterator[Shot]:

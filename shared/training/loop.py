@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from shared.config import Training
+from shared.errors import UserError
 from shared.hardware import Choice
 from shared.runs import Run
 from shared.training import checkpoints
@@ -102,6 +103,7 @@ def fit(
             loader.iteration = epoch
             step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
             entry = {"epoch": epoch + 1, **step.epoch(loader, lambda note: bar.update(task, advance=1, note=note))}
+            _stop_if_diverged(accelerator, entry)
             if validation is not None and judged is not None:
                 entry["metric"] = _judge(accelerator, kept, validation, judged)
             progress = _advance(progress, entry, config)
@@ -183,6 +185,14 @@ class _Step:
             tell(f"loss {losses.item() / self.taken:.3f}, {speed:.0f} steps/s")
         seconds = time.monotonic() - self.begun
         return {"loss": losses.item() / self.taken, "seconds": seconds, "examples_per_s": len(loader.dataset) / seconds}
+
+
+def _stop_if_diverged(accelerator: Accelerator, entry: dict[str, float]) -> None:
+    """On all ranks, if on one of them the loss is not finite."""
+    if not math.isfinite(entry["loss"]):
+        accelerator.set_trigger()
+    if accelerator.check_trigger():
+        raise UserError(f"The loss is not finite after epoch {entry['epoch']}: lower model.training.learning_rate.")
 
 
 def _rate(step: int, total: int, warmup: float) -> float:

@@ -61,3 +61,7 @@ def test_saving_again_replaces_the_whole(folder: Path) -> None:
     artifact.save(folder, usecase="thing", tensors={"v": torch.zeros(1)}, preprocess={}, request=Empty, response=Empty, about={})
     assert set(artifact.load(folder, "thing").tensors) == {"v"}
     assert [path.name for path in folder.parent.iterdir()] == ["artifact"]
+
+
+def test_its_files_can_be_read_by_the_same_people(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from shared.config import Hardware, RunConfig, Training
+from shared.errors import UserError
 from shared.hardware import leave, select
 from shared.runs import Run
 from shared.training import Validation, fit, loop
@@ -108,6 +109,15 @@ def test_fits_of_different_precision_follow_each_other_and_leave_plain_models(tm
 def test_patience_stops_early(tmp_path: Path) -> None:
     fitted = train(Run(tmp_path, "t"), network(), learning_rate=1e-9, patience=2, epochs=50, average=0.0)
     assert fitted.epochs == fitted.best_epoch + 2
+
+
+def test_a_training_that_diverged_ends_with_an_error(tmp_path: Path) -> None:
+    def overflows(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = objective(model, batch)
+        return {**found, "loss": found["loss"] * float("inf")}
+
+    with pytest.raises(UserError, match=r"not finite after epoch 1: lower model\.training\.learning_rate"):
+        train(Run(tmp_path, "t"), network(), overflows)
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from shared.data import video
-from shared.data.video import Frames, Shot, Writer, ahead, frames, natural
+from shared.data import images, video
+from shared.data.video import Ahead, Frames, Shot, Writer, frames, natural
 from shared.errors import UserError
 
 SIZE = 64, 48
@@ -72,13 +72,43 @@ def test_one_image(tmp_path: Path) -> None:
     assert [number_of(shot.image) for shot in frames(tmp_path / "one.PNG") if shot.image is not None] == [3]
 
 
-def test_too_large_image_is_not_decoded(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "one.png"), picture(3))
-    (shot,) = frames(tmp_path / "one.png", pixels=SIZE[0] * SIZE[1] - 1)
-    assert shot.image is None
-    assert "64 x 48" in shot.fault
+def test_too_large_image_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (images, video):
+        monkeypatch.setattr(module, "PIXEL_LIMIT", SIZE[0] * SIZE[1] - 1)
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
+        cv2.imwrite(str(tmp_path / f"one{suffix}"), picture(3))
+        (shot,) = frames(tmp_path / f"one{suffix}")
+        assert shot.image is None
+        assert "million pixels" in shot.fault
     with pytest.raises(UserError, match="64 x 48"):
-        frames(record(tmp_path / "a.avi", 3), pixels=1000)
+        frames(record(tmp_path / "a.avi", 3))
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_every_kind_of_image_is_read_whole_or_not_at_all(tmp_path: Path, lossless: bool) -> None:
+    """A decoder fills what is missing of a JPEG with grey: that would be taken for a road."""
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
+        file = tmp_path / f"one{suffix}"
+        cv2.imwrite(str(file), noise, [cv2.IMWRITE_WEBP_QUALITY, 101 if lossless else 80] if suffix == ".webp" else [])
+        (shot,) = frames(file)
+        assert shot.image is not None
+        assert shot.image.shape == (48, 64, 3)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        (shot,) = frames(file)
+        assert shot.image is None
+        assert shot.fault == f"{file.name}: the file is cut short"
+        assert shot.lost == 1
+
+
+def test_a_folder_named_like_a_camera_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0531").mkdir()
+    cv2.imwrite(str(tmp_path / "0531" / "1.jpg"), picture(3))
+    monkeypatch.chdir(tmp_path)
+    assert [len(list(frames(source))) for source in ("0531", Path("0531"), tmp_path / "0531")] == [1, 1, 1]
+    for source in (Path("0"), "²"):  # a path is no camera, nor is what only looks like a number
+        with pytest.raises(UserError, match="does not exist"):
+            frames(source)
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
@@ -97,7 +127,34 @@ def test_cut_off_video_gives_what_was_readable(tmp_path: Path, suffix: str) -> N
     assert [number_of(shot.image) for shot in shots if shot.image is not None] == list(range(len(shots)))
     assert last.image is None
     assert "cut off" in last.fault
-    assert str(len(shots)) in last.fault
+    assert f"of which {len(shots)} could be read" in last.fault
+    assert last.lost == 40 - len(shots)
+
+
+def damaged(path: Path, places: range) -> Path:
+    """A Motion JPEG video whose frames at these places are zeros."""
+    data = bytearray(record(path).read_bytes())
+    starts = [match.start() for match in re.finditer(b"00dc", data) if match.start() > data.index(b"movi")]  # of frames' chunks
+    for place in places:
+        data[starts[place] + 8 : starts[place + 1]] = bytes(starts[place + 1] - starts[place] - 8)
+    path.write_bytes(data)
+    return path
+
+
+def test_frames_that_cannot_be_decoded_are_skipped(tmp_path: Path) -> None:
+    shots = list(frames(damaged(tmp_path / "a.avi", range(19, 21))))
+    assert [shot.number for shot in shots] == list(range(40))
+    assert [shot.seconds for shot in shots] == pytest.approx([number / 25 for number in range(40)], abs=0.002)
+    assert [shot.number for shot in shots if shot.image is None] == [shot.number for shot in shots if shot.lost == 1] == [19, 20]
+    assert "frame 20 cannot be decoded" in shots[20].fault
+    assert [number_of(shot.image) for shot in shots if shot.image is not None] == [*range(19), *range(21, 40)]
+
+
+def test_a_recording_ends_where_too_much_of_it_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MISSES", 5)
+    *shots, last = frames(damaged(tmp_path / "a.avi", range(10, 30)))
+    assert [number_of(shot.image) for shot in shots if shot.image is not None] == list(range(10))
+    assert (last.number, last.lost) == (10, 30)
 
 
 def test_a_whole_video_has_no_fault(tmp_path: Path) -> None:
@@ -162,7 +219,7 @@ def test_a_stream_that_breaks_off_is_tried_again_then_ends(monkeypatch: pytest.M
     assert all(capture.released for capture in captures)
 
 
-def test_a_live_source_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_source_gives_its_newest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "RETRIES", ())
     monkeypatch.setattr(video, "_open", lambda source: Broken([picture(number) for number in range(30)]))
     with frames("0") as source:
@@ -170,8 +227,8 @@ def test_a_live_source_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None
         time.sleep(0.3)  # while the camera goes on
         rest = list(source)
     numbers = [first.number, *(shot.number for shot in rest)]
-    assert numbers[-3:] == [28, 29, 30]  # the newest; the last says that it ended
-    assert len(numbers) <= 5
+    assert numbers[-1] == 30  # the newest: it says that the camera ended
+    assert len(numbers) <= 2
     assert source.dropped == 31 - len(numbers)
 
 
@@ -188,14 +245,16 @@ def running() -> set[str]:
 
 
 def test_ahead_overlaps() -> None:
-    def slow(items: Any) -> Iterator[int]:
-        for item in items:
-            time.sleep(0.02)
-            yield item
+    """While an item is worked on, upstream makes the next one, through two threads."""
+    made = [threading.Event() for _ in range(5)]
 
-    start = time.perf_counter()
-    assert list(slow(ahead(slow(ahead(slow(range(15))))))) == list(range(15))
-    assert time.perf_counter() - start < 0.75  # 0.9 s one after the other: this can only be faster when they overlap
+    def numbers() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    for number in Ahead(one for one in Ahead(numbers(), 1)):
+        assert made[min(number + 1, 4)].wait(10)
 
 
 def test_ahead_is_bounded() -> None:
@@ -206,7 +265,7 @@ def test_ahead_is_bounded() -> None:
             made.append(number)
             yield number
 
-    with ahead(numbers(), 3) as waiting:
+    with Ahead(numbers(), 3) as waiting:
         assert next(waiting) == 0
         time.sleep(0.1)
         assert len(made) <= 5
@@ -225,7 +284,7 @@ def test_an_exception_passes_through_threads_after_the_items_before_it() -> None
 
     seen = []
     with pytest.raises(ValueError, match="broken"):
-        for item in ahead(item for item in ahead(upstream())):
+        for item in Ahead(item for item in Ahead(upstream())):
             seen.append(item)
     assert seen == [1, 2]
     assert closed == [True]
@@ -234,7 +293,7 @@ def test_an_exception_passes_through_threads_after_the_items_before_it() -> None
 
 def test_closing_in_the_middle_ends_upstream(tmp_path: Path) -> None:
     path = record(tmp_path / "a.avi")
-    with pytest.raises(KeyboardInterrupt), frames(path) as source, ahead(shot for shot in source) as work:
+    with pytest.raises(KeyboardInterrupt), frames(path) as source, Ahead(shot for shot in source) as work:
         for shot in work:
             if shot.number == 5:
                 raise KeyboardInterrupt

@@ -4,55 +4,77 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from PIL import Image
-from pydantic import Field
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
-from shared.data.images import decoded
+from shared.data.images import FILE_LIMIT, decoded
 from shared.usecase import Record
 from usecases.lane_detection.camera import Camera
 from usecases.lane_detection.driving import Driving
-from usecases.lane_detection.lanes import meets
+from usecases.lane_detection.lanes import meets, sides
 from usecases.lane_detection.tracking import Detected, Tracked
 
-BYTES = 32 << 20  # of a request's image
-PIXELS = 50_000_000
 SIDES = ("left", "right")
 
 Side = Literal["left", "right", ""]
 
 
-class CameraView(Record):
+class Mounting(Record):
+    """How the camera is mounted in the car, as far as it is known: its height, or height and angles."""
+
+    height_m: float | None = Field(
+        None, gt=0, le=20, description="of the camera above the road, metres; not given: lanes are taken to be of usual width"
+    )
+    pitch_deg: float | None = Field(
+        None, gt=-90, lt=90, description="downwards; needs height_m; not given: from the lines, as is the yaw"
+    )
+    yaw_deg: float = Field(0, gt=-90, lt=90, description="to the right of where the car goes; needs pitch_deg")
+    roll_deg: float = Field(0, gt=-90, lt=90, description="clockwise as the driver sees it; needs pitch_deg")
+
+    @field_validator("pitch_deg", "yaw_deg", "roll_deg")
+    @classmethod
+    def _not_ignored(cls, value: float | None, info: ValidationInfo) -> float | None:
+        needed = "height_m" if info.field_name == "pitch_deg" else "pitch_deg"
+        if value is not None and info.data.get(needed) is None:
+            raise ValueError(f"give {needed}, too: without it, this is taken from the lines")
+        return value
+
+    @property
+    def angles(self) -> bool:
+        """Is it known which way the camera looks?"""
+        return self.pitch_deg is not None
+
+    def mounted(self, lens: Camera) -> Camera:
+        """A camera with this lens; where they are not known, its height is 1 m and its angles are 0."""
+        pitch, roll, yaw = (math.radians(angle) for angle in (self.pitch_deg or 0.0, self.roll_deg, self.yaw_deg))
+        return replace(lens, above=self.height_m or 1.0, pitch=pitch, roll=roll, yaw=yaw)
+
+
+class CameraView(Mounting):
     """The camera's lens, which `usecases tool lane_detection calibrate` finds, and how it is mounted, as far as it is known."""
 
     fx: float = Field(gt=0, allow_inf_nan=False, description="focal length, pixels")
     fy: float = Field(gt=0, allow_inf_nan=False)
-    cx: float = Field(allow_inf_nan=False, description="principal point, pixels")
-    cy: float = Field(allow_inf_nan=False)
-    distortion: tuple[float, float, float, float, float] = Field((0, 0, 0, 0, 0), description="k1, k2, p1, p2, k3 as in OpenCV")
-    height_m: float | None = Field(
-        None, gt=0, le=20, description="above the road; not given: lanes are taken to be of usual width"
+    cx: FiniteFloat = Field(description="principal point, pixels")
+    cy: FiniteFloat
+    distortion: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] = Field(
+        (0, 0, 0, 0, 0), description="k1, k2, p1, p2, k3 as in OpenCV"
     )
-    pitch_deg: float | None = Field(None, gt=-90, lt=90, description="downwards; not given: from the lines, as is the yaw")
-    yaw_deg: float = Field(0, gt=-90, lt=90, description="to the right of where the car goes; counts with a pitch")
-    roll_deg: float = Field(0, gt=-90, lt=90, description="clockwise as the driver sees it; counts with a pitch")
 
     def camera(self, width: int, height: int) -> Camera:
-        pitch, roll, yaw = (math.radians(angle) for angle in (self.pitch_deg or 0.0, self.roll_deg, self.yaw_deg))
-        focal, centre = (self.fx, self.fy), (self.cx, self.cy)
-        return Camera(width, height, focal, centre, self.height_m or 1.0, pitch, roll, yaw, self.distortion)
+        """Of an image of this size, pixels."""
+        return self.mounted(Camera(width, height, (self.fx, self.fy), (self.cx, self.cy), distortion=self.distortion))
 
 
 class LaneRequest(Record):
     """One image of the road ahead."""
 
-    image: str = Field(min_length=1, max_length=4 * BYTES // 3 + 100, description="a JPEG or PNG file in base64")
+    image: str = Field(min_length=1, max_length=4 * FILE_LIMIT // 3 + 100, description="a JPEG or PNG file in base64")
     camera: CameraView | None = Field(None, description="for exact metres; not given: metres are approximate")
 
 
@@ -77,6 +99,7 @@ class LaneDecision(Record):
 
 
 class FrameLine(LaneLine):
+    seen: bool = Field(description="in this frame; else this is where the line should be, from the frames before")
     id: int = Field(description="the line's number, which it keeps from frame to frame")
 
 
@@ -87,6 +110,7 @@ class FrameDecision(LaneDecision):
     name: str
     seconds: float
     lines: Sequence[FrameLine]
+    extrapolated: bool = Field(False, description="lane and metres rest on a line that was seen a moment ago, not in this frame")
     seconds_to_crossing: float | None = None
     warning: Side = Field("", description="the side on which the car is leaving its lane")
 
@@ -102,17 +126,8 @@ def image_of(request: LaneRequest) -> np.ndarray:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("is not base64: give a JPEG or PNG file's content, encoded") from None
-    if len(data) > BYTES:
-        raise ValueError(f"has more than {BYTES >> 20} MB")
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
-            pixels = header.width * header.height
-    except Image.DecompressionBombError:
-        pixels = PIXELS + 1
-    except (OSError, ValueError, SyntaxError):
-        raise ValueError("is neither a JPEG nor a PNG file") from None
-    if pixels > PIXELS:
-        raise ValueError(f"has more than {PIXELS // 10**6} million pixels")
+    if not data.startswith((b"\xff\xd8", b"\x89PNG")):
+        raise ValueError("is neither a JPEG nor a PNG file")
     try:
         return decoded(data, colour=True)
     except OSError as error:
@@ -120,16 +135,11 @@ def image_of(request: LaneRequest) -> np.ndarray:
 
 
 def sided(found: Sequence[Detected], width: int, height: int) -> list[Tracked]:
-    """One image's lines as if followed, numbered from 1; of those on either side of the middle the nearest bounds the lane."""
-    reached = [meets(one.line, height - 1) - (width - 1) / 2 for one in found]
-    sides = [""] * len(found)
-    for side, left in zip(SIDES, (True, False), strict=True):
-        own = [place for place, x in enumerate(reached) if (x < 0) == left]
-        if own:
-            sides[min(own, key=lambda place: abs(reached[place]))] = side
+    """One image's lines as if followed, numbered from 1."""
+    named = sides([meets(one.line, height - 1) for one in found], width)
     return [
         Tracked(number, one.line, one.confidence, 1, 0, side)
-        for number, (one, side) in enumerate(zip(found, sides, strict=True), 1)
+        for number, (one, side) in enumerate(zip(found, named, strict=True), 1)
     ]
 
 

@@ -15,10 +15,11 @@ from shared import hardware
 from shared.config import Hardware, resolve
 from shared.errors import UserError
 from shared.hardware import Choice
-from shared.runs import Run, find
-from usecases.lane_detection import data, formats, simulator
+from shared.runs import Run, finished
+from usecases.lane_detection import data, simulator
 from usecases.lane_detection.config import LaneConfig
-from usecases.lane_detection.data import Given, Part
+from usecases.lane_detection.data import Part
+from usecases.lane_detection.evidence import counted
 from usecases.lane_detection.network import LaneNetwork, objective
 from usecases.lane_detection.pipeline import judge, speed, train
 from usecases.lane_detection.predictor import NAME, LanePredictor
@@ -34,14 +35,16 @@ PUBLISHED = {
 
 
 def tusimple(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
-    """TuSimple's scores of the newest finished run on labelled frames; without one it trains on rendered frames first."""
+    """TuSimple's scores of a run on rendered frames with the default settings; without one it trains first."""
     if folder is None or not folder.exists():
         raise UserError("This needs a folder of frames with TuSimple's labels: --data DIR")
-    frames = [frame for frame in formats.load(folder, "tusimple") if frame.lines is not None]
-    predictor = _newest(log)
-    chip = hardware.select(predictor.detector.config.hardware)
-    log(f"Judging on {len(frames):,} frames of {folder}")
-    *_, found = judge(Part((Given(frames),), chip.threads), predictor.detector)
+    log("One run is judged, however many --seeds")
+    detector = _standard(log).detector
+    chip = hardware.select(detector.config.hardware)
+    where = detector.config.data.model_copy(update={"source": str(folder.resolve()), "layout": "tusimple"})
+    lanes = data.all_of(detector.config.model_copy(update={"data": where}), chip.threads)
+    log(f"Judging on {counted(len(lanes.test), 'frame')} of {folder}")
+    *_, found = judge(lanes.test, detector)
     ((other, differences),) = found["differences"].items()
     metrics = {
         metric: {
@@ -53,23 +56,31 @@ def tusimple(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, A
             "differences": {other: differences[metric]},
         }
         for metric in METRICS
+        if metric in found["model"]
     }
-    split = f"{len(frames):,} frames of {folder.name}; trained on {predictor.detector.config.data.source} frames"
-    return _result("tusimple", split, metrics, chip, speed(predictor.detector))
+    split = f"{counted(len(lanes.test), 'frame')} of {folder.name}; trained on {detector.config.data.source} frames"
+    return _result("tusimple", split, metrics, chip, speed(detector), detector.config.seed)
 
 
-def _newest(log: Log) -> LanePredictor:
-    try:
-        folder, _ = find(NAME, [NAME])
-    except UserError:
-        config = resolve(LaneConfig)
-        run = Run.create(NAME, config)
-        log(f"No finished run was found: training with the default settings into {run.folder}")
-        train(config, run)
-        run.finish()
-        folder = run.folder
-    log(f"The model is that of {folder}")
-    return LanePredictor.load(folder / "artifact")
+def _standard(log: Log) -> LanePredictor:
+    """The newest run that was trained on rendered frames with the default settings; a new one where there is none."""
+    for folder in finished(NAME):
+        try:
+            predictor = LanePredictor.load(folder / "artifact")
+        except UserError as error:
+            log(f"Not the run in {folder}: {error}")
+            continue
+        own, default = predictor.detector.config, LaneConfig()
+        if (own.data, own.model, own.decide) == (default.data, default.model, default.decide):
+            log(f"The model is that of {folder}, seed {own.seed}")
+            return predictor
+        log(f"Not the run in {folder}: it was not trained on rendered frames with the default settings")
+    config = resolve(LaneConfig)
+    run = Run.create(NAME, config)
+    log(f"Training with the default settings into {run.folder}")
+    train(config, run)
+    run.finish()
+    return LanePredictor.load(run.artifact_dir)
 
 
 def training_speed(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
@@ -126,8 +137,10 @@ def _plain(values: dict[str, float]) -> dict[str, Any]:
     return {name: {"model": {"value": round(value, 3)}, "baselines": {}, "published": {}} for name, value in values.items()}
 
 
-def _result(protocol: str, split: str, metrics: dict[str, Any], chip: Choice, timing: dict[str, float]) -> dict[str, Any]:
-    return {"usecase": NAME, "protocol": protocol, "split": split, "seeds": [0], "metrics": metrics, "timing": timing,
+def _result(
+    protocol: str, split: str, metrics: dict[str, Any], chip: Choice, timing: dict[str, float], seed: int = 0
+) -> dict[str, Any]:
+    return {"usecase": NAME, "protocol": protocol, "split": split, "seeds": [seed], "metrics": metrics, "timing": timing,
             "hardware": chip.describe()}  # fmt: skip
 
 

@@ -1,15 +1,14 @@
-"""What a camera is: its lens from photographs of a chessboard, its mounting from straight lines on the road."""
+"""A camera's lens from photographs of a chessboard, and what follows from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from shared.data.video import frames
 from shared.errors import UserError
@@ -19,6 +18,7 @@ from usecases.lane_detection.lanes import Line, line
 
 FEWEST = 3  # photographs without which there is no solution worth having
 ENOUGH = 10
+LENS = ("width", "height", "focal", "centre", "distortion")  # what of a camera is calibrated, and saved
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Calibration:
     """A camera's lens, and the evidence.
 
     Attributes:
-        camera: with focal length, centre and distortion; how it is mounted is not known yet, see `mounted`.
+        camera: with focal length, centre and distortion; how it is mounted is not known.
         error_px: root mean square distance of the corners from where the camera model puts them, pixels.
         used: of each photograph used, this distance and the board's distance in metres.
         failed: of each other photograph, why it was not used.
@@ -79,12 +79,13 @@ def calibrate(folder: str | Path, columns: int, rows: int, square_m: float) -> C
 
 
 def save(calibration: Calibration, path: Path) -> None:
-    """As JSON."""
-    write_json(path, asdict(calibration))
+    """As JSON: the lens, not the mounting, and the evidence."""
+    known = vars(calibration)
+    write_json(path, known | {"camera": {name: getattr(calibration.camera, name) for name in LENS}})
 
 
 def load(path: Path) -> Camera:
-    """The camera of a saved calibration.
+    """The lens of a saved calibration; the camera's height and angles are not known.
 
     Raises:
         UserError: the file is missing or holds something else.
@@ -93,65 +94,19 @@ def load(path: Path) -> Camera:
         raise UserError(f"{path} does not exist. Calibrate the camera first: this makes it from photographs of a chessboard.")
     try:
         values = read_json(path)["camera"]
-        pairs = {name: tuple(float(value) for value in values.pop(name)) for name in ("focal", "centre", "distortion")}
-        camera = Camera(**{name: float(value) for name, value in values.items()} | pairs)  # type: ignore[arg-type]
-        camera = replace(camera, width=int(camera.width), height=int(camera.height))
+        if other := values.keys() - LENS:
+            raise ValueError(f"{', '.join(sorted(other))}: a lens has only {', '.join(LENS)}")
+        pairs = {name: tuple(float(value) for value in values[name]) for name in LENS[2:]}
+        camera = Camera(int(values["width"]), int(values["height"]), **pairs)  # type: ignore[arg-type]
         lengths = len(camera.focal), len(camera.centre), len(camera.distortion)
-        numbers = [*camera.focal, *camera.centre, *camera.distortion, camera.above, camera.pitch, camera.roll, camera.yaw]
-        sound = lengths == (2, 2, 5) and all(map(math.isfinite, numbers))
-        if not sound or min(*camera.focal, camera.width, camera.height, camera.above) <= 0:
+        sound = lengths == (2, 2, 5) and all(map(math.isfinite, [*camera.focal, *camera.centre, *camera.distortion]))
+        if not sound or min(*camera.focal, camera.width, camera.height) <= 0:
             raise ValueError("a number is impossible")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path} is not a camera's calibration ({error}). Make it anew from photographs of a chessboard."
         ) from None
     return camera
-
-
-def mounted(camera: Camera, lines: Sequence[Line], lane_width_m: float | None = None) -> Camera:
-    """The camera with the pitch and yaw, and as far as the lines tell roll and height, that make them parallel on the road.
-
-    Two lines give pitch and yaw, as their vanishing point does; with three or more, evenly spaced, the roll too. The height
-    needs the distance between neighbouring lines.
-
-    Args:
-        camera: with its lens known.
-        lines: parallel lines of a straight, flat road, pixels as in the (distorted) image; all neighbours.
-        lane_width_m: between neighbours, metres.
-
-    Raises:
-        ValueError: fewer than two lines, or they do not meet above the road.
-    """
-    if len(lines) < 2:
-        raise ValueError("at least two lines are needed")
-    flat = [undistorted(camera, one) for one in lines]
-    plain = replace(camera, distortion=(0.0,) * 5)
-    x, y = vanishing_point(flat[0], flat[-1])
-    ray = (x - camera.centre[0]) / camera.focal[0], (y - camera.centre[1]) / camera.focal[1]
-    pitch = -np.arctan(ray[1])
-    start = [pitch, -np.arctan(ray[0] * np.cos(pitch)), 0.0][: 3 if len(lines) > 2 else 2]
-
-    def placed(values: np.ndarray) -> Camera:
-        return replace(plain, above=1.0, pitch=values[0], yaw=values[1], roll=values[2] if len(values) > 2 else camera.roll)
-
-    def bent(values: np.ndarray) -> np.ndarray:
-        """How far points are from lines straight ahead at even distances, in camera heights, less for what is far."""
-        view = placed(values)
-        points = [view.ground(one) for one in flat]
-        if any(np.isnan(one).any() for one in points):
-            return np.full(sum(map(len, flat)), 1e3)
-        weights = [1 / np.maximum(one[:, 1], 2.0) for one in points]
-        middles = [np.average(one[:, 0], weights=weight) for one, weight in zip(points, weights, strict=True)]
-        order = np.argsort(np.argsort(middles))
-        even = np.polyval(np.polyfit(order, middles, 1), order)
-        return np.concatenate([(one[:, 0] - x) * weight for one, x, weight in zip(points, even, weights, strict=True)])
-
-    best = placed(least_squares(bent, start, x_scale=0.01).x)
-    above = camera.above
-    if lane_width_m is not None:
-        across = sorted(float(np.median(best.ground(one)[:, 0])) for one in flat)
-        above = lane_width_m * (len(lines) - 1) / (across[-1] - across[0])
-    return replace(camera, above=above, pitch=float(best.pitch), yaw=float(best.yaw), roll=float(best.roll))
 
 
 def vanishing_point(one: Line, other: Line) -> tuple[float, float]:

@@ -19,7 +19,7 @@ class Camera:
         width, height: of the image, pixels.
         focal: focal length, pixels (fx, fy).
         centre: principal point, pixels (cx, cy).
-        above: height above the road, metres.
+        above: height above the road, metres; not given: what is measured on the road is in camera heights.
         pitch: downwards, radians.
         roll: clockwise as seen by the driver, radians.
         yaw: to the right of the road's direction, radians.
@@ -30,7 +30,7 @@ class Camera:
     height: int
     focal: tuple[float, float]
     centre: tuple[float, float]
-    above: float = 1.4
+    above: float = 1.0
     pitch: float = 0.0
     roll: float = 0.0
     yaw: float = 0.0

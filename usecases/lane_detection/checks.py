@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.data.images import alike, collected, printed
+from shared.data.images import Print, alike, collected
 from shared.errors import Finding, UserError
 from usecases.lane_detection import formats
 from usecases.lane_detection.formats import Layout, sampled
-from usecases.lane_detection.images import grey
+from usecases.lane_detection.images import Look, look
 from usecases.lane_detection.lanes import Frame, Line
 from usecases.lane_detection.layouts import Faults
 from usecases.lane_detection.splits import near_duplicates
@@ -34,39 +34,41 @@ def check(source: Path, layout: Layout = "auto", names: Sequence[str] = ()) -> l
         return [Finding("error", str(error).rstrip("."), str(source), "Give another file or folder, or name its layout")]
 
 
-def check_frames(frames: Sequence[Frame], where: str) -> list[Finding]:
+def check_frames(frames: Sequence[Frame], where: str, training: bool = True) -> list[Finding]:
     """Faults of frames: their images, the place of their lines, and images that come again. All images are read.
 
     Args:
         where: the source, for messages.
+        training: whether they are trained on; to judge on them, none needs a line.
 
     Returns:
         findings, errors first; none for data without faults.
     """
+    return looked_at(frames, where, training)[0]
+
+
+def looked_at(frames: Sequence[Frame], where: str, training: bool) -> tuple[list[Finding], dict[str, Look]]:
+    """As `check_frames`, and what was seen of each image that can be read, by the frame's name."""
     faults = Faults()
-    sizes: Counter[Size] = Counter()
-    seen = []
+    looks: list[Look | None] = []
     for frame in frames:
-        print_, size = None, None
         try:
-            image = grey(frame)
-            print_, size = printed(image), (image.shape[1], image.shape[0])
-            sizes[size] += 1
+            looks.append(look(frame))
         except OSError as error:
+            looks.append(None)
             what = f"an image that cannot be used: {error.strerror or error}"
             faults.add("error", what, where, "Restore the image, or remove its label", example=frame.name)
-        seen.append(print_)
-        _geometry(frame, size, faults, where)
-    _numbers(frames, sizes, faults, where)
-    for first, again in alike(collected(seen)):
+        _geometry(frame, looks[-1] and looks[-1].size, faults, where)
+    _numbers(frames, Counter(one.size for one in looks if one), training, faults, where)
+    for first, again in alike(collected([one and one.print for one in looks])):
         one, other = frames[first], frames[again]
         if one.clip != other.clip:
-            fix = "Keep one of them, or give them one clip: else the split may put one in training and the other in test"
+            fix = "Keep one of them if it is a copy; both clips stay on one side of the split"
             faults.add("warning", "an image of another clip again", where, fix, example=f"{other.name} is as {one.name}")
-    return faults.findings
+    return faults.findings, {frame.name: one for frame, one in zip(frames, looks, strict=True) if one}
 
 
-def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], faults: Faults, where: str) -> None:
+def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool, faults: Faults, where: str) -> None:
     """What concerns the frames as a whole."""
     for name, count in Counter(frame.name for frame in frames).items():
         if count > 1:
@@ -76,11 +78,12 @@ def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], faults: Faults,
         faults.add("error", "no frame has labels", where, "Add label files; without them nothing can be trained or judged")
     elif labelled < FEWEST:
         fix = f"Add frames: below {FEWEST} a trained model and its numbers say little"
-        faults.add("warning", f"only {labelled} frames have labels", where, fix)
+        told = f"only {labelled} frames have labels" if labelled > 1 else "only 1 frame has labels"
+        faults.add("warning", told, where, fix)
     if 0 < labelled < len(frames):
         fix = "They are not trained on; a frame without lines needs a label file that is empty"
         faults.add("info", f"{len(frames) - labelled} of {len(frames)} frames have no labels", where, fix)
-    if labelled and not any(frame.lines for frame in frames):
+    if training and labelled and not any(frame.lines for frame in frames):
         faults.add("error", "no frame has a line", where, "Check the label files, and the names of the lines if you gave any")
     if len(sizes) > 1:
         common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in Counter(sizes).most_common(4))
@@ -128,18 +131,19 @@ def crossing(lines: Sequence[Line], size: Size | None) -> bool:
     return False
 
 
-def check_parts(parts: Mapping[str, Sequence[Frame]], where: str) -> list[Finding]:
-    """Leaks between parts that the user made: clips in two of them, and images that are nearly the same. All images are read.
+def check_parts(parts: Mapping[str, Sequence[Frame]], where: str, known: Mapping[str, Print] | None = None) -> list[Finding]:
+    """Leaks between parts: clips in two of them, and images that are nearly the same.
 
     Args:
         parts: by name, such as "train" and "test".
+        known: prints of frames, by name; images of others are read.
     """
     faults = Faults()
     for (name, one), (other_name, other) in combinations(parts.items(), 2):
         for clip in sorted({frame.clip for frame in one if frame.clip} & {frame.clip for frame in other}):
             faults.add("error", f"a clip in {name} and in {other_name}", where, "Keep each clip in one part", example=clip)
-        for first, again in near_duplicates(one, other):
+        for first, again in near_duplicates(one, other, known):
             example = f"{one[first].name} is as {other[again].name}"
-            fix = "Remove it from one of them: a test on what was trained on proves nothing"
+            fix = "Remove one of them, or give both one clip: a test on what was trained on proves nothing"
             faults.add("error", f"nearly the same image in {name} and in {other_name}", where, fix, example=example)
     return faults.findings

@@ -14,7 +14,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from usecases.lane_detection.camera import Camera
 from usecases.lane_detection.lanes import line
 from usecases.lane_detection.tracking import Detected
 
@@ -58,14 +57,7 @@ class Curves:
 
 
 class Classical:
-    """Finds lane lines in a BGR image of any size; keeps nothing from one image to the next.
-
-    Args:
-        camera: of the images; with it the horizon need not be guessed from the lines, and a lens's distortion is heeded.
-    """
-
-    def __init__(self, camera: Camera | None = None) -> None:
-        self.camera = camera
+    """Finds lane lines in a BGR image of any size; keeps nothing from one image to the next."""
 
     def __call__(self, image: np.ndarray) -> list[Detected]:
         """Lines from left to right at the image's bottom; none if none are surely there."""
@@ -73,11 +65,8 @@ class Classical:
         if height > 3 * WIDTH:
             return []  # a strip, no photograph of a road: not worth the time
         small = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
-        camera = self.camera.resized(WIDTH, height) if self.camera else None
         found = paint(small)
-        if camera is not None and any(camera.distortion):
-            found = _straightened(found, camera)
-        point = _known(camera) if camera else vanishing_point(found, height)
+        point = vanishing_point(found, height)
         if point is None:
             return []
         found = found.take(found.y > point[1] + CLEAR)
@@ -89,8 +78,6 @@ class Classical:
         drawn = _drawn(found, curves, member, height)
         lines = []
         for points, confidence in drawn:
-            if camera is not None and any(camera.distortion):
-                points = _bent(points, camera)
             inside = points[(points[:, 0] >= 0) & (points[:, 0] <= WIDTH - 1)]
             if len(inside) > 3:
                 lines.append(Detected(line(((inside + 0.5) * scale) - 0.5), confidence))
@@ -296,27 +283,6 @@ def _leaves(curves: Curves, number: int, height: int) -> float:
     y = np.arange(curves.horizon + CLEAR, height)
     inside = np.abs(curves.x(number, y) - WIDTH / 2) < WIDTH / 2
     return float(y[inside].max()) if inside.any() else 0.0
-
-
-def _known(camera: Camera) -> tuple[float, float]:
-    """The vanishing point of a camera: where the road straight ahead ends, without distortion."""
-    far = camera.seen(np.array([[0.0, 1e7, camera.above]]))[0]
-    return camera.centre[0] + camera.focal[0] * far[0] / far[2], camera.centre[1] + camera.focal[1] * far[1] / far[2]
-
-
-def _straightened(found: Paint, camera: Camera) -> Paint:
-    if not len(found.x):
-        return found
-    points = np.column_stack([found.x, found.y])[:, None]
-    straight = cv2.undistortPoints(points, camera.matrix, np.array(camera.distortion), P=camera.matrix)[:, 0]
-    return Paint(straight[:, 0], straight[:, 1], found.weight)
-
-
-def _bent(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Points of the undistorted image where the lens puts them."""
-    rays = np.column_stack([(points - camera.centre) / camera.focal, np.ones(len(points))])
-    zero = np.zeros(3)
-    return cv2.projectPoints(rays, zero, zero, camera.matrix, np.array(camera.distortion))[0][:, 0]
 
 
 @lru_cache(maxsize=4)

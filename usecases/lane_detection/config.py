@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from shared.config import RunConfig, Section, Training
 
@@ -30,12 +31,26 @@ class Data(Section):
     simulated_too: bool = Field(True, description="whether rendered frames train beside one's own")
     simulation: Simulation = Simulation()
 
+    @field_validator("simulation")
+    @classmethod
+    def _some_to_train_on(cls, simulation: Simulation, info: ValidationInfo) -> Simulation:
+        if info.data.get("source") == "simulated" and not simulation.frames:
+            raise PydanticCustomError("none", "frames is 0: there is nothing to train on without own frames (--data)")
+        return simulation
+
 
 class Split(Section):
     """Shares of one's own clips. Frames of one clip, and frames that look alike, stay together."""
 
     validation: float = Field(0.15, gt=0, lt=1, description="share for choosing")
     test: float = Field(0.2, gt=0, lt=1, description="share for judging")
+
+    @field_validator("test")
+    @classmethod
+    def _some_left(cls, test: float, info: ValidationInfo) -> float:
+        if test + info.data.get("validation", 0) >= 1:
+            raise PydanticCustomError("all", "with split.validation it takes all clips: let both together be below 1")
+        return test
 
 
 class Model(Section):
@@ -44,10 +59,27 @@ class Model(Section):
     width: int = Field(416, ge=64, multiple_of=32, description="of the network's input, pixels")
     height: int = Field(192, ge=64, multiple_of=32, description="of the network's input, pixels")
     top: float = Field(0.2, ge=0, lt=0.9, description="share of an image's height, from its top, that is not looked at")
-    widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=2, description="channels of each stage")
-    blocks: tuple[int, ...] = Field((2, 2, 2, 2), description="residual blocks of each stage")
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (32, 64, 128, 256), min_length=2, description="channels of each stage; the last is a multiple of 4"
+    )
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field((2, 2, 2, 2), description="residual blocks of each stage")
     features: int = Field(64, ge=8, description="channels of the finest features")
     training: Training = Training(epochs=4, batch_size=16, learning_rate=1.5e-3, weight_decay=0.01)
+
+    @field_validator("widths")
+    @classmethod
+    def _for_four_heads(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if widths[-1] % 4:
+            raise PydanticCustomError("heads", "the last is no multiple of 4, of which the network's attention has need")
+        return widths
+
+    @field_validator("blocks")
+    @classmethod
+    def _one_a_stage(cls, blocks: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        stages = len(info.data.get("widths", blocks))
+        if len(blocks) != stages:
+            raise PydanticCustomError("stages", f"model.widths has {stages} stages: give as many numbers")
+        return blocks
 
 
 class Decide(Section):

@@ -71,14 +71,14 @@ def read(source: Path, names: Sequence[str], faults: Faults) -> list[Frame]:
         raise UserError(f"{source} labels no images. {kind} it as 'CVAT for images 1.1'.")
     frames = []
     for given, polylines, about in target.images:
-        name = given.get("name", "")
-        if inside(name) is None:
+        name, subset = given.get("name", ""), given.get("subset", "")
+        if inside(name) is None or (subset and inside(f"{subset}/{name}") is None):
             fix = "An image's name is a path inside the data's folder"
             faults.add("error", "an image with a name that leads out of the data", source, fix, example=name)
             continue
         size = [int(given[side]) for side in ("width", "height") if given.get(side, "").isdecimal() and len(given[side]) < 7]
         about = about | {"labelled_size": tuple(size)} if len(size) == 2 else about
-        folders = (source.parent / "images" / given.get("subset", ""), source.parent / "images", source.parent)
+        folders = (source.parent / "images" / subset, source.parent / "images", source.parent)
         image = next((folder / name for folder in folders if is_file(folder / name)), source.parent / name)
         lines = made(map(_pairs, polylines), faults, source, name)
         frames.append(Frame(name, image, lines, folder_of(name), about))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,14 @@ from typing import Any
 
 import joblib
 
-from shared.errors import DataError, Finding
+from shared.errors import DataError, Finding, UserError
 from usecases.lane_detection import checks, formats, images, simulator, splits
 from usecases.lane_detection.config import LaneConfig, Simulation
+from usecases.lane_detection.images import Look
 from usecases.lane_detection.lanes import Frame
 
 SIMULATED = "simulated"
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Part:
-    """Frames with their images, in a fixed order; prepared by several threads, a few at a time."""
+    """Frames with their images, in a fixed order; prepared by as many processes as there are `threads`, a few at a time."""
 
     sources: tuple[Rendered | Given, ...]
     threads: int = 1
@@ -78,6 +80,7 @@ class Lanes:
         train, validation, test: frames with labels.
         about: what metrics.json says of the data.
         findings: what `check` found, none of them an error.
+        known: hashes of the files that are trained or chosen on, by which a later `evaluate` leaves them out.
     """
 
     train: Part
@@ -85,6 +88,7 @@ class Lanes:
     test: Part
     about: dict[str, Any]
     findings: list[Finding] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
 
 
 def load(config: LaneConfig, threads: int) -> Lanes:
@@ -99,13 +103,13 @@ def load(config: LaneConfig, threads: int) -> Lanes:
         about = {"name": SIMULATED, "simulated": True, "frames": _counts(rendered)}
         train, validation, test = (Part((part,), threads) for part in rendered)
         return Lanes(train, validation, test, about)
-    source, findings = inspect(config)
-    if errors := [finding for finding in findings if finding.severity == "error"]:
-        raise DataError(errors)
+    source, findings, looks = inspect(config, training=True)
     labelled = [frame for frame in source.frames if frame.lines is not None]
-    shares = config.split.validation, config.split.test
-    own = [Given(part) for part in splits.split(labelled, *shares, config.seed)]
-    findings += checks.check_parts({"train": own[0].frames, "test": own[2].frames}, settings.source)
+    prints = {name: one.print for name, one in looks.items()}
+    parts = splits.split(labelled, config.split.validation, config.split.test, config.seed, prints)
+    findings += _sound(checks.check_parts(dict(zip(PARTS, parts, strict=True)), settings.source, prints))
+    own = [Given(part) for part in parts]
+    known = sorted({looks[frame.name].digest for part in parts[:2] for frame in part})
     beside = simulated(settings.simulation, config.seed)[:1] if settings.simulated_too else ()
     about = {
         "name": Path(settings.source).name,
@@ -114,28 +118,39 @@ def load(config: LaneConfig, threads: int) -> Lanes:
         "frames": {**_counts(own), "simulated": sum(map(len, beside))},
         "clips": len({frame.clip for frame in labelled}),
     }
-    return Lanes(Part((*beside, own[0]), threads), Part((own[1],), threads), Part((own[2],), threads), about, findings)
+    given = Part((*beside, own[0]), threads), Part((own[1],), threads), Part((own[2],), threads)
+    return Lanes(*given, about, findings, known)
 
 
-def all_of(config: LaneConfig, threads: int) -> Lanes:
-    """All labelled frames that the configuration names, to judge a model on that was trained on others."""
-    if config.data.source == SIMULATED:
-        return load(config, threads)
-    source, findings = inspect(config)
+def all_of(config: LaneConfig, threads: int, known: Collection[str] = ()) -> Lanes:
+    """All labelled frames that the configuration names, to judge a model on, but for those that it was trained or chosen on.
+
+    Args:
+        known: `Lanes.known` of the model's training.
+
+    Raises:
+        DataError: as `load`.
+        UserError: no frame is left.
+    """
+    source, findings, looks = inspect(config, training=False)
     labelled = [frame for frame in source.frames if frame.lines is not None]
-    if errors := [finding for finding in findings if finding.severity == "error"]:
-        raise DataError(errors)
+    new = [frame for frame in labelled if looks[frame.name].digest not in known]
+    if not new:
+        raise UserError(
+            f"The model was trained on all {len(labelled)} labelled frames of {config.data.source}: judged on them it would look "
+            "better than it is. Give other frames with --data."
+        )
     about = {
         "name": Path(config.data.source).name,
         "simulated": False,
         "layout": source.layout,
-        "frames": {"test": len(labelled)},
+        "frames": {"test": len(new), "left out": len(labelled) - len(new)},
     }
-    return Lanes(Part(()), Part(()), Part((Given(labelled),), threads), about, findings)
+    return Lanes(Part(()), Part(()), Part((Given(new),), threads), about, findings)
 
 
 def _counts(parts: Sequence[Rendered | Given]) -> dict[str, int]:
-    return dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+    return dict(zip(PARTS, map(len, parts), strict=True))
 
 
 def simulated(settings: Simulation, seed: int) -> tuple[Rendered, Rendered, Rendered]:
@@ -148,11 +163,23 @@ def simulated(settings: Simulation, seed: int) -> tuple[Rendered, Rendered, Rend
     )
 
 
-def inspect(config: LaneConfig) -> tuple[formats.Source, list[Finding]]:
-    """One's own frames, and everything that is found about them."""
+def inspect(config: LaneConfig, training: bool) -> tuple[formats.Source, list[Finding], dict[str, Look]]:
+    """One's own frames, what is found about them, and what was seen of each image, by the frame's name.
+
+    Raises:
+        DataError: they cannot be used; it lists every fault.
+    """
     settings = config.data
     source = formats.inspect(Path(settings.source), settings.layout, settings.names)
-    return source, [*source.findings, *checks.check_frames(source.frames, settings.source)]
+    findings, looks = checks.looked_at(source.frames, settings.source, training)
+    return source, _sound([*source.findings, *findings]), looks
+
+
+def _sound(findings: list[Finding]) -> list[Finding]:
+    """The findings, if none of them is an error."""
+    if errors := [finding for finding in findings if finding.severity == "error"]:
+        raise DataError(errors)
+    return findings
 
 
 def check(config: LaneConfig) -> list[Finding]:

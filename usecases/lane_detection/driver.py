@@ -12,49 +12,46 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from pydantic import Field
 
-from shared.data.video import CODECS, IMAGES, Ahead, Frames, Shot, Writer, frames, natural
+from shared.data.video import IMAGES, Ahead, Frames, Shot, frames, natural
 from shared.errors import UserError
-from shared.files import whole
-from shared.usecase import Progress, Record
+from shared.usecase import Progress
 from usecases.lane_detection import answers, calibration
-from usecases.lane_detection.answers import FrameDecision, FrameLine
+from usecases.lane_detection.answers import FrameDecision, FrameLine, Mounting
 from usecases.lane_detection.calibration import Undistorter
 from usecases.lane_detection.camera import Camera
 from usecases.lane_detection.config import Drive
 from usecases.lane_detection.detector import LaneDetector
 from usecases.lane_detection.driving import Driving, Gauge
+from usecases.lane_detection.outputs import LINES, Kind, Pictures, json_lines, prepare
 from usecases.lane_detection.overlay import annotate
-from usecases.lane_detection.summary import PAGE, SUMMARY, Journal
-from usecases.lane_detection.tracking import Detected, Tracked, Tracker
+from usecases.lane_detection.summary import Journal, counted
+from usecases.lane_detection.tracking import Detected, Settings, Tracked, Tracker
 
-Kind = Literal["video", "sequence", "images", "live"]
-LINES, PICTURES = "frames.jsonl", "annotated"
 EVEN = 0.9  # share of equal steps between the numbers of frames that follow each other
 SQUARE = 0.02  # by which share a frame's proportions may differ from the calibrated camera's
 GLIMPSE = (32, 18)  # columns and rows by which a scene is known again
 CUT = 0.4  # mean difference from which on two images are of different scenes
-CATCH_UP = 5  # seconds of a live source that are filled at most with the same picture
 
 
-class LaneOptions(Record):
+class LaneOptions(Mounting):
     """What can be set for a video, a folder or a camera."""
 
     camera: Path | None = Field(None, description="a camera.json, as `usecases tool lane_detection calibrate` writes it")
-    height_m: float | None = Field(None, gt=0, le=20, description="of the camera above the road, metres")
     undistort: bool = Field(False, description="straighten whole images, not only the lines' points; needs camera")
     video: bool = Field(True, description="whether to write annotated video or images")
     format: Literal["mp4", "avi", "webm"] = Field("mp4", description="of the annotated video; browsers show webm")
     limit: int | None = Field(None, ge=1, description="frames after which to stop")
-    fps: float = Field(25.0, gt=0, le=1000, description="frames a second of a folder's images")
+    fps: float = Field(25.0, gt=0, le=1000, description="frames a second of a folder's images that are followed")
     track: bool | None = Field(
         None, description="whether a folder's images follow each other; not given: if their names are numbered without gaps"
     )
@@ -80,9 +77,10 @@ def process(
 ) -> dict[str, Any]:
     """Look at every frame and write `out`; see `LanePredictor.process`.
 
-    A frame that cannot be decoded is a line with its fault. On Ctrl-C, or if the source breaks off, what was done is kept, and
-    the summary says so. Images of a folder are followed like a video's frames if their names are numbered alike, and each is
-    taken by itself otherwise; `track` overrules that.
+    A frame that cannot be decoded is a line with its fault. On Ctrl-C, or if reading or writing fails, what was done is kept,
+    and the summary says so (`interrupted`, `failed`). Of a camera or stream, each line can be read as soon as it is written.
+    Images of a folder are followed like a video's frames if their names are numbered alike, and each is taken by itself
+    otherwise; `track` overrules that.
 
     Args:
         detector: reports whatever it has seen, from confidence 0 on.
@@ -94,33 +92,19 @@ def process(
     lens = _lens(options)
     with frames(source, options.fps) as shots:
         kind = _kind(source, shots, options.track)
-        _check(options, kind)
-        _prepare(source, out)
+        _check(options, kind, Path(source).is_dir())
+        prepare(source, out)
         journal = Journal(_shown(source), kind)
         eyes = Eyes(detector, lens, options.undistort)
-        follower = Follower(eyes, detector.config.drive, options, least, kind == "images")
+        follower = Follower(eyes, detector.config.drive, options, least, kind == "images", shots.fps)
+        pictures = Pictures(out, kind, shots.fps, options.format) if options.video else None
         workers = 1 if shots.live else torch.get_num_threads()  # one frame of a camera is done soonest by itself
         with (
-            whole(out / LINES) as partial,
-            partial.open("w", encoding="utf-8") as lines,
-            Pictures(out, kind, shots.fps, options) as pictures,
+            json_lines(out / LINES, shots.live) as lines,
             Ahead(looks(eyes, islice(shots, options.limit), workers), workers) as looked,
         ):
-            error = None
-            try:
-                for look in looked:
-                    lines.write(_handle(look, follower, journal, pictures) + "\n")
-                    progress(1)
-                if journal.number == options.limit:
-                    journal.ended = f"after {options.limit} frames, as asked for"
-            except KeyboardInterrupt:
-                if not journal.frames:
-                    raise
-                journal.interrupt()
-            except Exception as caught:
-                error, journal.ended = caught, f"broke off: {caught}"
-            finally:
-                shots.close()  # so that nobody waits for a camera
+            handle = partial(_handle, follower, journal, lines, pictures)
+            error = _through(looked, handle, [shots, *([pictures] if pictures else [])], journal, options.limit, progress)
             if not journal.frames:  # nothing is left behind
                 raise error or UserError(journal.nothing())
         journal.dropped = shots.dropped
@@ -128,6 +112,35 @@ def process(
     if error and not isinstance(error, UserError | OSError | cv2.error):
         raise error
     return summary
+
+
+def _through(
+    looked: Iterable[Look],
+    handle: Callable[[Look], None],
+    opened: Sequence[Frames | Pictures],
+    journal: Journal,
+    limit: int | None,
+    progress: Progress,
+) -> Exception | None:
+    """Handle the frames and close what is open; returns why that failed, if it did. Ctrl-C ends it, too."""
+    try:
+        try:
+            for look in looked:
+                handle(look)
+                progress(1)
+        finally:
+            for one in opened:
+                one.close()
+        if journal.number == limit:
+            journal.ended = f"after {counted(limit, 'frame')}, as asked for"
+    except KeyboardInterrupt:
+        if not journal.frames:
+            raise
+        journal.interrupt()
+    except Exception as error:
+        journal.fail(error)
+        return error
+    return None
 
 
 def looks(look: Callable[[Shot], Look], shots: Iterable[Shot], workers: int) -> Generator[Look]:
@@ -168,7 +181,7 @@ class Eyes:
         try:
             image = self._straight(shot.image)
         except UserError as error:
-            return Look(replace(shot, image=None, fault=str(error)))
+            return Look(replace(shot, image=None, fault=str(error), lost=1))
         return Look(replace(shot, image=image), self.detector([image])[0])
 
     def camera(self, width: int, height: int) -> Camera | None:
@@ -213,11 +226,11 @@ def other_scene(before: np.ndarray, now: np.ndarray) -> bool:
 class Follower:
     """From what was found in a frame to the lines followed and the car's place among them."""
 
-    def __init__(self, eyes: Eyes, settings: Drive, options: LaneOptions, least: float, single: bool) -> None:
-        self.eyes, self.least, self.single = eyes, least, single
+    def __init__(self, eyes: Eyes, settings: Drive, options: LaneOptions, least: float, single: bool, fps: float) -> None:
+        self.eyes, self.options, self.least, self.single = eyes, options, least, single
+        self.pace = Settings.at_rate(fps)
         self.lane_m = options.lane_width_m or settings.lane_width_m
         self.car_m = options.car_width_m or settings.car_width_m
-        self.height_m = options.height_m or 0.0
         self.size = (0, 0)
         self.tracker: Tracker | None = None
         self.glimpse = np.zeros(GLIMPSE[::-1], np.float32)
@@ -235,14 +248,16 @@ class Follower:
         tracked = answers.sided(sure, width, height) if self.single else self.tracker.update(sure, shot.seconds)
         driving = self.gauge.update(tracked, shot.seconds)
         driving = answers.alone(driving, self.gauge.camera) if self.single else driving
+        own = [one for one in tracked if one.side and one.held]
         decision = FrameDecision(
             frame=shot.number,
             name=shot.name,
             seconds=round(shot.seconds, 3),
-            lane={one.side for one in tracked} >= set(answers.SIDES),
+            lane={one.side for one in own if one.confidence >= self.least} >= set(answers.SIDES),
             confidence=round(answers.certainty(tracked, look.found, width, height), 4),
             lines=[_line(one) for one in tracked],
             **answers.quantities(driving),
+            extrapolated=any(one.missed for one in own),
             seconds_to_crossing=_crossing(driving),
             warning=driving.departing if driving else "",
         )
@@ -255,65 +270,33 @@ class Follower:
 
     def _begin(self, width: int, height: int) -> Tracker:
         """Start anew, with images of this size."""
-        lens = self.eyes.camera(width, height)
-        mounted = lens is not None and any((lens.pitch, lens.yaw, lens.roll))
-        if lens is not None and mounted and self.height_m:
-            lens = replace(lens, above=self.height_m)
+        lens, height_m = self.eyes.camera(width, height), self.options.height_m or 0.0
+        known = self.options.mounted(lens) if lens is not None and self.options.angles else None
         self.size = width, height
-        self.gauge = Gauge(lens if mounted else None, width, height, self.lane_m, self.car_m, lens, self.height_m)
-        tracker = Tracker(width, height)
+        self.gauge = Gauge(known, width, height, self.lane_m, self.car_m, lens, height_m)
+        tracker = Tracker(width, height, self.pace)
         tracker.count = self.tracker.count if self.tracker else 0  # numbers are not given again
         return tracker
 
 
-class Pictures:
-    """The annotated video, or images. They appear whole; a video also when an exception or Ctrl-C ends it early."""
-
-    def __init__(self, out: Path, kind: Kind, fps: float, options: LaneOptions) -> None:
-        self.out, self.kind, self.fps, self.wanted = out, kind, fps or 25.0, options.video
-        self.path = out / f"{PICTURES}.{options.format}"
-        self.writer: Writer | None = None
-        self.written = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        if self.writer:
-            self.writer.close()
-
-    def add(self, shot: Shot, image: np.ndarray) -> None:
-        """An annotated frame, which is not to be changed from here on."""
-        if self.kind == "images":
-            name = shot.name if shot.name.lower().endswith(".jpg") else f"{shot.name}.jpg"
-            with whole(self.out / PICTURES / name) as partial:
-                cv2.imwrite(str(partial), image)
-            return
-        self.writer = self.writer or Writer(self.path, self.fps)
-        due = 1
-        if self.kind == "live":  # its frames come unevenly: the video keeps their time
-            due = min(max(int(shot.seconds * self.fps) + 1 - self.written, 0), round(CATCH_UP * self.fps))
-        for _ in range(due):
-            self.writer.write(image)
-        self.written += due
-
-
-def _handle(look: Look, follower: Follower, journal: Journal, pictures: Pictures) -> str:
-    """One frame, from what was found to what is written; returns its line of JSON."""
+def _handle(follower: Follower, journal: Journal, lines: IO[str], pictures: Pictures | None, look: Look) -> None:
+    """One frame, from what was found to what is written."""
     shot, image = look.shot, look.shot.image
     if image is None:
         journal.fault(shot)
-        return json.dumps({"frame": shot.number, "name": shot.name, "seconds": round(shot.seconds, 3), "fault": shot.fault})
+        fault = {"frame": shot.number, "name": shot.name, "seconds": round(shot.seconds, 3), "fault": shot.fault}
+        lines.write(json.dumps(fault) + "\n")
+        return
     decision, tracked, driving = follower.update(look)
     journal.add(decision, tracked, image, follower.camera)
+    lines.write(decision.model_dump_json() + "\n")
     unsure = journal.unsure(decision)
-    if pictures.wanted or unsure:
-        annotate(image, tracked, driving, shot.name if pictures.kind == "images" else f"{shot.name}   {shot.seconds:.1f} s")
+    if pictures or unsure:
+        annotate(image, tracked, driving, shot.name if follower.single else f"{shot.name}   {shot.seconds:.1f} s")
     if unsure:
         journal.picture(decision, image)
-    if pictures.wanted:
+    if pictures:
         pictures.add(shot, image)
-    return decision.model_dump_json()
 
 
 def consecutive(names: Sequence[str]) -> bool:
@@ -329,6 +312,8 @@ def _lens(options: LaneOptions) -> Camera | None:
     if options.camera is None:
         if options.undistort:
             raise UserError("undistort=true needs camera=FILE: the lens must be known. `usecases tool lane_detection calibrate`.")
+        if options.angles:
+            raise UserError("pitch_deg needs camera=FILE: without its lens known, the camera's angles are taken from the lines.")
         return None
     return calibration.load(options.camera)
 
@@ -344,29 +329,21 @@ def _kind(source: str | Path, shots: Frames, track: bool | None) -> Kind:
     return "sequence" if names and follow else "images"
 
 
-def _check(options: LaneOptions, kind: Kind) -> None:
+def _check(options: LaneOptions, kind: Kind, folder: bool) -> None:
     """Refuse settings that would change nothing."""
     given = options.model_fields_set
-    if kind in ("video", "live") and (idle := given & {"fps", "track"}):
-        raise UserError(f"{' and '.join(sorted(idle))}: only for a folder of images. Leave it out for a video or a camera.")
-    if "format" in given and (kind == "images" or not options.video):
-        why = "images taken one by one (track=true follows them)" if options.video else "video=false"
-        raise UserError(f"format: there is no video to write with {why}. Leave it out.")
-
-
-def _prepare(source: str | Path, out: Path) -> None:
-    """Refuse what would overwrite the source, and remove what an earlier call left in `out`.
-
-    Raises:
-        UserError: it is a file, or holds the source.
-    """
-    made = [out / name for name in (LINES, SUMMARY, PAGE, *(f"{PICTURES}{suffix}" for suffix in CODECS))]
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file. The result is a folder: give another --out.")
-    if Path(source).resolve() in [path.resolve() for path in (out, out / PICTURES, *made)]:
-        raise UserError(f"The result would overwrite {source}. Give another --out.")
-    for path in made:
-        path.unlink(missing_ok=True)
+    single = kind == "images"
+    idle = {
+        "track": "only for a folder of images" if not folder else "",
+        "fps": "only for a folder of images that are followed (track=true)" if kind != "sequence" else "",
+        "lane_width_m": "not used where height_m is known" if options.height_m else "",
+        "car_width_m": "only for warnings, of which images taken one by one have none" if single else "",
+        "format": f"there is no video to write with {'images taken one by one' if single else 'video=false'}"
+        if single or not options.video
+        else "",
+    }
+    if faults := [f"{name}: {why}." for name, why in idle.items() if why and name in given]:
+        raise UserError(f"{' '.join(faults)} Leave {'it' if len(faults) == 1 else 'them'} out.")
 
 
 def _shown(source: str | Path) -> str:
@@ -375,7 +352,9 @@ def _shown(source: str | Path) -> str:
 
 
 def _line(one: Tracked) -> FrameLine:
-    return FrameLine(points=answers.drawn(one), confidence=round(one.confidence, 4), side=one.side, id=one.id)
+    return FrameLine(
+        points=answers.drawn(one), confidence=round(one.confidence, 4), side=one.side, id=one.id, seen=not one.missed
+    )
 
 
 def _crossing(driving: Driving | None) -> float | None:

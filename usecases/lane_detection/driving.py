@@ -12,14 +12,16 @@ import numpy as np
 from usecases.lane_detection.calibration import undistorted, vanishing_point
 from usecases.lane_detection.camera import Camera
 from usecases.lane_detection.lanes import Line
-from usecases.lane_detection.tracking import Tracked
+from usecases.lane_detection.tracking import Settings, Tracked
 
 LANE_M = 3.65  # the usual width of a lane on motorways, by which a camera of unknown height is scaled
 REACH_M = 50.0  # beyond, a pixel is too many metres
 STRAIGHT_M = 5000.0  # a larger radius cannot be told from a straight road
 VIEWS = 101  # frames from which a camera is assumed
 SURE = 10  # frames before which an assumed camera warns of nothing
+STILL = 0.05  # m/s sideways below which a car keeps its place
 FASTEST = 3.0  # m/s that a car moves sideways
+CALM = 0.3  # seconds in which the sideways speed follows a change, or falls to 1/e where no line tells it
 LONG = 10.0  # seconds to a crossing beyond which it is not worth saying
 
 
@@ -33,7 +35,7 @@ class Driving:
         heading_rad: of the car against the lane's direction, to the right.
         radius_m: of the lane's curve, positive to the right; None for a straight lane, too.
         seconds_to_crossing: until a wheel is on a line, if the car drifts on as it does; None if that is long.
-        departing: the side on which a warning is on, "left" or "right", else "".
+        departing: the side on which a warning is on, "left" or "right", else ""; for a moment also where no line is seen.
         approximate: the camera's lens or height is not known: its field of view or the lane's width was assumed.
     """
 
@@ -125,12 +127,10 @@ class DepartureWarning:
             speed: sideways, to the right, m/s.
             seconds: the frame's time.
         """
+        there = {"left": (left_m, -speed), "right": (right_m, speed)}
         wanted = self.side
-        limit = self.off if self.side else self.on
-        reasons = {"left": _near(left_m, -speed, *limit), "right": _near(right_m, speed, *limit)}
-        if not reasons.get(self.side):
-            fresh = {"left": _near(left_m, -speed, *self.on), "right": _near(right_m, speed, *self.on)}
-            wanted = next((side for side in ("left", "right") if fresh[side]), "")
+        if not (wanted and _near(*there[wanted], *self.off)):  # once on, going back in is no reason to go off: being back is
+            wanted = next((side for side, (metres, out) in there.items() if out > -STILL and _near(metres, out, *self.on)), "")
         if wanted == self.side or wanted != self._wanted:
             self._since = seconds
         self._wanted = wanted
@@ -174,19 +174,22 @@ class Gauge:
         self.places: dict[int, float] = {}  # metres to the right, by the line's number
         self.speed = 0.0
         self.bend: float | None = None
+        self.told = 0.0  # when lines last told the course
         self.warning.side = ""
 
     def update(self, tracked: Sequence[Tracked], seconds: float) -> Driving | None:
-        """The quantities of a frame; None if neither line of the car's lane is seen."""
+        """The quantities of a frame; None if neither line of the car's lane is seen and no warning is on.
+
+        A line that was seen a moment ago still tells the car's place (`Tracked.held`); only one that is seen now warns.
+        """
         passed = 0.0 if self.seconds is None else max(seconds - self.seconds, 0.0)
         self.seconds = seconds
-        own = {one.side: one for one in tracked if one.side}
+        own = {one.side: one for one in tracked if one.side and one.held}
         camera = self.camera or self._assume(own)
         road = course([camera.ground(one.line) for one in own.values()]) if camera and own else None
         if road is None:
-            self.places = {}
-            self.warning.update(None, None, 0.0, seconds)
-            return None
+            return self._nothing(passed, seconds)
+        self.told = seconds
         upright = float(np.cos(np.arctan(road.slope)))
         sides = {side: across * upright for side, across in zip(own, road.across, strict=True)}
         self._drift({own[side].id: place for side, place in sides.items() if not own[side].missed}, passed)
@@ -195,30 +198,43 @@ class Gauge:
         left = -sides["left"] - self.car_width_m / 2 if "left" in sides else None
         right = sides["right"] - self.car_width_m / 2 if "right" in sides else None
         ahead = left if self.speed < 0 else right
-        crossing = None if ahead is None or abs(self.speed) < 0.05 else max(ahead, 0.0) / abs(self.speed)
+        crossing = None if ahead is None or abs(self.speed) < STILL else max(ahead, 0.0) / abs(self.speed)
         whole = len(sides) == 2
         sure = self.camera is not None or len(self.views) >= SURE
+        warns = {side: sure and not one.missed for side, one in own.items()}
         return Driving(
             offset_m=-(sides["left"] + sides["right"]) / 2 if whole else None,
             lane_width_m=sides["right"] - sides["left"] if whole else None,
             heading_rad=-float(np.arctan(road.slope)),
             radius_m=1 / bend if abs(bend) > 1 / STRAIGHT_M else None,
             seconds_to_crossing=crossing if crossing is not None and crossing <= LONG else None,
-            departing=self.warning.update(left if sure else None, right if sure else None, self.speed, seconds),
+            departing=self.warning.update(
+                left if warns.get("left") else None, right if warns.get("right") else None, self.speed, seconds
+            ),
             approximate=self.camera is None and not (self.lens and self.above),
         )
+
+    def _nothing(self, passed: float, seconds: float) -> Driving | None:
+        """A frame whose lines do not tell the road's course."""
+        self._drift({}, passed)
+        if seconds - self.told > Settings.patience:
+            self.speed, self.bend = 0.0, None
+        departing = self.warning.update(None, None, 0.0, seconds)
+        return Driving(departing=departing) if departing else None
 
     def _drift(self, places: dict[int, float], passed: float) -> None:
         """The car's sideways speed, from lines that were seen in the last frame, too: whichever lane they bound."""
         common = places.keys() & self.places.keys()
         if common and passed > 0:
             moved = -min((places[number] - self.places[number] for number in common), key=abs) / passed  # drift moves both lines
-            self.speed += (1 - float(np.exp(-passed / 0.3))) * (float(np.clip(moved, -FASTEST, FASTEST)) - self.speed)
+            self.speed += (1 - float(np.exp(-passed / CALM))) * (float(np.clip(moved, -FASTEST, FASTEST)) - self.speed)
+        elif not common:
+            self.speed *= float(np.exp(-passed / CALM))
         self.places = places
 
     def _assume(self, own: dict[str, Tracked]) -> Camera | None:
         """A camera from the lines next to the car: the median of the latest, in which the car's heading is zero on average."""
-        if len(own) == 2:
+        if len(own) == 2 and not any(one.missed for one in own.values()):
             try:
                 lines = own["left"].line, own["right"].line
                 now = assumed_camera(*lines, *self.size, self.lane_width_m, self.lens, self.above)
@@ -249,5 +265,4 @@ def _near(metres: float | None, speed: float, limit_s: float, limit_m: float) ->
     """Is a wheel so many metres from a line, and closing in at so many m/s, within either limit?"""
     if metres is None:
         return False
-    closing = speed > 0.05 and max(metres, 0.0) / speed < limit_s
-    return closing or (metres < limit_m and speed > -0.05)
+    return metres < limit_m or (speed > STILL and max(metres, 0.0) / speed < limit_s)

@@ -26,6 +26,7 @@ from usecases.lane_detection.network import Batch, LaneNetwork, expected, object
 from usecases.lane_detection.packing import Packed
 
 FLOOR = 0.02  # confidence from which on lines are looked at to choose the threshold
+UNKNOWN = 0.5  # the threshold where nothing was found to choose it on
 CANDIDATES = np.linspace(0.1, 0.9, 33)
 
 
@@ -79,11 +80,11 @@ def _calibrated(detector: LaneDetector, judged: evidence.Judged) -> tuple[LaneDe
     """The detector with a calibrator and a threshold, and its F1."""
     confidence = np.concatenate([frame.confidence for frame in judged.matched])
     right = np.concatenate([frame.right for frame in judged.matched])
+    least = detector.config.decide.least
     if not len(confidence):
-        return detector, 0.0
+        return replace(detector, least=UNKNOWN if least is None else least), 0.0
     calibrator = Calibrator.fit(logits(confidence), right.astype(np.int64))
     sure, labelled = calibrator(logits(confidence)), sum(judged.labels)
     scores = {float(least): matched_f1(right[sure >= least], labelled) for least in CANDIDATES}
-    least = detector.config.decide.least
     least = max(scores, key=lambda one: scores[one]) if least is None else least
     return replace(detector, calibrator=calibrator, least=least), matched_f1(right[sure >= least], labelled)

@@ -1,12 +1,11 @@
-"""The layouts in which labelled frames come, TuSimple's in and out, and which of them a source has."""
+"""The layouts in which labelled frames come, and which of them a source has."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,6 @@ import numpy as np
 
 from shared import lines as json_lines
 from shared.errors import DataError, Finding, UserError, nearest
-from shared.files import whole
 from usecases.lane_detection import cvat, layouts
 from usecases.lane_detection.lanes import Frame, Line, at_rows
 from usecases.lane_detection.layouts import Faults
@@ -44,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Record:
-    """A line of a TuSimple file, of labels or of predictions.
+    """A line of a TuSimple file.
 
     Attributes:
         lanes: float32 [lanes, rows] x of each lane, NaN where it is not; a lane may be empty.
@@ -55,7 +53,6 @@ class Record:
     raw_file: str
     lanes: np.ndarray
     rows: tuple[int, ...]
-    run_time_ms: float
     number: int
 
 
@@ -158,19 +155,6 @@ def _label_files(folder: Path) -> list[Path]:
     return [file for file in named or files if _kind(file) == "tusimple"]
 
 
-def read_tusimple(file: Path) -> list[Record]:
-    """The lines of a TuSimple file of labels or predictions; may be compressed (.gz).
-
-    Raises:
-        DataError: names every line that cannot be read.
-    """
-    faults = Faults()
-    records = list(_records(file, faults))
-    if any(finding.severity == "error" for finding in faults.findings):
-        raise DataError(faults.findings)
-    return records
-
-
 def _records(file: Path, faults: Faults) -> Iterator[Record]:
     number = 0
     try:
@@ -206,9 +190,7 @@ def _record(text: bytes, number: int, file: Path, faults: Faults) -> Record | No
         return None
     across = np.array(lanes, np.float32).reshape(-1, len(given["h_samples"]))
     across[across < 0] = np.nan
-    time = given.get("run_time")
-    taken = float(time) if time is not None and layouts.is_number(time) else 0.0
-    return Record(given["raw_file"], across, tuple(map(int, given["h_samples"])), taken, number)
+    return Record(given["raw_file"], across, tuple(map(int, given["h_samples"])), number)
 
 
 def _wrong(name: Any, lanes: Any, rows: Any) -> tuple[str, str] | None:
@@ -269,29 +251,9 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", path.name)]
 
 
-def to_tusimple(frame: Frame, lines: Sequence[Line], rows: Sequence[int], run_time_ms: float, width: int) -> dict[str, Any]:
-    """A line of TuSimple's predictions: `raw_file`, `lanes`, `h_samples` and `run_time`.
-
-    Args:
-        rows: [m] pixels, those of the label.
-        run_time_ms: taken for the frame; the scorer counts more than 200 ms as nothing found.
-        width: of the image, pixels; beyond it a line is missing.
-    """
-    across = sampled(lines, rows, width)
-    lanes = [[MISSING if np.isnan(x) else round(float(x), 1) for x in lane] for lane in across]
-    return {"raw_file": frame.name, "lanes": lanes, "h_samples": [int(row) for row in rows], "run_time": run_time_ms}
-
-
 def sampled(lines: Sequence[Line], rows: Sequence[int], width: int | None = None) -> np.ndarray:
     """x of each line at rows, NaN where it is not or outside the image: float32 [lines, rows]."""
     found = [at_rows(one, np.asarray(rows, np.float64)) for one in lines]
     across = np.array(found, np.float32).reshape(len(lines), len(rows))
     across[(across < 0) | (across > (np.inf if width is None else width - 1))] = np.nan
     return across
-
-
-def write_tusimple(records: Iterable[dict[str, Any]], file: Path) -> None:
-    """Write lines of `to_tusimple`; the file appears whole or not at all."""
-    with whole(file) as partial, partial.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record, allow_nan=False) + "\n")

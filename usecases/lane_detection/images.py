@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from shared.data.images import Print, Prints, collected, content, decoded, printed
 from usecases.lane_detection.lanes import Frame
+
+
+class Look(NamedTuple):
+    """What is kept of an image that was looked at: its print, (width, height), and a hash of the file's bytes."""
+
+    print: Print
+    size: tuple[int, int]
+    digest: str
+
+
+def look(frame: Frame) -> Look:
+    """Read and decode the image once.
+
+    Raises:
+        OSError: as `grey`.
+    """
+    if isinstance(frame.image, np.ndarray):
+        image, data = grey(frame), frame.image.tobytes()
+    else:
+        data = content(frame.image)
+        image = decoded(data)
+    return Look(printed(image), (image.shape[1], image.shape[0]), hashlib.sha256(data).hexdigest()[:16])
 
 
 def grey(frame: Frame) -> np.ndarray:
@@ -34,12 +58,12 @@ def colour(frame: Frame) -> np.ndarray:
     return frame.image if isinstance(frame.image, np.ndarray) else decoded(content(frame.image), colour=True)
 
 
-def prints(frames: Iterable[Frame]) -> Prints:
-    """Prints of frames, one image in memory at a time."""
+def prints(frames: Iterable[Frame], known: Mapping[str, Print] | None = None) -> Prints:
+    """Prints of frames, one image in memory at a time; those `known` by the frame's name are not made again."""
     found: list[Print | None] = []
     for frame in frames:
         try:
-            found.append(printed(grey(frame)))
+            found.append((known or {}).get(frame.name) or printed(grey(frame)))
         except OSError:
             found.append(None)
     return collected(found)

@@ -70,6 +70,22 @@ def from_left(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda one: meets(one, near)))
 
 
+def sides(reached: Sequence[float], width: int) -> list[str]:
+    """Which lines bound the car's own lane: the nearest "left" and "right" of the image's middle; "" for the others.
+
+    Args:
+        reached: x where each line meets the image's bottom row, pixels.
+        width: of the image, pixels.
+    """
+    away = [x - (width - 1) / 2 for x in reached]
+    named = [""] * len(away)
+    for side, left in (("left", True), ("right", False)):
+        there = [place for place, x in enumerate(away) if (x < 0) == left]
+        if there:
+            named[min(there, key=lambda place: abs(away[place]))] = side
+    return named
+
+
 def meets(drawn: Line, row: float) -> float:
     """x where the line's nearer half, continued straight, meets the row."""
     half = drawn[len(drawn) // 2 - 1 :] if len(drawn) > 3 else drawn

@@ -292,38 +292,19 @@ def _bend(drawn: Line) -> float:
 def slices(about: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Places of the frames of each slice, such as "night=True" or "lines=4", by name: int64 [frames of it].
 
-    What has numbers with a fraction, lists, or more than `MOST_VALUES` values makes no slices.
+    What has numbers with a fraction, lists, or more than `MOST_VALUES` values makes no slices, and of slices with the same frames
+    (night, and weather that is "night") only the first is there.
     """
     found: dict[str, dict[Any, list[int]]] = {}
     for place, known in enumerate(about):
         for name, value in known.items():
             if isinstance(value, bool | int | str | np.integer | np.bool_):
                 found.setdefault(name, {}).setdefault(str(value), []).append(place)
-    return {
+    named = {
         f"{name}={value}": np.array(values[value])
         for name, values in sorted(found.items())
         if len(values) <= MOST_VALUES
         for value in sorted(values)
     }
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A metric's mean over the frames of a slice for which it is defined, and how many these are."""
-
-    mean: float
-    frames: int
-
-
-def by_slice(values: np.ndarray, about: Sequence[Mapping[str, Any]]) -> dict[str, Slice]:
-    """A metric by slice. For what is no mean over frames, such as F1, take the places of `slices`.
-
-    Args:
-        values: [frames], NaN where it is not defined.
-        about: [frames] what is known of each.
-    """
-    values = np.asarray(values, np.float64)
-    if len(values) != len(about):
-        raise ValueError(f"{len(values)} values for {len(about)} frames")
-    defined = {name: values[places][~np.isnan(values[places])] for name, places in slices(about).items()}
-    return {name: Slice(float(of.mean()), of.size) for name, of in defined.items() if of.size}
+    once = {places.tobytes(): name for name, places in reversed(named.items())}
+    return {name: places for name, places in named.items() if once[places.tobytes()] == name}

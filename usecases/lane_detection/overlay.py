@@ -40,7 +40,8 @@ def annotate(image: np.ndarray, tracked: Sequence[Tracked], driving: Driving | N
 
     Args:
         image: BGR uint8 [height, width, 3]; changed in place.
-        tracked: lines, in its pixels. Faint ones are thinner; each bears its number and its confidence.
+        tracked: lines, in its pixels. Unsure ones are thinner, one that is not seen in this frame is as thin as can be; each
+            bears its number and its confidence.
         driving: for the panel and, while a warning is on, the colour of the lane.
         note: a line of text at the bottom, such as the frame's number.
 
@@ -48,7 +49,7 @@ def annotate(image: np.ndarray, tracked: Sequence[Tracked], driving: Driving | N
         The same image.
     """
     scale = max(image.shape[1] / 1280, 0.25)
-    own = {one.side: one for one in tracked if one.side}
+    own = {one.side: one for one in tracked if one.side and one.held}
     alarm = driving.departing if driving else ""
     if len(own) == 2:
         _fill(image, own["left"].line, own["right"].line, ALARM if alarm else LANE)
@@ -62,11 +63,14 @@ def annotate(image: np.ndarray, tracked: Sequence[Tracked], driving: Driving | N
 
 def _texts(tracked: Sequence[Tracked], own: dict[str, Tracked], driving: Driving | None) -> list[tuple[str, str, Colour]]:
     """Lines of the panel: name, value, colour; the first is its title."""
-    if not tracked:
-        return [("no lane", "", FAINT)]
-    title = "lane" if len(own) == 2 else f"{next(iter(own))} line" if own else "other lanes"
     sure = min((one.confidence for one in own.values() or tracked), default=0.0)
-    texts = [(title, f"{sure:.0%}" if len(own) == 2 else f"{sure:.0%} no lane", TEXT if len(own) == 2 else FAINT)]
+    if len(own) == 2:
+        unseen = " not seen now" if any(one.missed for one in own.values()) else ""
+        texts = [("lane", f"{sure:.0%}{unseen}", FAINT if unseen else TEXT)]
+    elif tracked:
+        texts = [(f"{next(iter(own))} line" if own else "other lanes", f"{sure:.0%} no lane", FAINT)]
+    else:
+        texts = [("no lane", "", FAINT)]
     if driving is None:
         return texts
     about = "~ " if driving.approximate else ""
@@ -109,7 +113,7 @@ def _fill(image: np.ndarray, left: Line, right: Line, tint: Colour) -> None:
 
 def _draw(image: np.ndarray, one: Tracked, scale: float, tint: Colour) -> None:
     strength = 0.4 + 0.6 * one.confidence
-    thick = max(1, round(5 * scale * strength))
+    thick = 1 if one.missed else max(1, round(5 * scale * strength))
     limit = 4 * max(image.shape)  # far outside, fixed-point numbers overflow
     points = np.round(np.clip(one.line, -limit, limit) * 2**SHIFT).astype(np.int32)
     cv2.polylines(image, [points], False, tint, thick, cv2.LINE_AA, SHIFT)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from shared import hardware
+from shared.config import knobs
 from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
 from shared.files import whole
@@ -27,11 +29,16 @@ from usecases.lane_detection.classical import Classical
 from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.data import Lanes, Part
 from usecases.lane_detection.detector import LaneDetector, grid_of
-from usecases.lane_detection.evidence import Judged, Seen
+from usecases.lane_detection.evidence import Judged, Seen, counted
 from usecases.lane_detection.predictor import LanePredictor
 from usecases.lane_detection.tracking import Detected
 
 TIMED = 40
+KNOWN = "trained_on"  # in the artefact's metadata: hashes of files; see `data.Lanes`
+HEEDED = (  # by `evaluate`
+    "data.source", "data.layout", "data.names", "data.simulation.test", "data.simulation.width", "data.simulation.height",
+    "decide.", "hardware.",
+)  # fmt: skip
 CLASSICAL = "classical method (edges, Hough, parabolas)"
 NETWORK = "row-anchor network"
 
@@ -58,13 +65,13 @@ def train(config: LaneConfig, run: Run) -> None:
     outcome = fit(config, lanes, run, chip)
     if not run.is_main:
         return
-    run.say(f"Judging on {len(lanes.test):,} frame{'s' if len(lanes.test) > 1 else ''}")
+    run.say(f"Judging on {counted(len(lanes.test), 'frame')}")
     seen, judged, found = judge(lanes.test, outcome.detector)
     result = {
         **found,
         "data": lanes.about,
         "data_findings": [str(finding) for finding in lanes.findings if finding.severity != "info"],
-        "protocol": _protocol(config, lanes),
+        "protocol": _protocol(lanes),
         "split": "worlds" if lanes.about["simulated"] else "clips",
         "seed": config.seed,
         "choice": outcome.choice,
@@ -72,7 +79,8 @@ def train(config: LaneConfig, run: Run) -> None:
         "hardware": chip.describe(),
     }
     predictor = LanePredictor(outcome.detector)
-    predictor.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model", "name")})
+    about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
+    predictor.save(run.artifact_dir, about | {KNOWN: lanes.known})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", seen, judged[result["name"]])
     report.write(run, result, seen, judged, outcome.fitted)
@@ -111,24 +119,38 @@ def judge(part: Part, detector: LaneDetector) -> tuple[list[Seen], dict[str, Jud
 
 
 def evaluate(predictor: LanePredictor, config: LaneConfig) -> dict[str, Any]:
-    """Judge a trained model: on its own test part, or on all labelled frames of other data."""
-    chip = hardware.select(config.hardware)
-    lanes = data.load(config, chip.threads) if _own(predictor, config) else data.all_of(config, chip.threads)
-    _, _, found = judge(lanes.test, predictor.detector)
-    return {**found, "data": lanes.about, "protocol": _protocol(config, lanes)}
+    """Judge a trained model on the configuration's labelled frames, but for those that it was trained or chosen on.
+
+    Raises:
+        UserError: the configuration changes what is settled by training, or no frame is left.
+    """
+    detector = _changed(predictor.detector, config)
+    threads = hardware.select(config.hardware).threads
+    if config.data.source == data.SIMULATED:
+        lanes = data.load(config, threads)
+    else:
+        lanes = data.all_of(config, threads, set(detector.about.get(KNOWN, ())))
+    _, _, found = judge(lanes.test, detector)
+    return {**found, "data": lanes.about, "protocol": _protocol(lanes)}
 
 
-def _own(predictor: LanePredictor, config: LaneConfig) -> bool:
-    """Is it the data that the model was trained on? Then only the same split is fair."""
-    own = predictor.detector.config
-    if config.data.source != own.data.source:
-        return False
-    if (config.seed, config.split) != (own.seed, own.split):
+def _changed(detector: LaneDetector, config: LaneConfig) -> LaneDetector:
+    """The detector with what may differ from its own configuration; that of the data is heeded elsewhere."""
+    own = detector.config
+    changed = [key for key, _, _ in knobs(LaneConfig) if attrgetter(key)(config) != attrgetter(key)(own)]
+    refused = [key for key in changed if not key.startswith(HEEDED)]
+    if "decide.least" in changed and config.decide.least is None:
+        refused.append("decide.least=null")
+    if refused:
         raise UserError(
-            "With another seed or split the model would be judged on frames that it was trained on. Leave seed and split.* as "
-            "they are, or give other --data."
+            f"A trained model is judged as it is: {', '.join(refused)} would change nothing. Train again, or leave it out. "
+            f"What can be changed: {', '.join(key.rstrip('.') for key in HEEDED)}."
         )
-    return True
+    if any(key.startswith("hardware.") for key in changed):
+        chip = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the detector computes
+        detector = replace(detector, precision=chip.precision)
+    least = config.decide.least if "decide.least" in changed and config.decide.least is not None else detector.least
+    return replace(detector, config=own.model_copy(update={"decide": config.decide}), least=least)
 
 
 def speed(detector: LaneDetector) -> dict[str, float]:
@@ -156,11 +178,16 @@ def write_predictions(path: Path, seen: list[Seen], judged: Judged) -> None:
         pq.write_table(pa.table(columns), partial)
 
 
-def _protocol(config: LaneConfig, lanes: Lanes) -> str:
-    count = f"{len(lanes.test):,} frames"
+def _protocol(lanes: Lanes) -> str:
+    count, left_out = counted(len(lanes.test), "frame"), lanes.about["frames"].get("left out")
     if lanes.about["simulated"]:
-        return f"{count} rendered with other seeds than those of training, TuSimple's scores in the scale of images 1280 wide"
-    return f"{count} of clips that were not trained on, TuSimple's scores in the scale of images 1280 wide"
+        what = "rendered with other seeds than those of training"
+    elif left_out is None:
+        what = "of clips that were not trained on, none nearly the same as a frame that was"
+    else:
+        what = "whose files were not trained on"
+        what += f" ({counted(left_out, 'labelled frame')} that the model was trained or chosen on left out)" if left_out else ""
+    return f"{count} {what}, TuSimple's scores in the scale of images 1280 wide"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from shared import artifact, hardware
+from shared.data.video import is_live
 from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
 from shared.records import read_options
@@ -29,7 +30,7 @@ from usecases.lane_detection.tracking import Tracked
 NAME = "lane_detection"
 VERSION = 2  # of what the artefact holds
 EXAMPLE_SEED = 7
-EXAMPLES = (1, 36)  # rendered frames: a lane, and a road without lines
+EXAMPLES = (1, 42)  # rendered frames: a lane, and a road without lines
 
 
 class LanePredictor:
@@ -109,7 +110,7 @@ class LanePredictor:
 
     def accepts(self, source: str) -> bool:
         """Is it a source that is no path: a camera's number or a stream's URL?"""
-        return source.isdigit() or "://" in source
+        return is_live(source)
 
     def process(self, source: str | Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Follow lines through a video, a folder of images, a camera or a stream; see `driver`.
@@ -144,7 +145,7 @@ class LanePredictor:
         """The quantities that one image tells, and what it does not tell."""
         settings = self.detector.config.drive
         camera = None if view is None else view.camera(width, height)
-        known = camera if view and view.pitch_deg is not None and view.height_m else None
+        known = camera if view and view.angles else None
         gauge = Gauge(
             known, width, height, settings.lane_width_m, settings.car_width_m, camera, (view.height_m or 0.0) if view else 0.0
         )

@@ -15,13 +15,13 @@ from shared.report import Numeral, Report, Section, Table, plots, write_card
 from shared.runs import Run
 from shared.training import Fitted
 from usecases.lane_detection import metrics
-from usecases.lane_detection.evidence import SMALL, Judged, Seen
+from usecases.lane_detection.evidence import SMALL, Judged, Seen, counted, inventions
 from usecases.lane_detection.lanes import Line
 from usecases.lane_detection.tracking import Detected
 
 SIMULATED = (
     "The frames are rendered, not photographed. The numbers show that everything works, and on what it fails among roads that "
-    "were made up; what counts is the real road: `usecases evaluate RUN --data YOUR_FRAMES`."
+    "were made up; what counts is the real road: usecases evaluate RUN --data YOUR_FRAMES."
 )
 INTENDED = (
     "Finding the lines between lanes in images of a forward-facing camera, for research, mapping, data selection and prototypes "
@@ -38,10 +38,13 @@ WORDS = {
     "fp": "false: share of the lines found that are no lines",
     "fn": "missed: share of the labelled lines",
     "f1": "F1 of lines drawn 30 px wide that overlap by half",
-    "lateral_px": "error of the car's own two lines, px",
-    "lateral_m": "error of the car's own two lines, metres",
+    "invented": "frames without any line in which lines were reported",
+    "ego_found": "share found of the car's own two lines",
+    "lateral_px": "error of the car's own two lines where found, px",
+    "lateral_m": "error of the car's own two lines where found, metres",
     "ece": "calibration error of the confidence",
 }
+NONE = Numeral("–")  # the method found nothing of which the metric could be told
 RIGHT, WRONG, LABEL = (90, 220, 90), (60, 60, 240), (255, 200, 60)  # blue, green, red
 SHOWN, ACROSS = 12, 3
 
@@ -82,27 +85,23 @@ def write(run: Run, result: dict[str, Any], seen: list[Seen], judged: Mapping[st
 
 def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, timing = result["model"], result["timing"]
+    shares = {"fp": "of the lines found are no lines", "fn": "of the labelled lines are missed"}
     return [
-        (f"{model['accuracy']['value']:.3f}", "accuracy: share of the labels' points found"),
-        (f"{model['fp']['value']:.1%}", "of the lines found are no lines"),
-        (f"{model['fn']['value']:.1%}", "of the labelled lines are missed"),
+        *((f"{model[key]['value']:.3f}", WORDS[key]) for key in ("accuracy", "f1") if key in model),
+        *((f"{model[key]['value']:.1%}", words) for key, words in shares.items() if key in model),
         (f"{timing['latency_ms_p50']:.1f} ms", "for a 1280x720 image, tracking and drawing not included"),
     ]
 
 
 def _findings(result: Mapping[str, Any], other: str) -> list[str]:
     found = [f"How it was measured: {result['protocol']}."]
-    empty = result["without_lines"]
-    if empty["frames"]:
-        found.append(
-            f"Of {empty['frames']} frames without any line, lines were reported in {empty[result['name']]} "
-            f"({other}: {empty[other]})."
-        )
+    if told := inventions(result, result["name"], other):
+        found.append(told)
     hard = [entry for entry in result["slices"] if entry["frames"] >= 20]
     if hard:
         low = min(hard, key=lambda entry: entry["accuracy"])
         found.append(
-            f"It is weakest where {low['slice'].replace('=', ' is ')}: accuracy {low['accuracy']:.3f} on {low['frames']} frames."
+            f'It is weakest on {low["frames"]} frames of the kind "{worded(low["slice"])}": accuracy {low["accuracy"]:.3f}.'
         )
     return [*found, *result["data_findings"]]
 
@@ -125,23 +124,37 @@ def comparison(result: Mapping[str, Any], other: str) -> Section:
         [WORDS[metric], *(_interval(table[metric]) for table in (result["model"], beside)), _signed(gap)]
         for metric, gap in result["differences"][other].items()
     ]
-    intervals = {
-        result["name"]: Interval(**result["model"]["accuracy"]),
-        other: Interval(**beside["accuracy"]),
-    }
+    for name in (result["name"], other):
+        for metric, numbers in result["alone"][name].items():
+            cells = [_interval(numbers), NONE] if name == result["name"] else [NONE, _interval(numbers)]
+            rows.append([WORDS[metric], *cells, NONE])
+    headline = result["headline"]
+    intervals = {result["name"]: Interval(**result["model"][headline]), other: Interval(**beside[headline])}
+    figure = plots.bars(intervals, WORDS[headline].partition(":")[0], [result["name"]])
     return Section(
         "Network and classical method",
         "Accuracy, false and missed lines are those of the TuSimple benchmark, in the pixels of an image that is 1280 wide. The "
         f"intervals are {result['intervals']}; differences are paired.",
-        figures=[(plots.bars(intervals, "accuracy", [result["name"]]), "Accuracy of both methods with intervals.")],
+        figures=[(figure, "Both methods with intervals.")],
         tables=[Table(["", result["name"], other, "difference"], rows)],
     )
+
+
+def worded(name: str) -> str:
+    """A slice's name for people: "night=True" is "night", "lines=2" is "2 lines", "weather=fog" is "weather: fog"."""
+    key, _, value = name.partition("=")
+    key = key.replace("_", " ")
+    if value in ("True", "False"):
+        return key if value == "True" else f"not {key}"
+    if not value.isdecimal():
+        return f"{key}: {value}"
+    return f"{value} {key.removesuffix('s') if value == '1' else key}" if key.endswith("s") else f"{key} {value}"
 
 
 def slices(result: Mapping[str, Any]) -> Section | None:
     rows = [
         [
-            entry["slice"].replace("=", ": "),
+            worded(entry["slice"]),
             entry["frames"],
             *(float(entry[key]) for key in ("accuracy", "fp", "fn", "baseline_accuracy")),
         ]
@@ -155,10 +168,11 @@ def slices(result: Mapping[str, Any]) -> Section | None:
 
 def trust(result: Mapping[str, Any], ours: Judged) -> Section | None:
     """Is a line of confidence p right with probability p?"""
-    if "ece" not in result["model"]:
+    numbers = {**result["model"], **result["alone"][result["name"]]}
+    if "ece" not in numbers:
         return None
     curve = metrics.calibration(ours.matched).reliability()
-    text = f"A line is right if 85% of its label's points are found. The mean gap is {result['model']['ece']['value']:.3f}."
+    text = f"A line is right if 85% of its label's points are found. The mean gap is {numbers['ece']['value']:.3f}."
     figure = plots.reliability({result["name"]: curve})
     return Section("Can the confidence be believed?", text, figures=[(figure, "Share of right lines over confidence.")])
 
@@ -166,7 +180,7 @@ def trust(result: Mapping[str, Any], ours: Judged) -> Section | None:
 def training(fitted: Fitted) -> Section:
     epochs = [entry["epoch"] for entry in fitted.history]
     drawn = plots.lines({"loss": (epochs, [entry["loss"] for entry in fitted.history])}, "epoch", "training loss")
-    speed = f"{fitted.epochs} epochs at {fitted.examples_per_s:.0f} frames a second"
+    speed = f"{counted(fitted.epochs, 'epoch')} at {fitted.examples_per_s:.0f} frames a second"
     text = f"{speed}; epoch {fitted.best_epoch} was best on validation."
     return Section("Training", text, figures=[(drawn, "Training loss by epoch.")])
 

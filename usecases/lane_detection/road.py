@@ -144,8 +144,8 @@ def layout(rng: np.random.Generator) -> Layout:
     """A motorway or an undivided road, with the markings of some country."""
     lanes = int(rng.choice([1, 2, 3, 4, 5], p=[0.05, 0.15, 0.27, 0.32, 0.21]))
     divided = lanes >= 3 or (lanes == 2 and rng.random() < 0.65) or (lanes == 1 and rng.random() < 0.2)
-    inner = lanes > 2 and rng.random() < 0.8  # on real motorways, too, two of three frames show a lane on both sides
-    lane = int(rng.integers(1, lanes - 1) if inner else rng.integers(lanes))
+    beside = lanes > 2 and rng.random() < 0.8  # on real motorways, too, two of three frames show a lane on both sides
+    lane = int(rng.integers(1, lanes - 1) if beside else rng.integers(lanes))
     width = float(np.clip(rng.normal(3.6, 0.13), 3.2, 4.0) if divided else rng.uniform(2.7, 3.8))
     left, right = (-lane - 0.5) * width, (lanes - lane - 0.5) * width
     if divided:

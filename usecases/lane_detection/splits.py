@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from shared.data.images import alike
+from shared.data.images import Print, alike
 from shared.errors import DataError, Finding
 from usecases.lane_detection.images import prints
 from usecases.lane_detection.lanes import Frame
@@ -16,13 +16,16 @@ from usecases.lane_detection.lanes import Frame
 Parts = tuple[list[Frame], list[Frame], list[Frame]]
 
 
-def split(frames: Sequence[Frame], share_validation: float, share_test: float, seed: int) -> Parts:
+def split(
+    frames: Sequence[Frame], share_validation: float, share_test: float, seed: int, known: Mapping[str, Print] | None = None
+) -> Parts:
     """Training, validation and test, each in the frames' order; the same for the same seed.
 
-    Clips stay together. Frames without a clip stay with those that look nearly the same.
+    Clips stay together, and so do frames that look nearly the same, with their clips.
 
     Args:
         share_validation, share_test: of the frames, from 0 to below 1, as near as whole clips come; 0: none.
+        known: prints of frames, by name; images of others are read.
 
     Raises:
         ValueError: shares that leave nothing to train on.
@@ -30,7 +33,7 @@ def split(frames: Sequence[Frame], share_validation: float, share_test: float, s
     """
     if min(share_validation, share_test) < 0 or not share_validation + share_test < 1:
         raise ValueError("the shares of validation and test are at least 0 and together below 1")
-    unit = units(frames)
+    unit = units(frames, known)
     sizes = np.bincount(unit)
     needed = 1 + (share_validation > 0) + (share_test > 0)
     if len(sizes) < needed:
@@ -63,23 +66,26 @@ def _taken(sizes: np.ndarray, wanted: float, most: int) -> set[int]:
     return taken or {int(np.argmin(sizes))}
 
 
-def units(frames: Sequence[Frame]) -> np.ndarray:
-    """[frames] which frames are never divided: those of a clip; where some have none, also those that are nearly the same."""
+def units(frames: Sequence[Frame], known: Mapping[str, Print] | None = None) -> np.ndarray:
+    """[frames] which frames are never divided: those of a clip, and clips and frames of which some are nearly the same."""
     clips = {clip: code for code, clip in enumerate(dict.fromkeys(frame.clip for frame in frames if frame.clip))}
     code = np.array([clips.get(frame.clip, len(clips) + place) for place, frame in enumerate(frames)], np.int64)
-    if len(clips) and all(frame.clip for frame in frames):
-        return code
     if not frames:
         return code
-    pairs = code[alike(prints(frames))]
+    pairs = code[alike(prints(frames, known))]
     size = int(code.max(initial=-1)) + 1
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
     component = connected_components(graph, directed=False)[1]
     return np.unique(component[code], return_inverse=True)[1]
 
 
-def near_duplicates(frames_a: Sequence[Frame], frames_b: Sequence[Frame]) -> list[tuple[int, int]]:
-    """Places of images that are nearly the same in both: for each frame of `a` the first of `b`; see `images.alike`."""
-    pairs = alike(prints(frames_a), prints(frames_b))
+def near_duplicates(
+    frames_a: Sequence[Frame], frames_b: Sequence[Frame], known: Mapping[str, Print] | None = None
+) -> list[tuple[int, int]]:
+    """Places of images that are nearly the same in both: for each frame of `a` the first of `b`; see `shared.data.images`."""
+    a, b = prints(frames_a, known), prints(frames_b, known)
+    if not b.there.any():
+        return []
+    pairs = alike(a, b)
     first = np.unique(pairs[:, 0], return_index=True)[1]
     return [(int(one), int(other)) for one, other in pairs[first]]

@@ -68,6 +68,7 @@ class Journal:
 
     Attributes:
         number, frames: shots seen, and those of them that could be looked at.
+        faulty: frames that could not be decoded or used.
         ended: how it came to an end, for the reader.
         dropped: frames of a live source that there was no time for.
     """
@@ -76,8 +77,9 @@ class Journal:
         self.source, self.kind = source, kind
         self.number = self.frames = self.with_lane = self.dropped = self.faulty = self.warned = 0
         self.ids = 0  # the highest number of a line
-        self.ended, self.interrupted, self.approximate = "at the end of the source", False, False
+        self.ended, self.interrupted, self.failed, self.approximate = "at the end of the source", False, False, False
         self.faults: list[tuple[int, str, float, str]] = []
+        self.told = 0  # faults, each of which may stand for many frames
         self.departures: list[Departure] = []
         self.departing = ""
         self.curves = Curves()
@@ -103,7 +105,7 @@ class Journal:
             self.best = decision.confidence, image.copy(), tracked, camera
 
     def fault(self, shot: Shot) -> None:
-        self.number, self.faulty = self.number + 1, self.faulty + 1
+        self.number, self.told, self.faulty = self.number + 1, self.told + 1, self.faulty + shot.lost
         if len(self.faults) < LISTED:
             self.faults.append((shot.number, shot.name, round(shot.seconds, 2), shot.fault))
 
@@ -125,12 +127,16 @@ class Journal:
     def interrupt(self) -> None:
         """Ctrl-C, which is how a camera is stopped."""
         self.interrupted = self.kind != "live"
-        self.ended = f"interrupted after {self.number} frames" if self.interrupted else "stopped by Ctrl-C"
+        self.ended = f"interrupted after {counted(self.number, 'frame')}" if self.interrupted else "stopped by Ctrl-C"
+
+    def fail(self, error: Exception) -> None:
+        """Reading or writing failed: what was done until then is kept."""
+        self.failed, self.ended = True, f"broke off: {error}"
 
     def nothing(self) -> str:
         """Why there is no result."""
         if self.faults:
-            return f"{self.source}: none of its {self.number} frames could be used. The first: {self.faults[0][3]}"
+            return f"{self.source}: of {counted(self.number, 'frame')} none could be used. The first: {self.faults[0][3]}"
         return f"{self.source}: no frame could be read; it ended {self.ended}."
 
     def write(self, out: Path) -> dict[str, Any]:
@@ -154,6 +160,8 @@ class Journal:
             summary["dropped"] = self.dropped
         if self.interrupted:
             summary["interrupted"] = True
+        if self.failed:
+            summary["failed"] = True
         details = {
             "departures": [vars(one) for one in self.departures],
             "faults": [dict(zip(("frame", "name", "seconds", "fault"), one, strict=True)) for one in self.faults],
@@ -180,8 +188,8 @@ class Journal:
 
     def _report(self, summary: dict[str, Any]) -> Report:
         share, sure = summary["with a lane"], summary["confidence"]
-        both = f"Both lines of the car's lane were found in {share:.0%} of {self.frames:,} frames"
-        warned = "" if self.kind == "images" else f" {self.warned or 'No'} departure warning{'s' * (self.warned != 1)}."
+        both = f"Both lines of the car's lane were found in {share:.0%} of {counted(self.frames, 'frame')}"
+        warned = "" if self.kind == "images" else f" {counted(self.warned, 'departure warning').capitalize()}."
         return Report(
             title=f"Lanes in {Path(self.source).name or self.source}",
             verdict=f"{both}; confidence {sure:.2f} on average.{warned}",
@@ -212,9 +220,9 @@ class Journal:
                 " width. Give camera=FILE (usecases tool lane_detection calibrate makes it) and height_m."
             )
         if self.faulty:
-            found.append(f"{self.faulty:,} frames could not be decoded; they were left out and are listed below.")
-        if self.frames > self.with_lane:
-            found.append(f"{self.frames - self.with_lane:,} frames have no lane: one of its lines, or both, were not found.")
+            found.append(f"{counted(self.faulty, 'frame')} could not be decoded: see below.")
+        if missing := self.frames - self.with_lane:
+            found.append(f"{counted(missing, 'frame')} had no lane: one of its lines, or both, were not found.")
         return found
 
     def _time(self) -> Section:
@@ -251,9 +259,14 @@ class Journal:
     def _faults(self) -> Section | None:
         if not self.faults:
             return None
-        more = f" The first {LISTED} of {self.faulty:,} are listed." if self.faulty > len(self.faults) else ""
+        more = f" The first {LISTED} of {self.told:,} are listed." if self.told > len(self.faults) else ""
         table = Table(("frame", "name", "at", "fault"), [(str(n), name, f"{s:.1f} s", why) for n, name, s, why in self.faults])
         return Section("Frames that could not be used", "They were skipped." + more, tables=[table])
+
+
+def counted(number: int, name: str) -> str:
+    """Such as "1 frame", "2 frames", "no frames"."""
+    return f"{number:,} {name}{'s' * (number != 1)}" if number else f"no {name}s"
 
 
 def over_time(columns: np.ndarray, departures: Sequence[Departure], unit: str) -> Figure:

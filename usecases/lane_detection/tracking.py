@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from usecases.lane_detection.lanes import Line, line
+from usecases.lane_detection.lanes import Line, line, sides
 
 ROWS = 24  # at which a line's place is kept, from a little above any horizon to the image's bottom
 TOP = 0.25  # the first of them, as a share of the height
+HELD = 0.2  # seconds: a wiper, a gap in a worn line
 FAR = 1e9  # the cost of a match that is not allowed
 
 
@@ -34,6 +35,7 @@ class Tracked:
         age: frames since it was first seen.
         missed: frames since it was last seen.
         side: "left" or "right" for the lines of the car's own lane, else "".
+        unseen: seconds since it was last seen.
     """
 
     id: int
@@ -42,6 +44,12 @@ class Tracked:
     age: int
     missed: int
     side: str = ""
+    unseen: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Was it seen so lately that the car's lane and its place in it may be told from where it should be?"""
+        return self.unseen <= HELD + 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class Settings:
         stiffness: as a share of the height: rows closer than this move together.
         gate: how far a detection may be from where a line is expected and still be that line.
         hits: frames in which a line must be seen before it is shown; in a sequence's first frames, each of them.
-        patience: seconds that a line which is not seen is kept; also the pause after which a sequence starts anew.
+        patience: seconds that a line which is not seen is kept; also the pause after which a sequence starts anew. At least 2.5
+            frames (`at_rate`), or no line would be followed where frames are few.
         shown: rows are shown as far as their place is known to this (standard deviation).
     """
 
@@ -67,6 +76,11 @@ class Settings:
     hits: int = 3
     patience: float = 0.8
     shown: float = 0.06
+
+    @classmethod
+    def at_rate(cls, fps: float) -> Settings:
+        """For so many frames a second; 0 if that is not known."""
+        return cls(patience=max(cls.patience, 2.5 / fps if fps > 0 else 0.0))
 
 
 def predict(x: np.ndarray, P: np.ndarray, F: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +243,7 @@ class Tracker:
             self._start(found[index])
         self._sides()
         ready = ((track, track.shown()) for track in self.tracks if track.hits >= self.wanted)
-        shown = [Tracked(t.id, drawn, t.confidence, t.age, t.missed, t.side) for t, drawn in ready if drawn is not None]
+        shown = [Tracked(t.id, drawn, t.confidence, t.age, t.missed, t.side, t.unseen) for t, drawn in ready if drawn is not None]
         return sorted(shown, key=lambda one: float(one.line[-1, 0]))
 
     def _match(self, found: Sequence[Detected]) -> dict[int, int]:
@@ -261,15 +275,10 @@ class Tracker:
 
     def _sides(self) -> None:
         """The lines next to the image's middle at its bottom; one that sways on the middle stays on its side."""
-        middle, margin = self.world.width / 2, 0.01 * self.world.width
-        best: dict[str, _Track] = {}
+        lean = {"left": -0.01 * self.world.width, "right": 0.01 * self.world.width, "": 0.0}
+        ready = [track for track in self.tracks if track.hits >= self.wanted]
+        named = sides([track.near() + lean[track.side] for track in ready], self.world.width)
         for track in self.tracks:
-            lean = margin * {"left": -1, "right": 1, "": 0}[track.side]
             track.side = ""
-            if track.hits < self.wanted:
-                continue
-            side = "left" if track.near() + lean < middle else "right"
-            if side not in best or abs(track.near() - middle) < abs(best[side].near() - middle):
-                best[side] = track
-        for side, track in best.items():
+        for track, side in zip(ready, named, strict=True):
             track.side = side

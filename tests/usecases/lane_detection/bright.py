@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,3 +72,19 @@ def record(path: Path, images: Sequence[np.ndarray]) -> Path:
         for image in images:
             writer.write(image)
     return path
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (out / "frames.jsonl").read_text().splitlines()]
+
+
+def numbered(folder: Path, images: list[np.ndarray]) -> Path:
+    """A folder of images that follow each other."""
+    folder.mkdir()
+    for number, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder
+
+
+def run(predictor: LanePredictor, source: str | Path, out: Path, **options: Any) -> dict[str, Any]:
+    return predictor.process(source, out, options, lambda count: None)

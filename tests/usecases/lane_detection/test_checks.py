@@ -14,7 +14,7 @@ from shared.data.images import decoded
 from shared.errors import Finding
 from tests.usecases.lane_detection.test_formats import LEFT, RIGHT, record, write
 from tests.usecases.lane_detection.test_splits import changed, scene
-from usecases.lane_detection import checks
+from usecases.lane_detection import checks, splits
 from usecases.lane_detection.lanes import Frame, line
 
 LINES = (line([[30, 40], [10, 80]]), line([[60, 40], [90, 80]]))
@@ -122,8 +122,9 @@ def test_too_few_labels() -> None:
 
     assert whats() == ["no frame has labels"]
     assert whats(frame(lines=None)) == ["no frame has labels"]
-    assert whats(frame(lines=())) == ["no frame has a line", "only 1 frames have labels"]
-    assert whats(frame("1"), frame("2", lines=None)) == ["only 1 frames have labels", "1 of 2 frames have no labels"]
+    assert whats(frame(lines=())) == ["no frame has a line", "only 1 frame has labels"]
+    assert [finding.severity for finding in checks.check_frames([frame(lines=())], "here", training=False)] == ["warning"]
+    assert whats(frame("1"), frame("2", lines=None)) == ["only 1 frame has labels", "1 of 2 frames have no labels"]
 
 
 def test_lines_and_names_that_cannot_be() -> None:
@@ -146,6 +147,25 @@ def test_leaks_between_parts() -> None:
     assert (clip.what, clip.examples) == ("a clip in train and in test", ["b"])
     assert (image.what, image.examples) == ("nearly the same image in train and in test", ["3 is as 6"])
     assert checks.check_parts({"train": train[:1], "test": test[:1]}, "here") == []
+    three = checks.check_parts({"train": train[:1], "validation": train[1:], "test": test}, "here")
+    assert {finding.what for finding in three} == {
+        "a clip in validation and in test", "nearly the same image in validation and in test",
+    }  # fmt: skip
+
+
+def test_images_that_were_looked_at_are_not_read_again(tmp_path: Path) -> None:
+    frames = []
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), scene(1))
+        frames.append(frame(str(number), image=tmp_path / f"{number}.png", clip=str(number)))
+    _, looks = checks.looked_at(frames, "here", True)
+    assert looks["0"].size == (160, 90)
+    assert looks["0"].digest == looks["1"].digest
+    for one in frames:
+        Path(str(one.image)).unlink()
+    prints = {name: one.print for name, one in looks.items()}
+    assert splits.units(frames, prints).tolist() == [0, 0]
+    assert len(checks.check_parts({"train": frames[:1], "test": frames[1:]}, "here", prints)) == 1
 
 
 def test_check_of_a_source_never_raises(tmp_path: Path) -> None:
@@ -158,7 +178,7 @@ def test_check_of_a_source_never_raises(tmp_path: Path) -> None:
     assert whats == [
         "a file that is not a JSON object",
         "an image that cannot be used: the file does not exist",
-        "only 1 frames have labels",
+        "only 1 frame has labels",
     ]
 
 

@@ -1,25 +1,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from shared.data import video
 from shared.data.video import Shot, frames
 from shared.errors import UserError
-from tests.usecases.lane_detection.bright import CAMERA, HEIGHT, WIDTH, guessing, record, road, seeing
-from usecases import cli
+from tests.usecases.lane_detection.bright import CAMERA, HEIGHT, WIDTH, guessing, lines_of, numbered, record, road, run, seeing
 from usecases.lane_detection import calibration, driver, simulator
 from usecases.lane_detection.calibration import Calibration
-from usecases.lane_detection.driver import LaneOptions, Pictures, consecutive, looks
+from usecases.lane_detection.driver import consecutive, looks
 from usecases.lane_detection.predictor import LanePredictor
 from usecases.lane_detection.summary import POINTS, Curves
 
@@ -27,14 +25,6 @@ from usecases.lane_detection.summary import POINTS, Curves
 @pytest.fixture
 def bright() -> LanePredictor:
     return seeing()
-
-
-def lines_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in (out / "frames.jsonl").read_text().splitlines()]
-
-
-def run(predictor: LanePredictor, source: str | Path, out: Path, **options: Any) -> dict[str, Any]:
-    return predictor.process(source, out, options, lambda count: None)
 
 
 def test_a_video_end_to_end(bright: LanePredictor, tmp_path: Path) -> None:
@@ -98,7 +88,7 @@ def test_a_cut_off_video_gives_what_was_readable(bright: LanePredictor, tmp_path
     summary = run(bright, cut, tmp_path / "out", format="avi")
     found = lines_of(tmp_path / "out")
     assert 5 <= summary["frames"] < 35
-    assert summary["not decoded"] == 1
+    assert summary["frames"] + summary["not decoded"] == 40
     assert "cut off" in found[-1]["fault"]
     assert (tmp_path / "out" / "annotated.avi").exists()
     assert "cut off" in (tmp_path / "out" / "summary.html").read_text()
@@ -113,7 +103,7 @@ def test_numbered_images_are_followed_and_a_damaged_one_is_skipped(bright: LaneP
     summary = run(bright, folder, tmp_path / "out", fps=10)
     found = lines_of(tmp_path / "out")
     assert [one["name"] for one in found] == [f"frame{number}.png" for number in range(8, 14)]
-    assert "damaged" in found[2]["fault"]
+    assert "cut short" in found[2]["fault"]
     assert [one.get("lane") for one in found] == [True, True, None, True, True, True]
     assert (summary["frames"], summary["not decoded"]) == (5, 1)
     assert (tmp_path / "out" / "annotated.mp4").exists()
@@ -183,10 +173,10 @@ def test_ctrl_c_before_the_first_frame_is_just_that(
 
 
 class Fake:
-    """A camera that breaks off after some frames."""
+    """A camera that breaks off after some frames. It takes the next one when the one before was done with."""
 
     def __init__(self, images: list[np.ndarray]) -> None:
-        self.images, self.released = images, False
+        self.images, self.released, self.ready = images, False, threading.Semaphore()
 
     def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
         return bool(self.images)
@@ -195,6 +185,7 @@ class Fake:
         return {cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT, cv2.CAP_PROP_FPS: 25}.get(what, 0)
 
     def read(self) -> tuple[bool, np.ndarray | None]:
+        assert self.ready.acquire(timeout=10)
         return (True, self.images.pop()) if self.images else (False, None)
 
     def release(self) -> None:
@@ -208,19 +199,36 @@ def test_a_camera(bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.Mon
     assert bright.accepts("0")
     assert bright.accepts("rtsp://camera/stream")
     assert not bright.accepts("drive.mp4")
-    summary = run(bright, "0", tmp_path / "out")
+    lines: list[int] = []
+
+    def progress(_: int) -> None:
+        lines.append(len(lines_of(tmp_path / "out")))  # each can be read at once
+        fake.ready.release()
+
+    summary = bright.process("0", tmp_path / "out", {}, progress)
+    assert lines == [1, 2, 3, 4]
     assert summary["taken as"] == "live"
-    assert summary["frames"] + summary["dropped"] + summary["not decoded"] >= 3
+    assert (summary["frames"], summary["dropped"], summary["not decoded"]) == (3, 0, 0)
     assert "giving up" in lines_of(tmp_path / "out")[-1]["fault"]
     assert fake.released
 
 
-def test_the_video_of_a_camera_keeps_its_time(tmp_path: Path) -> None:
-    with Pictures(tmp_path, "live", 25, LaneOptions()) as pictures:
-        for number, seconds in enumerate((0.0, 0.01, 0.1, 0.2)):
-            pictures.add(Shot(number, str(number), seconds, None), road())
-    with frames(tmp_path / "annotated.mp4") as shots:
-        assert len(list(shots)) == 6  # at 0, 40, …, 200 ms
+def test_a_line_that_is_not_seen_is_said_to_be_extrapolated_and_soon_no_lane(bright: LanePredictor, tmp_path: Path) -> None:
+    source = record(tmp_path / "a.avi", [road()] * 10 + [road(sides=(-1.8,))] * 10)
+    run(bright, source, tmp_path / "out", video=False)
+    found = lines_of(tmp_path / "out")
+    assert [one["extrapolated"] for one in found] == [False] * 10 + [True] * 5 + [False] * 5
+    assert [one["lane"] for one in found] == [True] * 15 + [False] * 5
+    assert [one["offset_m"] is None for one in found] == [False] * 15 + [True] * 5
+    assert [{line["side"]: line["seen"] for line in one["lines"]} for one in found[9:12]] == [
+        {"left": True, "right": True},
+        {"left": True, "right": False},
+        {"left": True, "right": False},
+    ]
+
+
+def test_few_frames_a_second_are_followed(bright: LanePredictor, tmp_path: Path) -> None:
+    assert run(bright, numbered(tmp_path / "frames", [road()] * 5), tmp_path / "out", fps=1)["lines followed"] == 2
 
 
 def test_a_source_that_breaks_keeps_what_came_before(
@@ -233,7 +241,7 @@ def test_a_source_that_breaks_keeps_what_came_before(
 
     monkeypatch.setattr(driver, "frames", lambda *_: video.Frames(shots(), 25, 9, (WIDTH, HEIGHT)))
     summary = run(bright, "a.avi", tmp_path / "out")
-    assert (summary["frames"], summary["ended"]) == (5, "broke off: the disk is gone")
+    assert (summary["frames"], summary["ended"], summary["failed"]) == (5, "broke off: the disk is gone", True)
     assert len(lines_of(tmp_path / "out")) == 5
 
 
@@ -246,6 +254,11 @@ def test_a_source_that_breaks_keeps_what_came_before(
         ({"undistort": True}, "undistort=true needs camera=FILE"),
         ({"camera": "absent.json"}, "absent.json does not exist"),
         ({"fps": 20}, "fps: only for a folder"),
+        ({"track": True, "fps": 20}, "Leave them out"),
+        ({"lane_width_m": 3, "height_m": 1.4}, "lane_width_m: not used"),
+        ({"pitch_deg": 3}, "give height_m"),
+        ({"yaw_deg": 3, "height_m": 1.4}, "give pitch_deg"),
+        ({"pitch_deg": 3, "height_m": 1.4}, "pitch_deg needs camera=FILE"),
         ({"format": "avi", "video": False}, "no video to write with video=false"),
     ],
 )
@@ -260,13 +273,29 @@ def test_options_that_do_not_fit(bright: LanePredictor, tmp_path: Path, options:
 def test_nothing_is_left_where_nothing_could_be_used(bright: LanePredictor, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("text")
-    with pytest.raises(UserError, match="none of its 1 frames could be used"):
+    with pytest.raises(UserError, match="of 1 frame none could be used"):
         run(bright, tmp_path / "in", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
     with pytest.raises(UserError, match="would overwrite"):
         run(bright, tmp_path / "in", tmp_path / "in")
     with pytest.raises(UserError, match="is a file"):
         run(bright, tmp_path / "in", tmp_path / "in" / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"track": False}, "track: only for a folder"),
+        ({"fps": 5}, "fps: only for"),
+        ({"car_width_m": 2}, "car_width_m: only for"),
+    ],
+)
+def test_options_that_change_nothing_for_one_image(
+    bright: LanePredictor, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), road())
+    with pytest.raises(UserError, match=says):
+        run(bright, tmp_path / "a.png", tmp_path / "out", **options)
 
 
 def test_limit(bright: LanePredictor, tmp_path: Path) -> None:
@@ -290,6 +319,13 @@ def test_a_calibrated_camera_gives_metres(bright: LanePredictor, tmp_path: Path)
         assert last["offset_m"] == pytest.approx(0.7, abs=0.02)
         assert last["lane_width_m"] == pytest.approx(3.0, abs=0.03)
         assert not last["approximate"]
+    mounting = {"height_m": 1.4, "pitch_deg": float(np.degrees(0.06)), "yaw_deg": 0, "roll_deg": 0}
+    run(bright, source, tmp_path / "out", camera=str(tmp_path / "camera.json"), **mounting)
+    first = lines_of(tmp_path / "out")[0]
+    assert (first["offset_m"], first["lane_width_m"]) == pytest.approx((0.7, 3.0), abs=0.03)
+    mounting["yaw_deg"] = 2.0  # the camera looks to the right of where the car goes, so the car heads left of it
+    run(bright, source, tmp_path / "out", camera=str(tmp_path / "camera.json"), **mounting)
+    assert lines_of(tmp_path / "out")[0]["heading_deg"] == pytest.approx(first["heading_deg"] - 2, abs=0.3)
     other = record(tmp_path / "other.avi", [road()[:, :200]] * 3)
     with pytest.raises(UserError, match="other proportions"):
         run(bright, other, tmp_path / "out", camera=str(tmp_path / "camera.json"))
@@ -315,73 +351,3 @@ def test_curves_need_no_more_memory_for_a_longer_drive() -> None:
     seconds = curves.columns()[0]
     assert POINTS / 2 <= len(seconds) <= POINTS
     assert set(np.diff(seconds)) == {curves.stride}
-
-
-def boards(folder: Path) -> Path:
-    """A board of 7 x 5 squares of 30 mm, photographed from several sides, and an image without one."""
-    folder.mkdir()
-    flat = np.full((9 * 20, 7 * 20 + 40), 255, np.uint8)
-    squares = np.indices((5, 7)).sum(0) % 2 * 255
-    flat[40:140, 20:160] = np.kron(squares, np.ones((20, 20))).astype(np.uint8)
-    matrix = np.array([[500.0, 0, 320], [0, 500, 200], [0, 0, 1]])
-    to_metres = np.array([[0.0015, 0, -0.135], [0, 0.0015, -0.135], [0, 0, 1]])  # the sheet's pixels, its middle at 0
-    for number, tilt in enumerate([(0.5, 0, 0), (-0.5, 0.1, 0), (0, 0.5, 0.1), (0.1, -0.5, 0), (0.4, 0.4, 0.2)]):
-        turned = cv2.Rodrigues(np.array(tilt, np.float64))[0]
-        view = matrix @ np.column_stack([turned[:, :2], (0.01 * number, 0, 0.4)]) @ to_metres
-        grey = cv2.warpPerspective(flat, view, (640, 400), flags=cv2.INTER_AREA, borderValue=128)
-        cv2.imwrite(str(folder / f"{number}.png"), grey)
-    cv2.imwrite(str(folder / "empty.png"), np.full((400, 640), 128, np.uint8))
-    return folder
-
-
-def test_the_camera_is_calibrated_by_the_command(tmp_path: Path) -> None:
-    photographs = str(boards(tmp_path / "boards"))
-    board = ["columns=6", "rows=4", "square_mm=30"]
-    out = tmp_path / "camera.json"
-    start = ["tool", "lane_detection"]
-    done = CliRunner().invoke(cli.app, [*start, "calibrate", photographs, *board, "--out", str(out), "--json"])
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
-    assert (result["images used"], result["images left out"]) == (5, 1)
-    assert result["reprojection error (px)"] < 0.3
-    assert "empty.png: no board" in done.stderr
-    assert calibration.load(out).focal == pytest.approx((500, 500), rel=0.02)
-    listed = CliRunner().invoke(cli.app, start)
-    assert "calibrate" in listed.stdout
-    for arguments, says in (
-        (["calibrat", photographs], "Did you mean 'calibrate'?"),
-        (["calibrate", photographs, "colums=9"], "Did you mean 'columns'?"),
-        (["calibrate", str(tmp_path / "absent")], "no file or folder"),
-    ):
-        failed = CliRunner().invoke(cli.app, [*start, *arguments])
-        assert isinstance(failed.exception, UserError)
-        assert says in str(failed.exception)
-
-
-def test_the_predict_command_takes_cameras_and_names_the_folder(
-    bright: LanePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[Any, Path]] = []
-
-    def process(source: Any, out: Path, options: Any, progress: Any) -> dict[str, Any]:
-        asked.append((source, out))
-        return {"frames": 3, "interrupted": True}
-
-    monkeypatch.setattr(bright, "process", process)
-    usecase = SimpleNamespace(load=lambda folder: bright)
-    monkeypatch.setattr(cli, "_load", lambda run: ("lane_detection", usecase, tmp_path))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "drive.mp4").write_text("")
-    codes = [
-        CliRunner().invoke(cli.app, ["predict", "lane_detection", source]).exit_code
-        for source in ("0", "rtsp://me:secret@host", "rtsp://me:secret@host/live/cam1", "drive.mp4")
-    ]
-    assert codes == [130] * 4
-    assert asked == [
-        ("0", Path("0.lanes")),
-        ("rtsp://me:secret@host", Path("host.lanes")),
-        ("rtsp://me:secret@host/live/cam1", Path("cam1.lanes")),
-        (Path("drive.mp4"), Path("drive.lanes")),
-    ]
-    missing = CliRunner().invoke(cli.app, ["predict", "lane_detection", "absent.mp4"])
-    assert isinstance(missing.exception, UserError)

@@ -145,6 +145,62 @@ def test_a_camera_that_was_assumed_a_moment_ago_warns_of_nothing(side: str) -> N
     assert found[-1].departing == side
 
 
+def on_the_line() -> Gauge:
+    """A meter whose warning is on, at 0.5 s."""
+    meter = gauge()
+    for t in np.arange(0, 0.51, 0.05):
+        found = meter.update(lane(1.2), float(t))
+    assert found is not None
+    assert found.departing == "right"
+    return meter
+
+
+def test_a_frame_without_lines_does_not_interrupt_a_warning() -> None:
+    meter = on_the_line()
+    assert meter.update([], 0.55) == Driving(departing="right")
+    after = meter.update(lane(1.2), 0.6)
+    assert after is not None
+    assert after.departing == "right"
+    assert [meter.update([], t) for t in (0.65, 0.7, 0.75, 0.8, 0.85)][-1] is None
+
+
+def test_lines_that_are_not_seen_keep_no_warning_on_and_tell_no_place_for_long() -> None:
+    meter = on_the_line()
+    gone = [meter.update([replace(one, missed=k, unseen=0.05 * k) for one in lane(1.2)], 0.5 + 0.05 * k) for k in range(1, 9)]
+    assert [one.offset_m is not None for one in gone if one] == [True] * 4
+    assert [one.departing if one else "" for one in gone] == ["right"] * 3 + [""] * 5
+    fresh = gauge()
+    for k in range(1, 20):  # and start none
+        found = fresh.update([replace(one, missed=k, unseen=0.1) for one in lane(1.2)], 0.05 * k)
+        assert found is not None
+        assert not found.departing
+
+
+def test_the_sideways_speed_does_not_survive_a_gap() -> None:
+    meter = gauge()
+    drive(meter, 1.2, 1.0, -0.5)
+    assert meter.speed > 1
+    meter.update([], 1.05)
+    assert 0.7 < meter.speed < 1.1  # a moment is bridged
+    for t in np.arange(1.1, 60, 0.5):
+        meter.update([], float(t))
+    found = meter.update(lane(first=7), 60.0)
+    assert abs(meter.speed) < 0.01
+    assert found is not None
+    assert (found.seconds_to_crossing, found.departing) == (None, "")
+
+
+def test_the_bend_before_a_gap_does_not_bend_the_road_after_it() -> None:
+    meter = gauge()
+    for t in np.arange(0, 3, 0.05):
+        meter.update(lane(radius=300), float(t))
+    for t in np.arange(3, 4, 0.05):
+        meter.update([], float(t))
+    found = meter.update(lane(), 4.0)
+    assert found is not None
+    assert found.radius_m is None
+
+
 def warn(warning: DepartureWarning, right: list[float], speed: float = 0.0) -> Iterator[str]:
     for number, metres in enumerate(right):
         yield warning.update(3.0, metres, speed, number * 0.05)
@@ -159,6 +215,16 @@ def test_warning_has_hysteresis() -> None:
     assert set(out[5:25]) == {"right"}
     assert out[25:28] == ["right"] * 3
     assert out[-1] == ""
+
+
+def test_a_wheel_far_over_the_line_stays_warned_of_while_the_car_comes_back() -> None:
+    """From 0.5 m over the line, in steps of 5 cm, until it is 0.3 m inside."""
+    warning = DepartureWarning()
+    assert list(warn(warning, [-0.5] * 6))[-1] == "right"
+    back = [-0.5 + 0.05 * step for step in range(17)]
+    out = [warning.update(3.0, metres, -1.0, 1 + number * 0.05) for number, metres in enumerate(back)]
+    assert set(out[:15]) == {"right"}
+    assert [warning.update(3.0, 0.4, -1.0, 2 + number * 0.05) for number in range(5)][-1] == ""
 
 
 def test_one_bad_frame_does_not_warn() -> None:

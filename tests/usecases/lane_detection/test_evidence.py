@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from scipy import stats
 
 from shared.errors import DataError
 from usecases.lane_detection import data, evidence
@@ -75,14 +79,115 @@ def test_the_summary_compares_pairs_and_counts_inventions() -> None:
     found = evidence.summarise(pair[0], judged, "ours", "theirs", "theirs")
     assert found["without_lines"] == {"frames": 2, "ours": 0, "theirs": 2}
     assert found["differences"]["theirs"]["accuracy"]["low"] > 0
-    assert "The ours finds more than the theirs" in found["conclusion"]
+    assert "By F1 the ours is better than the theirs: 1.000 against 0" in found["conclusion"]
+    assert "accuracy 1.000 against 0.161" in found["conclusion"]
+    assert "Of 2 frames without any line, lines were reported in 0 by the ours, in 2 by the theirs." in found["conclusion"]
+    assert found["model"]["invented"]["value"] == 0.0
+    assert found["baselines"]["theirs"]["invented"]["value"] == 1.0
     assert set(found["baselines"]) == {"theirs"}
     worse = evidence.summarise(pair[0], judged, "theirs", "ours", "theirs")
-    assert "finds less than" in worse["conclusion"]
+    assert "is worse than" in worse["conclusion"]
     assert worse["baselines"] == {}
     assert set(worse["parts"]) == {"ours"}
     assert {entry["slice"] for entry in found["slices"]} >= {"lines=2"}
     assert all(table["low"] <= table["value"] <= table["high"] for table in found["model"].values())
+
+
+def summary(given: list[Frame], ours: Sequence[Sequence[Line]], theirs: Sequence[Sequence[Line]]) -> dict[str, Any]:
+    seen, judged = evidence.judge(given, {"ours": Repeats(ours), "theirs": Repeats(theirs)})
+    found = evidence.summarise(seen, judged, "ours", "theirs", "theirs")
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def test_what_few_frames_have_is_judged_and_can_be_written() -> None:
+    """Only the first of the clips has a label and a line: most resamples have none of them, or none at all."""
+    given = [replace(frame, lines=frame.lines if not number else ()) for number, frame in enumerate(frames())]
+    truth = [frame.lines or () for frame in given]
+    found = summary(given, truth, [truth[0][:1], *truth[1:]])
+    assert found["model"]["accuracy"]["value"] == found["model"]["f1"]["value"] == 1.0
+    assert found["model"]["ece"]["value"] == pytest.approx(0.1)
+    _, judged = evidence.judge(given, {"ours": Repeats(truth)})
+    without = np.array([0.0] + [1.0] * 11)
+    undefined = [name for name, statistic in judged["ours"].statistics().items() if np.isnan(statistic(without))]
+    assert undefined == ["accuracy", "fp", "fn", "ego_found", "lateral_px", "ece"]
+
+
+def test_what_only_one_method_has_is_not_dropped() -> None:
+    given = frames()
+    found = summary(given, [frame.lines or () for frame in given], [()] * 12)
+    assert set(found["alone"]["ours"]) == {"lateral_px", "ece"}
+    assert found["alone"]["theirs"] == {}
+    assert set(found["model"]) == set(found["baselines"]["theirs"]) == {"accuracy", "fp", "fn", "f1", "invented", "ego_found"}
+    assert found["model"]["ego_found"]["value"] == 1.0
+    assert found["baselines"]["theirs"]["ego_found"]["value"] == 0.0
+
+
+def test_the_car_s_lines_are_judged_where_found_and_the_share_found_is_told() -> None:
+    given = frames()
+    truth = [frame.lines or () for frame in given]
+    half = [lines if number < 5 else lines[:1] for number, lines in enumerate(truth)]
+    found = summary(given, truth, half)["baselines"]["theirs"]
+    assert found["lateral_px"]["value"] == 0.0
+    assert found["ego_found"]["value"] == pytest.approx((5 + 5 * 0.5) / 10)
+
+
+def test_inventions_are_judged_where_no_frame_has_a_line() -> None:
+    given = [replace(frame, lines=()) for frame in frames()]
+    invents = [frame.lines or () for frame in frames()]
+    found = summary(given, [()] * 12, invents)
+    assert found["headline"] == "f1"
+    assert found["model"]["invented"]["value"] == 0.0
+    assert found["baselines"]["theirs"]["invented"]["value"] == pytest.approx(10 / 12)
+    assert "Of 12 frames without any line, lines were reported in 0 by the ours, in 10" in found["conclusion"]
+
+
+def test_of_few_clips_the_interval_is_students() -> None:
+    """Of the means of six clips of two frames each, which are what is independent."""
+    given = [replace(frame, lines=frames()[0].lines) for frame in frames()]
+    truth = [frame.lines or () for frame in given]
+    found = summary(given, truth, [lines if number % 4 else () for number, lines in enumerate(truth)])
+    missed = np.array([0.5, 0, 0.5, 0, 0.5, 0])
+    expected = stats.ttest_1samp(missed, 0).confidence_interval(0.95)
+    ours = found["baselines"]["theirs"]["fn"]
+    assert (ours["value"], ours["low"], ours["high"]) == pytest.approx((0.25, max(expected.low, 0), expected.high), abs=1e-6)
+    gap = found["differences"]["theirs"]["fn"]
+    assert (gap["value"], gap["low"], gap["high"]) == pytest.approx((-0.25, -expected.high, -expected.low), abs=1e-6)
+
+
+def test_one_clip_proves_nothing() -> None:
+    given = [replace(frame, clip="one") for frame in frames()]
+    found = summary(given, [frame.lines or () for frame in given], [()] * 12)
+    assert (found["model"]["f1"]["value"], found["model"]["f1"]["low"], found["model"]["f1"]["high"]) == (1.0, 0.0, 1.0)
+    assert found["differences"]["theirs"]["f1"]["low"] == -1.0
+    assert "is about as good as" in found["conclusion"]
+
+
+def test_f1_of_few_clips_is_linearised_over_them() -> None:
+    """As the delta method by hand: the ratio's parts of six clips, one of them without a line."""
+    given = frames()
+    truth = [frame.lines or () for frame in given]
+    f1 = summary(given, truth, [lines if number % 4 else () for number, lines in enumerate(truth)])["baselines"]["theirs"]["f1"]
+    tp, labels = np.array([2, 4, 2, 4, 2, 0]), np.array([4, 4, 4, 4, 4, 0])
+    value = 2 * tp.sum() / (tp + labels).sum()
+    spread = np.sqrt(6 / 5 * ((2 * tp - value * (tp + labels)) ** 2).sum()) / (tp + labels).sum()
+    assert f1["value"] == pytest.approx(value, abs=1e-6)
+    assert f1["low"] == pytest.approx(value - stats.t.ppf(0.975, 5) * spread, abs=1e-6)
+
+
+def test_many_clips_and_uneven_ones() -> None:
+    rng = np.random.default_rng(0)
+    clips = np.repeat(np.arange(19), rng.integers(1, 9, 19))
+    lines = frames()[0].lines or ()
+    given = [
+        Frame(str(n), np.zeros((36, 64, 3), np.uint8), (lines[0] / 10, lines[1] / 10), str(clip)) for n, clip in enumerate(clips)
+    ]
+    answers = [frame.lines or () if rng.random() < 0.6 else () for frame in given]
+    few = summary(given, answers, [()] * len(given))["model"]["fn"]
+    assert few["value"] == pytest.approx(np.mean([not one for one in answers]), abs=1e-6)
+    also = [*given, Frame("more", given[0].image, given[0].lines, "another")]
+    many = summary(also, [*answers, answers[0]], [()] * len(also))["model"]["fn"]  # of 20 clips a bootstrap
+    assert few["high"] - few["low"] == pytest.approx(many["high"] - many["low"], rel=0.35)
 
 
 def test_rows_are_those_of_the_labels_or_every_tenth() -> None:

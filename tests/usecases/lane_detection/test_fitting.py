@@ -53,6 +53,16 @@ def test_its_confidences_are_calibrated_and_survive_saving(
     assert [one.confidence for one in again([image])[0]] == [one.confidence for one in detector([image])[0]]
 
 
+def test_where_nothing_is_found_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither method sees a line on validation: a threshold near zero would then report everything."""
+    monkeypatch.setattr(LaneDetector, "__call__", lambda self, images: [[] for _ in images])
+    validation = Part((Rendered(1, 0, 2, 128, 96),))
+    for least, expected in ((None, 0.5), (0.7, 0.7)):
+        config = LaneConfig.model_validate({"model": MODEL, "decide": {"least": least}})
+        detector, about = choose(LaneDetector(config, LaneNetwork(config.model).eval()), validation)
+        assert detector.least == about["threshold"] == expected
+
+
 class Says(nn.Module):
     """Gives the target's columns, moved, whatever it sees."""
 

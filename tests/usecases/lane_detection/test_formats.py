@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared.errors import DataError, UserError
-from usecases.lane_detection import formats, metrics
+from usecases.lane_detection import formats
 from usecases.lane_detection.checks import check
 from usecases.lane_detection.lanes import Frame
 
@@ -85,19 +85,6 @@ def test_real_tusimple_frames(shared_data: Path) -> None:
     assert all(Path(str(frame.image)).is_file() for frame in frames)
     given = formats.load(shared_data / "lane" / "tusimple-labels" / "label_data_0531.json.gz")
     assert len({frame.clip for frame in given}) == len(given) == 358
-
-
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    write(tmp_path / "label.json", record())
-    frame = formats.load(tmp_path)[0]
-    made = formats.to_tusimple(frame, [np.array([[100, 40], [130, 80]], np.float32), *(frame.lines or ())], frame.rows, 12.5, 120)
-    assert made["lanes"] == [[100, 115, -2], [30, 20, 10], [60, 75, 90]]
-    formats.write_tusimple([made], tmp_path / "out" / "predictions.json")
-    read = formats.read_tusimple(tmp_path / "out" / "predictions.json")[0]
-    assert (read.raw_file, read.run_time_ms, read.rows) == ("clips/a/20.jpg", 12.5, (40, 60, 80))
-    truth = formats.read_tusimple(tmp_path / "label.json")[0]
-    assert len(truth.lanes) == 3  # the official scorer counts the padding
-    assert metrics.tusimple(read.lanes[1:], truth.lanes[:2], np.array(read.rows)) == metrics.Accuracy(1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +247,19 @@ def test_cvat(tmp_path: Path) -> None:
     kept = formats.load(tmp_path / "annotations.xml", names=["kerb"])[0]
     assert points(kept) == [RIGHT]
     assert "occluded" not in kept.about
+
+
+def test_a_subset_of_cvat_does_not_lead_out_of_the_data(tmp_path: Path) -> None:
+    image(tmp_path / "secret/a.jpg")
+    image(tmp_path / "data/images/Train/a.jpg")
+    labels = tmp_path / "data/annotations.xml"
+    labels.parent.mkdir(exist_ok=True)
+    inside, outside = tmp_path / "data/images/Train/a.jpg", ["an image with a name that leads out of the data"]
+    for subset, images, told in (("Train", [inside], []), ("../../secret", [], outside), (str(tmp_path / "secret"), [], outside)):
+        labels.write_text(f'<annotations><image name="a.jpg" subset="{subset}"/></annotations>')
+        read = formats.inspect(labels)
+        assert [frame.image for frame in read.frames] == images
+        assert [finding.what for finding in read.findings] == told
 
 
 @pytest.mark.parametrize(

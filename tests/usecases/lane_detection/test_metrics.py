@@ -233,13 +233,13 @@ def test_slices() -> None:
         {"night": False},
         {"night": True},
     ]
-    by = metrics.by_slice(np.array([1, 0.5, 0.7, np.nan]), about)
-    assert by["night=True"] == metrics.Slice(1.0, 1)
-    assert by["night=False"].mean == pytest.approx(0.6)
-    assert by["night=False"].frames == 2
-    assert set(by) == {"night=True", "night=False", "lines=3", "lines=4"}
-    with pytest.raises(ValueError, match="3 values"):
-        metrics.by_slice(np.ones(3), about)
+    found = {name: places.tolist() for name, places in metrics.slices(about).items()}
+    assert found == {"lines=3": [0], "lines=4": [1], "night=False": [1, 2], "night=True": [0, 3]}
+
+
+def test_what_is_said_twice_is_one_slice() -> None:
+    about = [{"night": kind == "night", "weather": kind} for kind in ("night", "fog", "clear", "fog")]
+    assert list(metrics.slices(about)) == ["night=False", "night=True", "weather=clear", "weather=fog"]
 
 
 def test_what_differs_in_every_frame_is_no_slice() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,20 @@ def test_without_lines_it_says_so_and_tints_nothing() -> None:
     assert [name for name, _, _ in _texts([], {}, None)] == ["no lane"]
     assert (image != 100).any()  # the panel
     assert (image[120:] == 100).all()
+
+
+def test_a_lane_that_is_not_seen_now_is_marked_and_after_a_moment_no_lane() -> None:
+    lately = [OWN[0], replace(OWN[1], missed=2, unseen=0.1)]
+    assert _texts(lately, {one.side: one for one in lately}, None)[0][:2] == ("lane", "90% not seen now")
+    image = annotate(blank(), [OWN[0], replace(OWN[1], missed=9, unseen=0.5)])
+    assert tuple(image[300, 320]) == (100, 100, 100)  # no tint
+    x, y = OWN[1].line[10]
+    around = slice(round(float(x)) - 3, round(float(x)) + 4)
+    assert (image[int(y), around] != 100).any(1).sum() < (annotate(blank(), OWN[1:])[int(y), around] != 100).any(1).sum()
+
+
+def test_a_warning_is_shown_also_where_no_line_is() -> None:
+    assert [text[:2] for text in _texts([], {}, Driving(departing="left"))] == [("no lane", ""), ("LEAVING", "LEFT")]
 
 
 def test_what_the_panel_says() -> None:

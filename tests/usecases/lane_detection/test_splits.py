@@ -8,7 +8,7 @@ import pytest
 
 from shared.data.images import alike
 from shared.errors import DataError
-from usecases.lane_detection import formats, splits
+from usecases.lane_detection import checks, formats, splits
 from usecases.lane_detection.images import colour, prints
 from usecases.lane_detection.lanes import Frame
 
@@ -20,9 +20,7 @@ def scene(seed: int) -> np.ndarray:
 
 
 def of_clips(sizes: list[int]) -> list[Frame]:
-    return [
-        Frame(f"{clip}/{n}", np.zeros((2, 2, 3), np.uint8), (), f"{clip}") for clip, size in enumerate(sizes) for n in range(size)
-    ]
+    return [Frame(f"{clip}/{n}", scene(clip), (), f"{clip}") for clip, size in enumerate(sizes) for n in range(size)]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -86,6 +84,16 @@ def test_images_that_are_alike_stay_together_without_clips() -> None:
         Frame("d", scene(3)),
     ]
     assert splits.units(mixed).tolist() == [0, 0, 0, 1]
+
+
+def test_images_that_are_alike_join_their_clips() -> None:
+    """Also where every frame has a clip: the last frame of one recording is the first of the next."""
+    frames = [Frame(f"{clip}-{n}", scene(10 * clip + n), clip=str(clip)) for clip in range(6) for n in range(3)]
+    frames[3] = Frame("again", changed(scene(2))[0], clip="1")
+    assert splits.units(frames).tolist() == [0] * 6 + [place // 3 - 1 for place in range(6, 18)]
+    for seed in range(8):
+        parts = splits.split(frames, 0.2, 0.2, seed)
+        assert checks.check_parts(dict(zip("abc", parts, strict=True)), "here") == []
 
 
 def test_near_duplicates_are_found_and_others_are_not(tmp_path: Path) -> None:

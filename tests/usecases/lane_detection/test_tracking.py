@@ -106,6 +106,23 @@ def test_a_line_that_is_hidden_for_a_while_comes_back_as_itself() -> None:
     assert all(error(one, lane(0.5)) < 5 for one in right)
 
 
+def test_a_line_counts_for_a_moment_after_it_was_seen() -> None:
+    both = sure(lane(-0.5), lane(0.5))
+    out = run(Tracker(WIDTH, HEIGHT), [both] * 10 + [both[:1]] * 10)
+    right = [side(shown, "right") for shown in out[9:]]
+    assert [one.unseen for one in right] == pytest.approx([number / 20 for number in range(11)])
+    assert [one.held for one in right[:4] + right[5:]] == [True] * 4 + [False] * 6
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.0, 2.0])
+def test_few_frames_a_second_are_followed_too(fps: float) -> None:
+    """Its patience of 0.8 s would be over before the next frame."""
+    both = sure(lane(-0.5), lane(0.5))
+    out = run(Tracker(WIDTH, HEIGHT, Settings.at_rate(fps)), [both] * 3 + [both[:1]] + [both] * 2, fps)
+    assert [[one.id for one in shown] for shown in out[:3] + out[4:]] == [[1, 2]] * 5
+    assert Settings.at_rate(25) == Settings.at_rate(0) == Settings()
+
+
 def test_a_line_that_is_gone_is_forgotten() -> None:
     both = sure(lane(-0.5), lane(0.5))
     out = run(Tracker(WIDTH, HEIGHT), [both] * 10 + [[]] * 20)
