@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from shared import pretrained
 from shared.hardware import channels_last
@@ -19,6 +20,7 @@ from usecases.medical_imaging.network import FindingNetwork, Model
 SIDE = 28  # of the plain pixels
 Sees = Literal["pixels", "features"]
 STRENGTHS = np.logspace(-5, 1, 7)  # of C, tried by cross-validation
+CAUTIOUS = 1e-3  # C, where a class has too few groups to try any
 FOLDS = 4
 
 
@@ -56,17 +58,17 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
     mean, scale = seen.mean(0), seen.std(0) + 1e-6
     known, rarest = np.unique(labels, return_counts=True)
     folds = max(2, min(FOLDS, int(rarest.min())))
-    cut = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(seen, labels, groups))
-    whole = [(train, test) for train, test in cut if len(np.unique(labels[train])) == len(known) and len(test)]
-    estimator = LogisticRegressionCV(
-        Cs=STRENGTHS,
-        cv=whole,
-        scoring="neg_log_loss",
-        class_weight="balanced",
-        max_iter=300,
-        l1_ratios=(0.0,),
-        use_legacy_attributes=False,
-    )
+    whole = []
+    if rarest.max() >= folds:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a class has fewer images than there are folds: seen to here
+            cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(seen, labels, groups)
+            whole = [(train, test) for train, test in cut if len(np.unique(labels[train])) == len(known) and len(test)]
+    common = {"class_weight": "balanced", "max_iter": 300}
+    estimator: LogisticRegression = LogisticRegression(C=CAUTIOUS, **common)
+    if whole:
+        own = {"Cs": STRENGTHS, "cv": whole, "scoring": "neg_log_loss", "l1_ratios": (0.0,), "use_legacy_attributes": False}
+        estimator = LogisticRegressionCV(**own, **common)
     estimator.fit((seen - mean) / scale, labels)
     weights, bias = np.zeros((classes, seen.shape[1])), np.full(classes, -30.0)
     if len(known) == 2:

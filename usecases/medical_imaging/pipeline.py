@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import softmax
@@ -152,7 +153,7 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     networks, views = [one.to("cpu") for one in networks], frozen(train.images)
     finder = Finder(config, cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
     finder, settled = settling.settle(finder, views, train.labels, cases.validation)
-    groups = np.array([case.patient or case.name for case in train.cases])
+    groups = pd.factorize(np.array([case.patient or case.name for case in train.cases]))[0]  # pseudonyms differ from run to run
     shown = {"features": views.pooled, "pixels": baselines.pixels(train.images)}
     rivals = {}
     for title, kind in RIVALS.items():

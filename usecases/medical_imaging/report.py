@@ -105,7 +105,10 @@ def findings(result: Mapping[str, Any]) -> list[str]:
             f"Of all decisions {trust['wrong']:.1%} would be wrong. It refers {trust['referred']:.1%} of the images to a "
             f"human; of those it decides itself {trust['wrong_where_decided']:.1%} are wrong."
         )
-    told.append(f"Of pieces of ordinary photographs {trust['photographs_refused']:.0%} are refused.")
+    if result["choice"]["novelty"] is None:
+        told.append("Too few images to tell what is usual: nothing is refused as unlike them.")
+    else:
+        told.append(f"Of pieces of ordinary photographs {trust['photographs_refused']:.0%} are refused.")
     if hard := [entry for entry in result["slices"] if entry["cases"] >= 20]:
         low = min(hard, key=lambda entry: entry["right"])
         told.append(

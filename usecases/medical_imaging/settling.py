@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from sklearn.metrics import log_loss
 
-from shared.evaluation.novelty import Detection, Novelty, choose, strangers
+from shared.evaluation.novelty import NEIGHBOURS, Detection, Novelty, choose, strangers
 from shared.evaluation.operating import threshold_for_sensitivity
 from shared.evaluation.selective import Abstention
 from shared.evaluation.temperature import Temperature
@@ -54,12 +54,16 @@ def settle(finder: Finder, views: Views, labels: np.ndarray, validation: Prepare
         "temperature": temperature.temperature,
         "threshold": threshold,
         "abstention": None if abstention is None else abstention.as_dict(),
-        "novelty": {"kind": novelty.kind, "refused": {name: one.refused for name, one in detections.items()}},
+        "novelty": novelty and {"kind": novelty.kind, "refused": {name: one.refused for name, one in detections.items()}},
     }
 
 
-def _novelty(finder: Finder, views: Views, labels: np.ndarray, validation: Prepared) -> tuple[Novelty, dict[str, Detection]]:
-    """What is usual, by the kind of distance that refuses most of what was made to be refused."""
+def _novelty(
+    finder: Finder, views: Views, labels: np.ndarray, validation: Prepared
+) -> tuple[Novelty | None, dict[str, Detection]]:
+    """What is usual, by the kind of distance that refuses most of what was made to be refused; None: too few images to tell."""
+    if len(labels) <= NEIGHBOURS or len(validation) < 2:
+        return None, {}
     some = validation.images[np.random.default_rng(finder.config.seed).permutation(len(validation.images))[:STRANGERS]]
     colour = some if some.ndim == 4 else np.repeat(some[..., None], 3, axis=3)
     odd = {name: finder.frozen(_toned(images, some.ndim)).stages for name, images in strangers(colour).items()}
