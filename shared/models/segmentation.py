@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,9 +23,13 @@ class UNetDecoder(nn.Module):
         widths: channels of the decoder at the same places, but for the coarsest.
         classes: masks to give.
         detail: how much finer than the finest features the logits are.
+        prior: share of the pixels that are marked before anything is learnt. Were it a half, training would spend its first
+            hundreds of steps on learning that most pixels are not (Lin et al. 2017, "Focal loss", section 3.3).
     """
 
-    def __init__(self, inputs: Sequence[int], widths: Sequence[int], classes: int = 1, detail: int = 2) -> None:
+    def __init__(
+        self, inputs: Sequence[int], widths: Sequence[int], classes: int = 1, detail: int = 2, prior: float = 0.01
+    ) -> None:
         super().__init__()
         if len(widths) != len(inputs) - 1:
             raise ValueError(f"{len(inputs)} features need {len(inputs) - 1} widths, not {len(widths)}")
@@ -35,6 +40,8 @@ class UNetDecoder(nn.Module):
             self.joins.append(nn.Sequential(ConvNorm(width + own, width, 3), nn.ReLU(), ConvNorm(width, width, 3), nn.ReLU()))
             before = width
         self.last = nn.Conv2d(before, classes * detail**2, 1)
+        assert self.last.bias is not None
+        nn.init.constant_(self.last.bias, math.log(prior / (1 - prior)))
         self.shuffle = nn.PixelShuffle(detail)
 
     def forward(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
