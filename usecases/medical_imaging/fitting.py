@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from shared.config import Training
 from shared.data import rows
 from shared.hardware import Choice
 from shared.models.cnn import fuse
@@ -42,6 +44,7 @@ def train_networks(
     judged = Validation(validation, partial(quality, smoothing=model.smoothing), "log-likelihood of the smoothed class, and Dice")
     depthwise = model.backbone == "imagenet" and chip.device == "cpu"  # their gradients take twice as long in bf16
     own_chip = replace(chip, precision="fp32") if depthwise else chip
+    training = long_enough(model, len(train))
     networks, fitted = [], []
     for member in range(model.members):
         own = seed + 1000 * member
@@ -49,11 +52,15 @@ def train_networks(
         network = build(model, classes, train.masks is not None)
         title = f"{name} network {member + 1}".strip().replace(" ", "-")
         objective = Objective(weights, model.smoothing)
-        fitted.append(
-            fit(network, objective, train, judged, model.training, run, own_chip, name=title, seed=own, collate=rows.take)
-        )
+        fitted.append(fit(network, objective, train, judged, training, run, own_chip, name=title, seed=own, collate=rows.take))
         networks.append(network)
     return networks, fitted
+
+
+def long_enough(model: Model, images: int) -> Training:
+    """The knobs of training, with as many epochs over so many images as `model.steps` asks for, if not more already."""
+    each = math.ceil(images / model.training.batch_size)
+    return model.training.model_copy(update={"epochs": max(model.training.epochs, math.ceil(model.steps / each))})
 
 
 def quality(model: nn.Module, batch: Batch, smoothing: float) -> torch.Tensor:

@@ -15,7 +15,7 @@ from shared import pretrained
 from shared.config import Section, Training
 from shared.hardware import channels_last
 from shared.models.cnn import ResidualNet
-from shared.models.efficientnet import MEAN, SCALE, EfficientNetLite0, load_imagenet
+from shared.models.efficientnet import MEAN, SCALE, STEM, EfficientNetLite0, load_imagenet
 from shared.models.segmentation import UNetDecoder
 
 Batch = Mapping[str, torch.Tensor]
@@ -35,14 +35,19 @@ class Model(Section):
     size: int = Field(96, ge=32, multiple_of=32, description="side of the network's square input, pixels")
     widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=2, description="residual: channels of each stage")
     blocks: tuple[int, ...] = Field((2, 2, 2, 2), min_length=2, description="residual: blocks of each stage")
-    masks: tuple[int, ...] = Field((32, 48, 64), description="channels of the decoder of masks, the finest first")
+    masks: tuple[int, ...] = Field(
+        (16, 32, 48, 64),
+        min_length=1,
+        description="channels of the masks' decoder, the coarsest last; each is twice as fine",
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="share of the features left out before the last layer, in training")
     smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label that is spread over all classes, in training")
     balance: float = Field(0.5, ge=0, le=1, description="how much rare classes weigh more: 0 not at all, 1 as if all were equal")
     standardise: bool = Field(True, description="each image to the same mean and contrast, so that exposure tells nothing")
-    frozen: int = Field(0, ge=0, le=4, description="imagenet: first stages that keep ImageNet's weights, which is quicker")
+    frozen: int = Field(1, ge=0, le=4, description="imagenet: first stages that keep ImageNet's weights, which is quicker")
     members: int = Field(2, ge=1, le=10, description="networks trained; how many predict is chosen on validation")
-    training: Training = Training(epochs=6, batch_size=32, learning_rate=1e-3, weight_decay=0.01, average=0.98)
+    steps: int = Field(1, ge=1, description="of training at least: few images are passed over more often than training.epochs")
+    training: Training = Training(epochs=6, batch_size=32, learning_rate=4e-4, weight_decay=0.01, average=0.98)
 
 
 class FindingNetwork(nn.Module):
@@ -65,11 +70,12 @@ class FindingNetwork(nn.Module):
         self.backbone: EfficientNetLite0 | ResidualNet
         if model.backbone == "imagenet":
             self.backbone = EfficientNetLite0()
-            widths, pooled = EfficientNetLite0.widths, EfficientNetLite0.pooled
+            widths, pooled = (STEM, *EfficientNetLite0.widths), EfficientNetLite0.pooled
         else:
             self.backbone = ResidualNet(model.widths, model.blocks, model.widths[0])
-            widths, pooled = tuple(model.widths), 2 * model.widths[-1]
-        self.decoder = UNetDecoder(widths, model.masks[: len(widths) - 1]) if masks else None
+            widths, pooled = (model.widths[0], *model.widths), 2 * model.widths[-1]
+        self.levels = min(len(model.masks), len(widths) - 1)  # of strides that the decoder goes up from the coarsest
+        self.decoder = UNetDecoder(widths[-self.levels - 1 :], model.masks[-self.levels :]) if masks else None
         self.length = pooled + EVIDENCE * masks
         self.dropout = nn.Dropout(model.dropout)
         self.last = nn.Linear(self.length, classes)
@@ -100,14 +106,17 @@ class FindingNetwork(nn.Module):
         if self.model.standardise:
             x = CONTRAST * (x - x.mean((1, 2, 3), keepdim=True)) / (x.std((1, 2, 3), keepdim=True) + 0.02)
         x = x.expand(-1, 3, -1, -1)
-        found = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        rise = F.relu6 if isinstance(self.backbone, EfficientNetLite0) else F.relu
+        found = [rise(self.backbone.stem(x.contiguous(memory_format=torch.channels_last)))]
+        for stage in self.backbone.stages:
+            found.append(stage(found[-1]))
         made = {}
         if isinstance(self.backbone, EfficientNetLite0):
             pooled = self.backbone.pool(found[-1])
         else:
             pooled = torch.cat([found[-1].mean((2, 3)), found[-1].amax((2, 3))], 1)
         if self.decoder is not None:
-            made["mask"] = self.decoder(found, (images.shape[2], images.shape[3]))
+            made["mask"] = self.decoder(found[-self.levels - 1 :], (images.shape[2], images.shape[3]))
             pooled = torch.cat([pooled, evidence(made["mask"]).to(pooled.dtype)], 1)
         return {"classes": self.last(self.dropout(pooled)).float(), "features": pooled.float(), **made}
 

@@ -13,7 +13,16 @@ from shared.config import Hardware, Training
 from shared.hardware import select
 from shared.runs import Run
 from usecases.medical_imaging.baselines import Baseline, fit_baseline, pixels
-from usecases.medical_imaging.fitting import choose, look, look_through, quality, quick, tempered_loss, train_networks
+from usecases.medical_imaging.fitting import (
+    choose,
+    long_enough,
+    look,
+    look_through,
+    quality,
+    quick,
+    tempered_loss,
+    train_networks,
+)
 from usecases.medical_imaging.network import Model
 from usecases.medical_imaging.packing import Changes, Packed
 
@@ -31,7 +40,8 @@ def spotted(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_networks_find_a_spot_and_where_it_is(tmp_path: Path) -> None:
     training = Training(epochs=5, batch_size=16, learning_rate=3e-3, average=0.9)
-    model = Model(backbone="residual", size=32, widths=(8, 16), blocks=(1, 1), masks=(8,), members=2, training=training)
+    small = {"size": 32, "widths": (8, 16), "blocks": (1, 1), "masks": (8, 8), "members": 2, "steps": 1}
+    model = Model.model_validate({"backbone": "residual", "training": training, **small})
     images, labels, masks = spotted(192, 0)
     train, others = Packed(images, labels, 2, masks, Changes(spoil=0, light=0.05)), Packed(*_with(spotted(48, 1)))
     chip = select(Hardware(device="cpu", precision="fp32", threads=1))
@@ -89,6 +99,13 @@ def test_ways_to_predict_are_compared_at_their_best_temperature() -> None:
     labels = torch.arange(300) % 2
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + torch.eye(2)[labels]
     assert tempered_loss(logits * 2, labels) == pytest.approx(tempered_loss(logits, labels), abs=2e-3)
+
+
+def test_few_images_are_passed_over_more_often() -> None:
+    model = Model(steps=100, training=Training(epochs=6, batch_size=32))
+    assert long_enough(model, 4708).epochs == 6
+    assert long_enough(model, 170).epochs == 17  # 6 steps each
+    assert long_enough(model, 10).batch_size == 32
 
 
 def test_an_epoch_is_judged_by_likelihood_and_masks() -> None:

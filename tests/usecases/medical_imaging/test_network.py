@@ -6,14 +6,14 @@ import torch
 from usecases.medical_imaging import network as networks
 from usecases.medical_imaging.network import FindingNetwork, Model, Objective, class_weights, evidence, mask_loss
 
-SMALL = {"size": 64, "widths": (8, 8, 12), "blocks": (1, 1, 1), "masks": (8, 8)}
+SMALL = {"size": 64, "widths": (8, 8, 12), "blocks": (1, 1, 1), "masks": (8, 8, 8)}
 
 
 @pytest.mark.parametrize("backbone", ["imagenet", "residual"])
 @pytest.mark.parametrize("masks", [False, True])
 def test_grey_images_are_answered_like_the_same_images_in_colours(backbone: str, masks: bool) -> None:
     torch.manual_seed(0)
-    model = Model.model_validate({**SMALL, "backbone": backbone, "masks": (8, 8, 8) if backbone == "imagenet" else (8, 8)})
+    model = Model.model_validate({**SMALL, "backbone": backbone, "masks": (8, 8, 8, 8) if backbone == "imagenet" else (8, 8, 8)})
     network = FindingNetwork(model, 3, masks).eval()
     images = torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8)
     grey, coloured = network(images), network(images.expand(-1, 3, -1, -1))
@@ -24,6 +24,14 @@ def test_grey_images_are_answered_like_the_same_images_in_colours(backbone: str,
         assert grey["mask"].shape == (2, 1, 64, 96)
     for name, one in grey.items():
         torch.testing.assert_close(one, coloured[name], atol=1e-4, rtol=1e-3)
+
+
+def test_masks_are_as_fine_as_the_decoder_goes_up() -> None:
+    for masks, levels in (((8,), 1), ((4, 8), 2), ((2, 2, 4, 8), 3)):
+        network = FindingNetwork(Model.model_validate({**SMALL, "backbone": "residual", "masks": masks}), 2, True)
+        assert network.decoder is not None
+        assert len(network.decoder.joins) == levels
+        assert network(torch.zeros(1, 1, 64, 64))["mask"].shape == (1, 1, 64, 64)
 
 
 def test_exposure_tells_nothing_where_images_are_standardised() -> None:
