@@ -72,7 +72,7 @@ class FindingNetwork(nn.Module):
             self.backbone = EfficientNetLite0()
             widths, pooled = (STEM, *EfficientNetLite0.widths), EfficientNetLite0.pooled
         else:
-            self.backbone = ResidualNet(model.widths, model.blocks, model.widths[0])
+            self.backbone = ResidualNet(model.widths, model.blocks, model.widths[0], stride=2)
             widths, pooled = (model.widths[0], *model.widths), 2 * model.widths[-1]
         self.levels = min(len(model.masks), len(widths) - 1)  # of strides that the decoder goes up from the coarsest
         self.decoder = UNetDecoder(widths[-self.levels - 1 :], model.masks[-self.levels :]) if masks else None
