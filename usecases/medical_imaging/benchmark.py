@@ -42,7 +42,7 @@ def pneumoniamnist(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[
     chip = hardware.select(resolve(MedicalConfig).hardware)
     for seed in seeds:
         config = resolve(MedicalConfig, [], [f"data.source={folder}", f"seed={seed}"])
-        cases = data.load(config, config.model.size, chip.threads)
+        cases = data.load(config, config.network.size, chip.threads)
         with TemporaryDirectory() as place:
             run = Run.create(NAME, config, Path(place) / "run")
             outcome = pipeline.fit(config, cases, run, chip, "")

@@ -6,31 +6,32 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.config import RunConfig, Section
+from shared.config import RunConfig, Section, Training
 from usecases.medical_imaging.network import Model
 from usecases.medical_imaging.packing import Changes
+
+SIMULATED = "simulated"
 
 
 class Simulation(Section):
     """Simulated slices of brains, which train where there is nothing else. They are no patients."""
 
-    patients: int = Field(400, ge=10, description="simulated people")
-    slices: int = Field(6, ge=1, le=20, description="of each of them")
-    ill: float = Field(0.5, gt=0, lt=1, description="share of people with lesions")
+    patients: int = Field(2000, ge=10, description="simulated people")
+    slices: int = Field(4, ge=1, le=20, description="of each of them")
+    ill: float = Field(0.6, gt=0, lt=1, description="share of people with lesions")
 
 
 class Data(Section):
     """Where images come from."""
 
-    source: str = Field("simulated", description="a folder, a manifest (CSV) or a MedMNIST file; 'simulated' makes some")
+    source: str = Field(SIMULATED, description="a folder, a manifest (CSV) or a MedMNIST file; 'simulated' makes some")
     layout: Literal["auto", "folders", "manifest", "medmnist"] = Field("auto", description="of the source")
     columns: dict[str, str] = Field(
         {}, description="manifest columns: path, label, patient, mask, split, source; where named otherwise"
     )
     classes: tuple[str, ...] = Field((), description="labels in order, the finding last; none: as they sort, healthy names first")
     patient_pattern: str = Field(
-        "",
-        description="regular expression whose first group in a file's path is the patient, such as 'patient(\\d+)'; none: folders tell",
+        "", description="regular expression whose first group, in a file's path, is the patient; none: folders tell"
     )
     simulation: Simulation = Simulation()
 
@@ -61,11 +62,30 @@ class Decide(Section):
     area: float = Field(0.5, gt=0, lt=1, description="probability from which on a pixel belongs to the mask")
 
 
+FEW = Model()
+MANY = Model(
+    backbone="residual",
+    size=128,
+    members=1,
+    smoothing=0.0,
+    training=Training(epochs=6, batch_size=16, learning_rate=2e-3, weight_decay=0.01, average=0.98),
+)
+
+
 class MedicalConfig(RunConfig):
     """Medical imaging."""
 
     data: Data = Data()
     split: Split = Split()
-    model: Model = Model()
+    model: Model | None = Field(
+        None, description="null: by the data: images of one's own are few, simulated ones many, with masks"
+    )
     changes: Changes = Changes()
     decide: Decide = Decide()
+
+    @property
+    def network(self) -> Model:
+        """The model's knobs: as given, or what suits the data."""
+        if self.model is not None:
+            return self.model
+        return MANY if self.data.source == SIMULATED else FEW

@@ -12,11 +12,10 @@ import numpy as np
 from shared.data import sources
 from shared.errors import DataError, Finding, UserError
 from usecases.medical_imaging import checks, layouts, prepare, simulator, splits
-from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.config import SIMULATED, MedicalConfig
 from usecases.medical_imaging.items import Source, is_healthy
 from usecases.medical_imaging.prepare import Prepared, Seen
 
-SIMULATED = "simulated"
 SIMULATED_CLASSES = ("no lesion", "lesion")
 OVERVIEW = 64  # pixels; enough to check
 

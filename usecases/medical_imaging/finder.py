@@ -121,7 +121,7 @@ class Finder:
         return look(self.fast, as_batch(squares), self.flips)
 
     def _some(self, pictures: Sequence[Picture], heat: bool) -> list[Found]:
-        squares = np.stack([framed(picture.pixels, self.config.model.size, self.channels) for picture in pictures])
+        squares = np.stack([framed(picture.pixels, self.config.network.size, self.channels) for picture in pictures])
         looked = self._look(squares)
         probabilities = self.temperature(looked["classes"].numpy())
         labels = self.decide(probabilities)

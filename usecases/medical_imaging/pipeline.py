@@ -126,9 +126,9 @@ def train(config: MedicalConfig, run: Run) -> None:
 def divisions(config: MedicalConfig, threads: int) -> Iterator[Cases]:
     """The data, divided once, or into each of the folds."""
     if config.split.folds > 1:
-        yield from data.folds(config, config.model.size, threads)
+        yield from data.folds(config, config.network.size, threads)
     else:
-        yield data.load(config, config.model.size, threads)
+        yield data.load(config, config.network.size, threads)
 
 
 def announce(cases: Cases, run: Run) -> None:
@@ -145,11 +145,11 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     count = len(cases.classes)
     train, validation = cases.train, settling.packed(cases.validation, count)
     changed = Packed(train.images, train.labels, count, train.masks, config.changes)
-    networks, fits = fitting.train_networks(config.model, changed, validation, run, chip, config.seed, name)
+    networks, fits = fitting.train_networks(config.network, changed, validation, run, chip, config.seed, name)
     networks, flips, choice = fitting.choose(networks, validation, config.changes.mirror)
     on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the finder computes
     channels = 1 if train.images.ndim == 3 else 3
-    frozen = Frozen.pretrained(config.model.weights)
+    frozen = Frozen.pretrained(config.network.weights)
     networks, views = [one.to("cpu") for one in networks], frozen(train.images)
     finder = Finder(config, cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
     finder, settled = settling.settle(finder, views, train.labels, cases.validation)
@@ -165,7 +165,7 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
 def simpler(outcome: Outcome, views: Views, cases: Cases) -> Outcome:
     """The outcome with logistic regression on ImageNet features as its model, if that does better on validation."""
     network = outcome.finder
-    alone = baselines.as_network(outcome.rivals[SIMPLE], network.config.model)
+    alone = baselines.as_network(outcome.rivals[SIMPLE], network.config.network)
     finder = replace(network, networks=[alone], flips=False)
     finder, settled = settling.settle(finder, views, cases.train.labels, cases.validation)
     if settled["loss"] >= outcome.choice["loss"]:
@@ -196,7 +196,7 @@ def judge(outcome: Outcome, test: Prepared) -> Judged:
 
 def name_of(finder: Finder) -> str:
     """What the model is, in words."""
-    return SIMPLE if finder.simple else NETWORK[finder.config.model.backbone]
+    return SIMPLE if finder.simple else NETWORK[finder.config.network.backbone]
 
 
 def everything(cases: Cases) -> Cases:
@@ -245,9 +245,9 @@ def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, An
             raise UserError(
                 "The model was trained on all of these images; its cross-validation is in metrics.json. Give other --data."
             )
-        cases = data.load(own, own.model.size, chip.threads)
+        cases = data.load(own, own.network.size, chip.threads)
     else:
-        cases = data.all_of(config.model_copy(update={"model": own.model}), own.model.size, chip.threads)
+        cases = data.all_of(config.model_copy(update={"model": own.network}), own.network.size, chip.threads)
     if cases.classes != finder.classes:
         raise UserError(
             f"The model knows the classes {', '.join(finder.classes)}; the data has {', '.join(cases.classes)}. Rename them, "

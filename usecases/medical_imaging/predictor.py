@@ -137,8 +137,8 @@ def _finder(read: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Fin
     config = MedicalConfig.model_validate_json(json.dumps(read["config"]))
     networks = []
     for place in range(1, read["networks"] + 1):
-        network = bare(config.model, len(read["classes"])) if read["simple"] else None
-        network = network or FindingNetwork(config.model, len(read["classes"]), read["masks"])
+        network = bare(config.network, len(read["classes"])) if read["simple"] else None
+        network = network or FindingNetwork(config.network, len(read["classes"]), read["masks"])
         network.load_state_dict(_below(tensors, f"network-{place}."))
         networks.append(network.eval())
     watching = fuse(EfficientNetLite0())

@@ -126,7 +126,7 @@ def refused_photographs(finder: Finder) -> float:
     """Share of pieces of ordinary photographs that the model refuses to judge."""
     from sklearn.datasets import load_sample_images
 
-    side = finder.config.model.size
+    side = finder.config.network.size
     pieces = []
     for photo in load_sample_images().images:
         for top in range(0, photo.shape[0] - 199, 100):
