@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-
 WIDE = 7  # metrics in a row at most; of more, each is a row
 
 

@@ -108,7 +108,7 @@ def train(config: MedicalConfig, run: Run) -> None:
         **evidence.summarise(together.cases, together.methods, ours),
         "trust": trust.summarise(together.cases, together.methods[ours], *sure, explained, outcome.finder),
         "data": last.about,
-        "data_findings": [str(finding) for finding in last.findings if finding.severity != "info"],
+        "data_findings": [f"{found.what}. {found.fix}." for found in last.findings if found.severity != "info"],  # names no file
         "protocol": protocol(config, last.about, len(together.part)),
         "split": "patients",
         "seed": config.seed,

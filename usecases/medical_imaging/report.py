@@ -47,6 +47,15 @@ WORDS = {
     "dice": "Dice of the masks",
 }
 
+FACTS = {  # of simulated images
+    "ill": "the person is ill (1) or not (0)",
+    "skull": "the skull is in the image (1) or not (0)",
+    "height_mm": "height of the slice, mm",
+    "lesions": "lesions in the image",
+    "lesion_mm2": "area of the lesions, mm²",
+    "lesion_diameter_mm": "diameter of the lesions, mm",
+}
+
 
 def write(run: Run, result: dict[str, Any], judged: Judged, test: Prepared, outcome: Outcome, explained: Explained) -> None:
     """report.html and model_card.md; `result` is the content of metrics.json."""
@@ -55,9 +64,9 @@ def write(run: Run, result: dict[str, Any], judged: Judged, test: Prepared, outc
     parts = [
         comparison(result),
         sections.operating(result, judged, name) if two else None,
-        sections.calibration(result, judged, name),
+        sections.calibration(result, judged),
         sections.abstention(result, judged),
-        sections.benefit(judged, name) if two else None,
+        sections.benefit(judged) if two else None,
         sections.masks(result),
         sections.heat(result, test, explained),
         sections.worst(judged, name, classes),
@@ -109,17 +118,19 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         told.append("Too few images to tell what is usual: nothing is refused as unlike them.")
     else:
         told.append(f"Of pieces of ordinary photographs {trust['photographs_refused']:.0%} are refused.")
-    if hard := [entry for entry in result["slices"] if entry["cases"] >= 20]:
+    if hard := [entry for entry in result["slices"] if entry["cases"] >= 20 and "roc_auc" in entry]:  # of all classes
         low = min(hard, key=lambda entry: entry["right"])
         told.append(
-            f"It is weakest where {low['slice'].replace(': ', ' is ')}: {low['right']:.0%} right of {low['cases']} images."
+            f"It is weakest where {_slice(low).replace(': ', ' is ')}: {low['right']:.0%} right of {low['cases']} images."
         )
     return [*told, *result["data_findings"]]
 
 
 def facts(result: Mapping[str, Any], outcome: Outcome) -> list[tuple[str, str]]:
     data, choice = result["data"], result["choice"]
-    looks = f"{choice['members']} of {len(outcome.fits)} networks{', also looking at mirror images' if choice['flips'] else ''}"
+    looks = f"{choice['members']} of {len(outcome.fits)} network(s){', also looking at mirror images' if choice['flips'] else ''}"
+    if outcome.finder.simple:
+        looks = f"{result['name']}, not a trained network"
     return [
         ("Classes", ", ".join(data["classes"])),
         ("Images", ", ".join(f"{count:,} {part}" for part, count in data["images"].items())),
@@ -154,12 +165,18 @@ def slices(result: Mapping[str, Any]) -> Section | None:
         return None
     masks = any("dice" in entry for entry in entries)
     rows = [
-        [entry["slice"], entry["cases"], Numeral(f"{entry['right']:.1%}"), _number(entry, "roc_auc")]
+        [_slice(entry), entry["cases"], Numeral(f"{entry['right']:.1%}"), _number(entry, "roc_auc")]
         + ([_number(entry, "dice")] if masks else [])
         for entry in entries
     ]
     columns = ["", "images", "right", "AUC", *(["Dice"] if masks else [])]
     return Section("By kind of image", "Where it can be trusted less.", tables=[Table(columns, rows)])
+
+
+def _slice(entry: Mapping[str, Any]) -> str:
+    """Its fact in words, where it has some."""
+    fact, _, value = str(entry["slice"]).partition(": ")
+    return f"{FACTS.get(fact, fact)}: {value}"
 
 
 def _number(entry: Mapping[str, Any], key: str) -> Numeral:

@@ -45,7 +45,7 @@ def operating(result: Mapping[str, Any], judged: Judged, name: str) -> Section:
     return Section("Sensitivity and specificity", text, figures=[drawn], tables=[table])
 
 
-def calibration(result: Mapping[str, Any], judged: Judged, name: str) -> Section:
+def calibration(result: Mapping[str, Any], judged: Judged) -> Section:
     """Is a finding of probability p there with probability p?"""
     curves = {}
     for method, own in judged.methods.items():
@@ -54,7 +54,7 @@ def calibration(result: Mapping[str, Any], judged: Judged, name: str) -> Section
         right = judged.part.labels if two else own.probabilities.argmax(1) == judged.part.labels
         curves[method] = Calibration(np.clip(sure, 0, 1), right.astype(np.int64)).reliability()
     text = f"The mean gap between probability and truth is {result['model']['ece']['value']:.3f} (expected calibration error)."
-    return Section("Can the probability be believed?", text, figures=[(plots.reliability(curves), f"Calibration of the {name}.")])
+    return Section("Can the probability be believed?", text, figures=[(plots.reliability(curves), "Calibration of all methods.")])
 
 
 def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
@@ -78,7 +78,7 @@ def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
     return Section("What it leaves to humans", text, figures=[drawn])
 
 
-def benefit(judged: Judged, name: str) -> Section:
+def benefit(judged: Judged) -> Section:
     """Would acting on it help?"""
     shown = {method: np.clip(own.probabilities[:, 1], 0, 1) for method, own in judged.methods.items()}
     curve = decision_curve(shown, judged.part.labels)
@@ -86,7 +86,7 @@ def benefit(judged: Judged, name: str) -> Section:
         "Net benefit: findings found, minus false alarms weighed by the probability at which one would act (Vickers & Elkin "
         "2006). A model is useful where it lies above treating everyone and treating no one."
     )
-    return Section("Would it help?", text, figures=[(plots.decision_curve(curve), f"Decision curve of the {name}.")])
+    return Section("Would it help?", text, figures=[(plots.decision_curve(curve), "Decision curves of all methods.")])
 
 
 def masks(result: Mapping[str, Any]) -> Section | None:
@@ -122,12 +122,19 @@ def heat(result: Mapping[str, Any], test: Prepared, explained: Explained) -> Sec
         "\n\nA map that explains what was learnt must change when the network is made to forget, part by part from its end; "
         "the rank correlation with the true maps should fall to about 0."
     )
-    rows = [[name, Numeral(f"{value:+.2f}")] for name, value in maps["after_forgetting"].items()]
+    rows = [[part(name), Numeral(f"{value:+.2f}")] for name, value in maps["after_forgetting"].items()]
     places = explained.places[:SHOWN]
     outlines = None if test.masks is None else test.masks[places]
     drawn = gallery(test.images[places], [""] * len(places), explained.maps[:SHOWN], outlines)
     table = Table(["made to forget, up to", "correlation"], rows)
     return Section("Where it looks", text, figures=[(drawn, "Heat maps of findings.")], tables=[table])
+
+
+def part(name: str) -> str:
+    """A part of the network in words."""
+    if name.startswith("backbone.stages."):
+        return f"stage {int(name.rpartition('.')[2]) + 1} of the backbone"
+    return {"last": "last layer", "decoder": "decoder of masks", "backbone.head": "the backbone's own last convolution"}[name]
 
 
 def worst(judged: Judged, name: str, classes: Sequence[str]) -> Section | None:
@@ -168,8 +175,9 @@ def gallery(images: np.ndarray, captions: Sequence[str], maps: np.ndarray | None
 
 
 def interval(numbers: Mapping[str, float] | None) -> Numeral:
-    return Numeral(f"{numbers['value']:.3f} [{numbers['low']:.3f}, {numbers['high']:.3f}]" if numbers else "")
+    """A value over its interval: side by side several would not fit the page."""
+    return Numeral(f"{numbers['value']:.3f}\n[{numbers['low']:.3f}, {numbers['high']:.3f}]" if numbers else "")
 
 
 def signed(numbers: Mapping[str, float] | None) -> Numeral:
-    return Numeral(f"{numbers['value']:+.3f} [{numbers['low']:+.3f}, {numbers['high']:+.3f}]" if numbers else "")
+    return Numeral(f"{numbers['value']:+.3f}\n[{numbers['low']:+.3f}, {numbers['high']:+.3f}]" if numbers else "")

@@ -24,7 +24,7 @@ class Bright(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = nn.AvgPool2d(4)
+        self.pool, self.decoder = nn.AvgPool2d(4), None
         self.backbone = nn.Module()
         self.backbone.stages = nn.ModuleList([self.pool])
 
