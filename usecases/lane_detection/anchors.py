@@ -89,7 +89,7 @@ class Grid:
         return made
 
     def decode(self, columns: np.ndarray, there: np.ndarray, sure: np.ndarray | None = None) -> list[Line | None]:
-        """The line of each slot in pixels of the network's input; None where fewer than two rows are there.
+        """The line of each slot in pixels of the network's input; None where fewer than two rows are there, and in the image.
 
         Args:
             columns: [slots, rows] cells.
@@ -104,7 +104,8 @@ class Grid:
                 continue
             column = columns[slot, places] if sure is None else smooth(columns[slot, places], sure[slot, places], places)
             x = (column + 0.5) * STRIDE - 0.5
-            found.append(np.column_stack([x, self.rows[places]]).astype(np.float32))
+            inside = (x > -STRIDE) & (x < self.width - 1 + STRIDE)  # what does not count is drawn on from what does
+            found.append(np.column_stack([x, self.rows[places]])[inside].astype(np.float32) if inside.sum() > 1 else None)
         return found
 
 

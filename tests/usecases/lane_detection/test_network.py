@@ -9,7 +9,7 @@ from shared.models.cnn import ResidualNet, fuse
 from usecases.lane_detection.anchors import SLOTS, STRIDE, Grid, smooth
 from usecases.lane_detection.config import LaneConfig, Model
 from usecases.lane_detection.detector import LaneDetector, apart
-from usecases.lane_detection.lanes import Line, line
+from usecases.lane_detection.lanes import Line, at_rows, line
 from usecases.lane_detection.network import LaneNetwork, expected, losses, objective
 from usecases.lane_detection.packing import Packed, moved, tinted
 from usecases.lane_detection.tracking import Detected
@@ -122,7 +122,7 @@ def test_the_network_learns_one_frame_by_heart_and_finds_its_lines_again() -> No
     batch = data.__getitems__([0, 1])
     network = LaneNetwork(SMALL).train()
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
-    for _ in range(200):
+    for _ in range(120):
         loss = objective(network, batch)["loss"]
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -132,8 +132,8 @@ def test_the_network_learns_one_frame_by_heart_and_finds_its_lines_again() -> No
     assert nothing == []
     assert len(found) == 2
     for one, wanted in zip(found, lines, strict=True):
-        error = np.abs(np.interp(one.line[:, 1], wanted[:, 1], wanted[:, 0]) - one.line[:, 0])
-        assert error.mean() < 2.0
+        error = np.abs(at_rows(wanted, one.line[:, 1]) - one.line[:, 0])  # NaN beyond the ends
+        assert np.nanmean(error) < 1.0
     twice = detector([cv2.resize(image, (256, 192))])[0]  # lines are in the image's own pixels
     assert twice[0].line[-1, 0] == pytest.approx(2 * found[0].line[-1, 0], abs=4)
 
