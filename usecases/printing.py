@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+SHORT = 30  # characters of names that are not broken, in a first column
+NARROW = ("value", "ours minus it")  # columns whose numbers are not broken
 WIDE = 7  # metrics in a row at most; of more, each is a row
 
 
@@ -33,7 +35,8 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
     for column in rows[0] if rows else []:
-        table.add_column(column, overflow="fold", no_wrap="\n" in column or (not table.columns and column != ""))
+        short = not table.columns and column != "" and max(len(str(row[column])) for row in rows) <= SHORT
+        table.add_column(column, overflow="fold", no_wrap=short or column in NARROW or "\n" in column)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)
@@ -68,8 +71,8 @@ def show_bench(result: dict[str, Any]) -> None:
 
     for metric, entry in result["metrics"].items():
         ours = entry["model"]
-        rows = [("ours", ours, "this run")]
-        rows += [(name, value, "this run") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
+        rows = [("ours", ours, "here")]
+        rows += [(name, value, "here") for name, value in {**entry["baselines"], **entry.get("parts", {})}.items()]
         rows += [(name, value, cited(value["source"])) for name, value in entry["published"].items()]
         differences = entry.get("differences", {})
         table(
@@ -77,9 +80,12 @@ def show_bench(result: dict[str, Any]) -> None:
                 {
                     metric: name,
                     "value": f"{value['value']:,.4f}" if value["value"] < 10 else f"{value['value']:,.0f}",
-                    "ours minus it": interval(differences[name]) if name in differences else "",
-                    "ours over it": f"{ours['value'] / value['value']:.2f}x" if value is not ours else "",
-                    "measured by": source,
+                    **(
+                        {"ours minus it": interval(differences[name]) if name in differences else ""}
+                        if differences
+                        else {"ours over it": f"{ours['value'] / value['value']:.2f}x" if value is not ours else ""}
+                    ),
+                    "from": source,
                 }
                 for name, value, source in rows
             ]

@@ -34,6 +34,8 @@ class Grid:
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The part of an image that the network sees, in its size; every pixel of a larger one counts."""
         seen = image[round(self.top * image.shape[0]) :]
+        while all(have >= 2 * want and have % 2 == 0 for have, want in zip(seen.shape, (self.height, self.width), strict=False)):
+            seen = cv2.resize(seen, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # much quicker than all at once
         if seen.shape[:2] == (self.height, self.width):
             return seen
         smaller = seen.shape[1] > self.width
@@ -89,7 +91,7 @@ class Grid:
         return made
 
     def decode(self, columns: np.ndarray, there: np.ndarray, sure: np.ndarray | None = None) -> list[Line | None]:
-        """The line of each slot in pixels of the network's input; None where fewer than two rows are there.
+        """The line of each slot in pixels of the network's input; None where fewer than two rows are there, and in the image.
 
         Args:
             columns: [slots, rows] cells.
@@ -104,7 +106,8 @@ class Grid:
                 continue
             column = columns[slot, places] if sure is None else smooth(columns[slot, places], sure[slot, places], places)
             x = (column + 0.5) * STRIDE - 0.5
-            found.append(np.column_stack([x, self.rows[places]]).astype(np.float32))
+            inside = (x > -STRIDE) & (x < self.width - 1 + STRIDE)  # what does not count is drawn on from what does
+            found.append(np.column_stack([x, self.rows[places]])[inside].astype(np.float32) if inside.sum() > 1 else None)
         return found
 
 

@@ -64,7 +64,7 @@ class Model(Section):
     )
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field((2, 2, 2, 2), description="residual blocks of each stage")
     features: int = Field(64, ge=8, description="channels of the finest features")
-    training: Training = Training(epochs=4, batch_size=16, learning_rate=1.5e-3, weight_decay=0.01)
+    training: Training = Training(epochs=6, batch_size=16, learning_rate=1.5e-3, weight_decay=0.01)
 
     @field_validator("widths")
     @classmethod

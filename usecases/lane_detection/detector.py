@@ -18,10 +18,13 @@ from shared.models.cnn import fuse
 from usecases.lane_detection.anchors import Grid
 from usecases.lane_detection.classical import Classical
 from usecases.lane_detection.config import LaneConfig, Model
-from usecases.lane_detection.network import LaneNetwork, certain, expected
+from usecases.lane_detection.lanes import Line, at_rows
+from usecases.lane_detection.network import LaneNetwork
+from usecases.lane_detection.paths import follow
 from usecases.lane_detection.tracking import Detected
 
 AT_ONCE = 16  # images that the network takes at once
+TOUCHING, WHOLE = 0.004, 0.6  # share of the width up to which lines do not cross; of a line's rows that are worth keeping alone
 
 
 @dataclass
@@ -77,23 +80,25 @@ class LaneDetector:
         grid = self.grid
         batch = torch.from_numpy(np.stack([grid.cut(image) for image in images])).permute(0, 3, 1, 2)  # channels last
         output = self.fast(batch)
-        columns, sure = expected(output["columns"]).numpy(), certain(output["columns"]).numpy()
-        rows = output["rows"].float().sigmoid().numpy()
-        confidence = self.calibrator(output["exist"].float().numpy())
-        return [self._lines(image, *frame) for image, *frame in zip(images, columns, sure, rows, confidence, strict=True)]
+        columns, rows = output["columns"].float().numpy(), output["rows"].float().sigmoid().numpy()
+        exist = self.calibrator(output["exist"].float().numpy())
+        return [self._lines(image, *frame) for image, *frame in zip(images, columns, rows, exist, strict=True)]
 
-    def _lines(
-        self, image: np.ndarray, columns: np.ndarray, certainty: np.ndarray, rows: np.ndarray, confidence: np.ndarray
-    ) -> list[Detected]:
+    def _lines(self, image: np.ndarray, logits: np.ndarray, rows: np.ndarray, exist: np.ndarray) -> list[Detected]:
         settings, grid = self.config.decide, self.grid
-        drawn = grid.decode(columns, rows > settings.row, certainty)
+        able = exist >= self.least
+        logits, rows, exist = logits[able], rows[able], exist[able]
+        there = rows > settings.row
+        columns, counts = follow(logits, rows, there)
+        drawn = grid.decode(columns, there, counts)
+        confidence = exist * (counts > 0).sum(1) / np.maximum(there.sum(1), 1)  # less where a path leaves its line
         height, width = image.shape[:2]
         kept = [
             Detected(grid.outward(one, width, height), float(sure))
             for one, sure in zip(drawn, confidence, strict=True)
             if one is not None and sure >= self.least and len(one) >= settings.rows
         ]
-        return apart(kept, settings.apart * image.shape[1])
+        return uncrossed(apart(kept, settings.apart * width), TOUCHING * width)
 
 
 def logits(confidence: np.ndarray) -> np.ndarray:
@@ -112,6 +117,32 @@ def apart(found: Sequence[Detected], distance: float) -> list[Detected]:
         if all(_distance(found[place], found[other]) > distance for other in kept):
             kept.append(place)
     return [found[place] for place in sorted(kept)]
+
+
+def uncrossed(found: Sequence[Detected], distance: float) -> list[Detected]:
+    """Lines that do not cross each other, in the order given: a less sure one ends where it would cross, or is left out.
+
+    It is left out if most of it would be gone. Lines that are closer than `distance` pixels touch, but do not cross.
+    """
+    kept: dict[int, Detected] = {}
+    for place in sorted(range(len(found)), key=lambda place: -found[place].confidence):
+        drawn = found[place].line
+        for other in kept.values():
+            drawn = _one_side(drawn, other.line, distance)
+        if len(drawn) >= max(2, WHOLE * len(found[place].line)):
+            kept[place] = replace(found[place], line=drawn)
+    return [kept[place] for place in sorted(kept)]
+
+
+def _one_side(drawn: Line, other: Line, distance: float) -> Line:
+    """The longer of a line's ends that stays on one side of another line; all of it if they do not cross."""
+    away = at_rows(other, drawn[:, 1]) - drawn[:, 0]
+    places = np.flatnonzero(np.abs(away) > distance)  # not where the other one has no rows: NaN is not greater
+    changes = np.flatnonzero(np.diff(np.sign(away[places])))
+    if not len(changes):
+        return drawn
+    far, near = places[changes[0]] + 1, places[changes[-1] + 1]
+    return drawn[near:] if len(drawn) - near >= far else drawn[:far]
 
 
 def _distance(one: Detected, other: Detected) -> float:

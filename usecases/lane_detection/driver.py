@@ -107,7 +107,7 @@ def process(
             error = _through(looked, handle, [shots, *([pictures] if pictures else [])], journal, options.limit, progress)
             if not journal.frames:  # nothing is left behind
                 raise error or UserError(journal.nothing())
-        journal.dropped = shots.dropped
+        journal.dropped, journal.scenes = shots.dropped, follower.scenes
     summary = journal.write(out)
     if error and not isinstance(error, UserError | OSError | cv2.error):
         raise error
@@ -233,6 +233,7 @@ class Follower:
         self.car_m = options.car_width_m or settings.car_width_m
         self.size = (0, 0)
         self.tracker: Tracker | None = None
+        self.scenes = 0
         self.glimpse = np.zeros(GLIMPSE[::-1], np.float32)
 
     def update(self, look: Look) -> tuple[FrameDecision, list[Tracked], Driving | None]:
@@ -270,6 +271,7 @@ class Follower:
 
     def _begin(self, width: int, height: int) -> Tracker:
         """Start anew, with images of this size."""
+        self.scenes += 1
         lens, height_m = self.eyes.camera(width, height), self.options.height_m or 0.0
         known = self.options.mounted(lens) if lens is not None and self.options.angles else None
         self.size = width, height

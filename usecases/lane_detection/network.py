@@ -73,15 +73,6 @@ def expected(columns: torch.Tensor) -> torch.Tensor:
     return (logits.softmax(-1) * near).sum(-1)
 
 
-def certain(columns: torch.Tensor) -> torch.Tensor:
-    """The probability [..., rows] that lies near the likeliest column: low where two columns compete."""
-    likely = columns.float().softmax(-1)
-    best = likely.argmax(-1, keepdim=True)
-    near = best + torch.arange(-NEAR, NEAR + 1, device=columns.device)
-    inside = (near >= 0) & (near < columns.shape[-1])
-    return (likely.gather(-1, near.clamp(0, columns.shape[-1] - 1)) * inside).sum(-1)
-
-
 def objective(model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
     """The losses of the reading of each frame that the network is nearer to; see `Grid.encode`.
 

@@ -71,11 +71,12 @@ class Journal:
         faulty: frames that could not be decoded or used.
         ended: how it came to an end, for the reader.
         dropped: frames of a live source that there was no time for.
+        scenes: how often lines were looked for anew, as after a cut.
     """
 
     def __init__(self, source: str, kind: str) -> None:
         self.source, self.kind = source, kind
-        self.number = self.frames = self.with_lane = self.dropped = self.faulty = self.warned = 0
+        self.number = self.frames = self.with_lane = self.dropped = self.scenes = self.faulty = self.warned = 0
         self.ids = 0  # the highest number of a line
         self.ended, self.interrupted, self.failed, self.approximate = "at the end of the source", False, False, False
         self.faults: list[tuple[int, str, float, str]] = []
@@ -156,6 +157,8 @@ class Journal:
         }
         if self.kind != "images":
             summary["lines followed"] = self.ids
+            if self.scenes > 1:
+                summary["cuts"] = self.scenes - 1
         if self.kind == "live":
             summary["dropped"] = self.dropped
         if self.interrupted:
@@ -221,6 +224,9 @@ class Journal:
             )
         if self.faulty:
             found.append(f"{counted(self.faulty, 'frame')} could not be decoded: see below.")
+        if self.kind != "images" and self.scenes > 1:
+            doubt = " If the images do not follow each other, give track=false." if self.kind == "sequence" else ""
+            found.append(f"The scene changed {counted(self.scenes - 1, 'time')}; lines were then followed anew.{doubt}")
         if missing := self.frames - self.with_lane:
             found.append(f"{counted(missing, 'frame')} had no lane: one of its lines, or both, were not found.")
         return found

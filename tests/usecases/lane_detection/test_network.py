@@ -9,8 +9,8 @@ from shared.models.cnn import ResidualNet, fuse
 from usecases.lane_detection.anchors import SLOTS, STRIDE, Grid, smooth
 from usecases.lane_detection.config import LaneConfig, Model
 from usecases.lane_detection.detector import LaneDetector, apart
-from usecases.lane_detection.lanes import Line, line
-from usecases.lane_detection.network import LaneNetwork, expected, objective
+from usecases.lane_detection.lanes import Line, at_rows, line
+from usecases.lane_detection.network import LaneNetwork, expected, losses, objective
 from usecases.lane_detection.packing import Packed, moved, tinted
 from usecases.lane_detection.tracking import Detected
 
@@ -132,10 +132,21 @@ def test_the_network_learns_one_frame_by_heart_and_finds_its_lines_again() -> No
     assert nothing == []
     assert len(found) == 2
     for one, wanted in zip(found, lines, strict=True):
-        error = np.abs(np.interp(one.line[:, 1], wanted[:, 1], wanted[:, 0]) - one.line[:, 0])
-        assert error.mean() < 2.0
+        error = np.abs(at_rows(wanted, one.line[:, 1]) - one.line[:, 0])  # NaN beyond the ends
+        assert np.nanmean(error) < 1.0
     twice = detector([cv2.resize(image, (256, 192))])[0]  # lines are in the image's own pixels
     assert twice[0].line[-1, 0] == pytest.approx(2 * found[0].line[-1, 0], abs=4)
+
+
+@pytest.mark.parametrize("edge", [-0.49, SMALL.width / STRIDE - 0.51])
+def test_a_line_at_the_images_edge_gives_no_reward_for_nonsense(edge: float) -> None:
+    """In the outermost half cells there is no second cell to share with; the loss must not fall below 0 there."""
+    cells = SMALL.width // STRIDE
+    target = torch.full((1, SLOTS, SMALL.height // STRIDE), edge)
+    columns = torch.zeros(1, SLOTS, SMALL.height // STRIDE, cells)
+    columns[..., 1 if edge < 0 else cells - 2] = -80.0
+    shown = torch.full(target.shape, 9.0)
+    assert losses({"columns": columns, "rows": shown, "exist": shown[..., 0]}, target).item() > 0
 
 
 def test_the_loss_has_gradients_where_no_frame_has_a_line() -> None:
