@@ -88,7 +88,11 @@ def mixed(images: np.ndarray, labels: np.ndarray, strength: float, random: np.ra
 def changed(
     image: np.ndarray, mask: np.ndarray | None, changes: Changes, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """An image as another machine, another day and another position might have shown it, and its mask moved along."""
+    """An image as another machine, another day and another position might have shown it, and its mask moved along.
+
+    What comes in at the edges is the image, mirrored: with black there, networks learnt images that look like no real ones (on
+    chest X-rays, their log-loss on unchanged images was twice as high).
+    """
     side = np.array(image.shape[1::-1])
     zoom = np.exp(random.uniform(-1, 1) * np.log1p(changes.zoom))
     stretch = np.exp(random.uniform(-0.5, 0.5, 2) * np.log1p(changes.zoom))
@@ -100,9 +104,9 @@ def changed(
     centre = (side - 1) / 2
     matrix[:, 2] = centre + random.uniform(-1, 1, 2) * changes.shift * side - matrix[:, :2] @ centre
     size = (int(side[0]), int(side[1]))
-    image = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    image = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     if mask is not None:
-        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
     return spoilt(relit(image, changes.light, random), changes.spoil, random), mask
 
 
