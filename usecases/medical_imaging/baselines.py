@@ -9,6 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from shared import pretrained

@@ -62,7 +62,7 @@ class Decide(Section):
     area: float = Field(0.5, gt=0, lt=1, description="probability from which on a pixel belongs to the mask")
 
 
-FEW = Model()
+FEW = Model(steps=300)
 MANY = Model(
     backbone="residual",
     size=128,
