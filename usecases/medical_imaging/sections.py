@@ -112,7 +112,10 @@ def heat(result: Mapping[str, Any], test: Prepared, explained: Explained) -> Sec
     if not len(explained.places):
         return None
     maps = result["trust"]["heat_maps"]
-    text = "Warm is what the probability of the finding rests on (Grad-CAM, or LayerCAM where there are masks); the outline is the true mask where there is one."
+    text = (
+        "Warm is what the probability of the finding rests on (Grad-CAM, or LayerCAM where there are masks); the outline is the "
+        "true mask where there is one."
+    )
     if maps["pointing_game"] is not None:
         text += (
             f" The hottest point lies in the mask in {maps['pointing_game']:.0%} of {len(explained.places)} images; a random "
