@@ -149,7 +149,7 @@ def test_a_single_file_without_a_known_size_is_checked_by_its_md5(server: Server
 
 def test_a_single_file_of_another_md5_is_removed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     single(server, monkeypatch, "0" * 32)
-    with pytest.raises(UserError, match="md5 .*, expected 0000"):
+    with pytest.raises(UserError, match=r"md5 .*, expected 0000"):
         sources.get("set")
     assert left() == []
 
@@ -166,10 +166,14 @@ def test_a_single_file_that_is_cut_is_resumed(server: Server, monkeypatch: pytes
 
 def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
     entries = sources.catalog()
-    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m", "pneumoniamnist"} <= set(entries)
+    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m", "pneumoniamnist"} <= set(
+        entries
+    )
     for entry in entries.values():
         known = (entry.size and len(entry.sha256) == 64) or len(entry.md5) == 32 or (entry.sha256 and entry.folder)
-        assert entry.package or (entry.url.startswith("https://") and known and entry.licence and entry.source.startswith("https://"))
+        assert entry.package or (
+            entry.url.startswith("https://") and known and entry.licence and entry.source.startswith("https://")
+        )
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
         sources.get("movielens-1")
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
