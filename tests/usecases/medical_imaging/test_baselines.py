@@ -78,7 +78,7 @@ def test_as_a_network_it_says_the_same(side: int) -> None:
     ours = baselines.fit_baseline("features", seen, np.arange(12) % 2, 2, np.arange(12), 0)
     network = baselines.as_network(ours, Model(backbone="residual", size=side))
     logits = network(as_batch(images))["classes"].detach().numpy()
-    np.testing.assert_allclose(softmax(logits, axis=1), softmax(ours(seen), axis=1), atol=0.01)
+    np.testing.assert_allclose(softmax(logits, axis=1), softmax(ours(seen), axis=1), atol=0.02)
 
 
 def test_pixels_are_the_image_made_small_in_grey() -> None:
