@@ -52,8 +52,9 @@ class Given:
         return len(self.frames)
 
     def jobs(self) -> Iterator[Callable[[], Frame]]:
-        for frame in self.frames:
-            yield partial(_with_image, frame)
+        for frame in self.frames:  # a worker that was started before may stand in another folder
+            image = frame.image.absolute() if isinstance(frame.image, Path) else frame.image
+            yield partial(_with_image, replace(frame, image=image))
 
 
 @dataclass(frozen=True)
