@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from shared import config
 from shared.errors import UserError
 
 M = TypeVar("M", bound=torch.nn.Module)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def select(wanted: config.Hardware) -> Choice:
 def channels_last(module: M) -> M:
     """The module with its convolutions' weights laid out as matrix units like them; give it images likewise."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep what is freed, up to 2 GB, for the next step of a training, which takes just as much.
+
+    Else the system takes it back and clears it page by page each time, which was a tenth of a CPU step.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def agree(value: Any) -> Any:

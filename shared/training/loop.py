@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared.config import Training
 from shared.errors import UserError
-from shared.hardware import Choice
+from shared.hardware import Choice, keep_memory
 from shared.runs import Run
 from shared.training import checkpoints
 
@@ -79,8 +79,9 @@ def fit(
     """
     started = time.monotonic()
     torch.manual_seed(seed)
+    keep_memory()
     accelerator = _accelerator(hardware, seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
