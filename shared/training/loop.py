@@ -231,6 +231,8 @@ def _resume(path: Path, model: nn.Module, kept: nn.Module, optimizer: Any) -> tu
     kept.load_state_dict(parts["average"])
     model.load_state_dict(parts["weights"])
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    for weight, slot in optimizer.state.items():  # fused AdamW takes numbers as they lie: they must lie like the weight's
+        slot |= {name: torch.empty_like(weight).copy_(own) for name, own in slot.items() if own.shape == weight.shape}
     return parts["best"], progress
 
 
