@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.data.images import alike, collected
-from shared.errors import Finding
+from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.prepare import Seen
 from usecases.medical_imaging.splits import units
 
@@ -45,7 +44,7 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     Returns:
         findings, errors first; none for data without faults.
     """
-    faults = Faults(where)
+    faults = Collector(where)
     _unreadable(seen, faults)
     _masks(seen, classes, faults)
     unit = units([one.case.patient for one in seen], linked)
@@ -56,7 +55,7 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     return faults.findings
 
 
-def _unreadable(seen: Sequence[Seen], faults: Faults) -> None:
+def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
     for one in failed:
         faults.add("warning", f"an image that cannot be read: {one.error}", "Restore it; it was left out", one.case.name)
@@ -65,7 +64,7 @@ def _unreadable(seen: Sequence[Seen], faults: Faults) -> None:
         faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be read", fix)
 
 
-def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Faults) -> None:
+def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
     without = 0
     for one in seen:
         name, label = one.case.name, one.case.label
@@ -85,7 +84,7 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Faults) -> None
         faults.add("warning", f"{without:,} of {len(seen):,} images have no mask that can be used", fix)
 
 
-def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Faults) -> None:
+def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
     labels = np.array([-1 if one.error or one.case.label is None else one.case.label for one in seen], np.int64)
     known = any(one.case.patient for one in seen)
     if not (labels >= 0).any():
@@ -103,7 +102,7 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
         faults.add("info", "patients are not known", fix)
 
 
-def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Faults) -> None:
+def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
     for one, other in linked:
         a, b = seen[one], seen[other]
         how = "the same image" if a.digest == b.digest else "nearly the same image"
@@ -121,7 +120,7 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
             faults.add("info", "nearly the same image twice, not known to be of one patient", fix, example)
 
 
-def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Faults) -> None:
+def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:
     where: dict[str, set[str]] = {}
     for one, part in zip(seen, parts, strict=True):
         if one.case.patient and part:
@@ -132,7 +131,7 @@ def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Faults) -> Non
             faults.add("warning", f"a patient in {' and in '.join(sorted(several, reverse=True))}", fix, f"pseudonym {patient}")
 
 
-def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Faults) -> None:
+def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Collector) -> None:
     rows = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
     cases = [seen[place].case for place in rows]
     found = confounders.probe(cases, np.array([case.label for case in cases], np.int64), unit[rows]) if rows else None

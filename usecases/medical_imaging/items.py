@@ -12,10 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from shared.data.columns import normal
-from shared.errors import Finding, require
+from shared.errors import Collector, Finding, require
 from usecases.medical_imaging import anonymous, masks, reading
 from usecases.medical_imaging.cases import Case, Picture
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.scaling import FRAME_LIMIT, damaged
 
 _HEALTHY = """
@@ -72,7 +71,7 @@ class Source:
     findings: list[Finding] = field(default_factory=list)
 
 
-def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Faults) -> Source:
+def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Collector) -> Source:
     """Cases of files, one for each image in them; a file that cannot be opened stays one case, which says so when it is read.
 
     Args:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import UserError
+from shared.errors import Collector, UserError
 from usecases.medical_imaging import anonymous, dicom, manifest, medmnist, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.items import SPLITS, Item, Source, source_of
 
 IMAGES = {"image", "images", "img", "imgs", "imagestr", "imagests", "scans"}
@@ -38,7 +37,7 @@ def inspect(source: Path, config: Data) -> Source:
     if not source.exists():
         raise UserError(f"There is no file or folder {source}.")
     layout, place = _layout(source, config)
-    faults = Faults(source)
+    faults = Collector(source)
     if layout == "medmnist":
         return medmnist.inspect(place, config.classes, faults)
     if layout == "manifest":
@@ -78,7 +77,7 @@ class _File:
     stem: str
 
 
-def folders(root: Path, pattern: str, faults: Faults) -> list[Item]:
+def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
     """Files of a tree, with what their folders say; see `inspect`.
 
     Args:
@@ -168,7 +167,7 @@ def _file_as_image(file: _File) -> _File:
     return _File(file.path, file.folders, file.path.stem)
 
 
-def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Faults) -> dict[Path, list[Path]]:
+def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) -> dict[Path, list[Path]]:
     """The masks of each image: of its folder and name; else of its name alone where that is clear; else of the start of its name,
     as in BraTS and nnU-Net (x_flair.nii.gz, x_0000.nii.gz for the mask x)."""
     exact: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)

@@ -9,10 +9,9 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from shared.data import columns, tables
-from shared.errors import DataError, Finding, UserError, nearest
+from shared.errors import Collector, DataError, Finding, UserError, nearest
 from usecases.medical_imaging import anonymous, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.items import SPLITS, Item
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".jsonl")
@@ -49,7 +48,7 @@ def lists_images(file: Path, config: Data) -> bool:
     return "path" in found and bool(found & {"label", "mask"})
 
 
-def items(file: Path, config: Data, faults: Faults) -> list[Item]:
+def items(file: Path, config: Data, faults: Collector) -> list[Item]:
     """The images of a table. Relative paths are below its folder; a name without folder or ending is looked for there.
 
     Args:
@@ -71,7 +70,7 @@ def items(file: Path, config: Data, faults: Faults) -> list[Item]:
     return list(_items(table, chosen, _Places(file.parent), faults))
 
 
-def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Faults) -> Iterator[Item]:
+def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Collector) -> Iterator[Item]:
     salt = anonymous.salt()
     seen: dict[Path, int] = {}
     texts = {role: table[column].astype("string").str.strip().fillna("") for role, column in chosen.items()}
@@ -112,7 +111,7 @@ class _Places:
         self.root = root
         self._by_name: dict[str, list[Path]] = {}
 
-    def find(self, given: str, faults: Faults, row: int, what: str = "an image") -> Path | None:
+    def find(self, given: str, faults: Collector, row: int, what: str = "an image") -> Path | None:
         """The file, or None with a finding."""
         path = PureWindowsPath(given)  # takes / and \\ both
         if not given or "\0" in given:
