@@ -25,10 +25,9 @@ UNUSABLE = 0.5  # share of images that cannot be used, from which on something e
 
 def pairs(seen: Sequence[Seen]) -> np.ndarray:
     """Places of images that are the same or nearly so: int64 [pairs, 2], the lower first."""
-    first: dict[bytes, int] = {}
-    same = [
-        (first[one.digest], place) for place, one in enumerate(seen) if one.digest and first.setdefault(one.digest, place) < place
-    ]
+    first: dict[str, int] = {}
+    digests = [one.case.digest for one in seen]
+    same = [(first[one], place) for place, one in enumerate(digests) if one and first.setdefault(one, place) < place]
     near = alike(collected([one.print for one in seen]), hash_distance=NEAR_HASH, thumb_distance=NEAR)
     return np.unique(np.concatenate([np.array(same, np.int64).reshape(-1, 2), near]), axis=0)
 
@@ -105,7 +104,8 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
     for one, other in linked:
         a, b = seen[one], seen[other]
-        how = "the same image" if a.digest == b.digest else "nearly the same image"
+        same = a.case.digest == b.case.digest
+        how = "the same image" if same else "nearly the same image"
         example = f"{b.case.name} is as {a.case.name}"
         if a.case.label != b.case.label and None not in (a.case.label, b.case.label):
             faults.add("warning", f"{how} with different labels", "One of the labels is wrong", example)
@@ -113,7 +113,7 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
             fix = "A test on what was trained on proves nothing: it counts in the later part only"
             first, second = sorted((parts[one], parts[other]), key=("train", "validation", "test", "").index)
             faults.add("warning", f"{how} in {first or 'no part'} and in {second or 'no part'}", fix, example)
-        elif a.digest == b.digest:
+        elif same:
             faults.add("info", "the same image twice", "It stays in one part of the split; better remove one", example)
         elif not a.case.patient or a.case.patient != b.case.patient:
             fix = "They stay in one part of the split"

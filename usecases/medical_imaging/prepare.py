@@ -50,7 +50,7 @@ class Seen:
     """What is kept of a case that was looked at.
 
     Attributes:
-        case: with what its file told: patient, facts, a label out of its mask.
+        case: with what its file told: patient, facts, digest, a label out of its mask.
         error: why it could not be read; "": it could. Then all below are empty.
         image: uint8 [size, size] or [size, size, 3].
         mask: uint8 [size, size].
@@ -58,7 +58,6 @@ class Seen:
         outlined: has the mask (in its own size) a finding? None: no mask.
         mask_error: why the mask cannot be used; "": it can, or there is none.
         print: to compare images that are nearly the same.
-        digest: of the pixels as a screen shows them, the same only for the same image.
     """
 
     case: Case
@@ -69,7 +68,6 @@ class Seen:
     outlined: bool | None = None
     mask_error: str = ""
     print: Print | None = None
-    digest: bytes = b""
 
 
 def is_coloured(pixels: np.ndarray) -> bool:
@@ -86,10 +84,11 @@ def look(case: Case, size: int) -> Seen:
     channels = 3 if is_coloured(picture.pixels) else 1
     square = framed(picture.pixels, size, channels)
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
-    seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square)
-    seen.shape = picture.pixels.shape[0], picture.pixels.shape[1]
+    shape = picture.pixels.shape[0], picture.pixels.shape[1]
     shown = np.rint(picture.pixels * 255).astype(np.uint8)
-    seen.digest = hashlib.blake2b(shown.tobytes(), digest_size=16, person=b"%dx%d" % seen.shape).digest()
+    digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
+    told = replace(case, patient=case.patient or picture.patient, about=about, digest=digest)
+    seen = Seen(told, image=square, shape=shape)
     seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
         _outline(seen, size)

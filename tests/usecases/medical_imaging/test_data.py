@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from shared.errors import DataError
+from shared.errors import DataError, UserError
 from tests.usecases.medical_imaging.test_checks import pixels
 from usecases.medical_imaging import data, prepare
+from usecases.medical_imaging.anonymous import pseudonym, salt
 from usecases.medical_imaging.cases import Case, Picture
 from usecases.medical_imaging.config import MedicalConfig
 
@@ -99,6 +100,53 @@ def test_all_images_are_judged_unless_the_data_has_a_test_part(tmp_path: Path) -
     for part in ("train", "test"):
         folder(tmp_path / "b" / part, 20)
     assert len(data.all_of(config(tmp_path / "b"), 32, 1).test) == 20
+
+
+def copied(source: Path, target: Path) -> Path:
+    """The same pixels in files of another kind and name; classes and patients keep their folders."""
+    for number, path in enumerate(sorted(source.rglob("*.png"))):
+        place = target / path.relative_to(source).parent / f"copy-{number}.bmp"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    return target
+
+
+def digests(part: prepare.Prepared) -> list[str]:
+    return sorted(case.digest for case in part.cases)
+
+
+def test_what_a_model_knows_is_left_out_wherever_it_lies_and_so_are_other_images_of_its_patients(tmp_path: Path) -> None:
+    cases = data.load(config(folder(tmp_path / "a")), 32, 1)
+    moved = copied(tmp_path / "a", tmp_path / "b")
+    found = data.all_of(config(moved), 32, 1, cases.known)
+    assert digests(found.test) == digests(cases.test)
+    assert len(set(digests(found.test)) | set(cases.known)) == 40
+    assert found.about["known"] == 40 - len(found.test)
+    trained = {case.patient for case in cases.train.cases}
+    patient = next(name for name in (f"p{number}" for number in range(12)) if pseudonym(name, salt()) in trained)
+    cv2.imwrite(str(moved / "ill" / patient / "new.png"), np.rint(255 * pixels(99, 60)).astype(np.uint8))
+    again = data.all_of(config(moved), 32, 1, cases.known)
+    assert digests(again.test) == digests(cases.test)
+    assert again.about["known"] == found.about["known"] + 1
+    everything = [digest for part in (cases.train, cases.validation, cases.test) for digest in digests(part)]
+    with pytest.raises(UserError, match=r"Of the 41 labelled images .* chosen on 41, .*: none is left to judge it by"):
+        data.all_of(config(moved), 32, 1, everything)
+
+
+def test_of_a_medmnist_file_that_was_copied_the_test_part_is_judged(tmp_path: Path) -> None:
+    arrays, start = {}, 0
+    for part, count in (("train", 24), ("val", 12), ("test", 12)):
+        shown = [np.rint(255 * pixels(start + number, 28)).astype(np.uint8) for number in range(count)]
+        arrays |= {f"{part}_images": np.stack(shown), f"{part}_labels": np.arange(count)[:, None] % 2}
+        start += count
+    for name in ("a", "b"):
+        np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+    cases = data.load(config(tmp_path / "a.npz"), 32, 1)
+    found = data.all_of(config(tmp_path / "b.npz"), 32, 1, cases.known)
+    assert [len(found.test), found.about["known"], found.about["own_test"]] == [12, 36, True]
+    assert digests(found.test) == digests(cases.test)
+    rest = data.all_of(config(tmp_path / "b.npz"), 32, 1, digests(cases.test))  # it was trained on that part alone
+    assert [len(rest.test), rest.about["known"], rest.about["own_test"]] == [36, 12, False]
 
 
 def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -183,20 +185,38 @@ def test_a_model_is_judged_again_on_other_images_and_not_on_its_own(folded: Trai
     predictor = MedicalPredictor.load(folded.folder / "artifact")
     with pytest.raises(UserError, match=r"cross-validation is in metrics.json"):
         pipeline.evaluate(predictor, folded.config)
-    other = images(tmp_path / "other", {"healthy": 6, "striped": 6})
+    other = images(tmp_path / "other", {"healthy": 6, "striped": 6}, first=100)
     config = folded.config.model_copy(update={"data": folded.config.data.model_copy(update={"source": str(other)})})
     found = pipeline.evaluate(predictor, config)
-    assert "12 images" in found["protocol"]
+    assert found["protocol"] == "12 images that the model was not trained or chosen on"
     assert found["data"]["images"]["test"] == 12
     (other / "striped").rename(other / "lump")
     with pytest.raises(UserError, match="healthy, striped; the data has healthy, lump"):
         pipeline.evaluate(predictor, config)
 
 
-def test_another_seed_would_judge_on_what_was_trained_on_and_is_refused(simulated: Trained) -> None:
+def test_a_folder_that_was_moved_is_judged_without_what_was_trained_on(tmp_path: Path) -> None:
+    source = images(tmp_path / "data", {"healthy": 14, "striped": 14}, each=2)
+    trained = train(tmp_path / "run", f"data.source={source}", "model.size=32")
+    predictor = MedicalPredictor.load(trained.folder / "artifact")
+    known = json.loads((trained.folder / "artifact" / "metadata.json").read_text("utf-8"))[pipeline.KNOWN]
+    assert len(known) == len(trained.fits[0][0].train) + len(trained.fits[0][0].validation)
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in known)
+    moved = source.rename(tmp_path / "moved")
+    config = trained.config.model_copy(update={"data": trained.config.data.model_copy(update={"source": str(moved)})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "RESAMPLES", 40)
+        again = pipeline.evaluate(predictor, config)
+    own = trained.metrics["model"]
+    assert {name: one["value"] for name, one in again["model"].items()} == {name: one["value"] for name, one in own.items()}
+    assert f"left out: {len(known)} that it was" in again["protocol"]
+
+
+def test_what_training_has_used_cannot_be_changed_when_a_model_is_judged_again(simulated: Trained) -> None:
     predictor = MedicalPredictor.load(simulated.folder / "artifact")
-    with pytest.raises(UserError, match="another seed or split"):
-        pipeline.evaluate(predictor, simulated.config.model_copy(update={"seed": 1}))
+    other = {"seed": 1, "split": simulated.config.split.model_copy(update={"test": 0.3})}
+    with pytest.raises(UserError, match="seed, split would change nothing"):
+        pipeline.evaluate(predictor, simulated.config.model_copy(update=other))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evidence, "RESAMPLES", 40)
         again = pipeline.evaluate(predictor, simulated.config)
