@@ -43,7 +43,9 @@ class Finding:
         if self.rows and not rows:
             rows = f" ({self.count:,} rows: {listed}{', …' if self.count > len(self.rows) else ''})"
         examples = f", such as {', '.join(repr(e) for e in dict.fromkeys(self.examples))}" if self.examples else ""
-        return f"{self.where}: {self.what}{rows}{examples}. {self.fix}"
+        told = f"{self.what}{rows}{examples}"
+        said = any(before + self.where in f" {self.what}" for before in " '")  # by an error that has become a finding
+        return f"{'' if said else f'{self.where}: '}{told}{'' if told.endswith('?') else '.'} {self.fix}"
 
 
 class DataError(UserError):
@@ -61,6 +63,7 @@ class Collector:
     def __init__(self, where: Path | str) -> None:
         """`where`: the source, for messages."""
         self.where = str(where)
+        self.given: list[Finding] = []  # what others have found: it is kept as it is
         self._found: dict[tuple[Severity, str, str, str], tuple[list[int], list[str]]] = {}
 
     def add(
@@ -87,7 +90,7 @@ class Collector:
             numbers = [row for row in rows if row][:SHOWN]
             times = f" ({len(rows):,} times)" if len(rows) > 1 and not numbers else ""
             found.append(Finding(severity, what + times, where, fix, len(rows), numbers, examples))
-        return errors_first(found)
+        return errors_first([*self.given, *found])
 
 
 def errors_first(findings: Iterable[Finding]) -> list[Finding]:

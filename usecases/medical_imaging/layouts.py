@@ -20,6 +20,7 @@ ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".nii", ".nii.gz", ".png", ".jpg", 
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # of PNG, JPEG and TIFF
 HEAD = 132  # bytes that tell what a file is
 MANY = 20  # folders, beyond which with masks they are people, not classes
+SHOWN = 8  # names of what is there instead of images
 
 
 def inspect(source: Path, config: Data) -> Source:
@@ -33,11 +34,10 @@ def inspect(source: Path, config: Data) -> Source:
 
     Raises:
         UserError: there is nothing of these kinds.
+        DataError: nothing of it can be used.
     """
-    if not source.exists():
-        raise UserError(f"There is no file or folder {source}.")
     layout, place = _layout(source, config)
-    faults = Collector(source)
+    faults = Collector(place)
     if layout == "medmnist":
         return medmnist.inspect(place, config.classes, faults)
     if layout == "manifest":
@@ -47,24 +47,21 @@ def inspect(source: Path, config: Data) -> Source:
 
 def _layout(source: Path, config: Data) -> tuple[str, Path]:
     """The layout, and the file or folder that has it."""
-    tables, arrays = [source], [source]
-    if source.is_dir():
-        tables = sorted(file for file in source.iterdir() if file.suffix.lower() in manifest.TABLES)
-        arrays = sorted(source.glob("*.npz"))
-    if config.layout in ("auto", "medmnist") and len(arrays) == 1 and arrays[0].suffix.lower() == ".npz":
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    arrays = [file for file in files if file.suffix.lower() == ".npz"]
+    tables = [file for file in files if file.suffix.lower() in manifest.TABLES]
+    if config.layout in ("auto", "medmnist") and len(arrays) == 1:
         return "medmnist", arrays[0]
     if config.layout == "medmnist":
         raise UserError(f"{source} is no MedMNIST file (.npz) and no folder with exactly one.")
     if config.layout == "manifest":
-        if len(tables) != 1:
-            raise UserError(f"{source} holds {len(tables)} tables. Name the one that lists the images.")
-        return "manifest", tables[0]
+        if source.is_dir() and len(tables) != 1:
+            raise UserError(f"{source} holds {len(tables) or 'no'} tables. Name the one that lists the images: --data FILE.")
+        return "manifest", tables[0] if source.is_dir() else source
     if config.layout == "auto":
-        fitting = [file for file in tables if file.suffix.lower() in manifest.TABLES and manifest.lists_images(file, config)]
-        if source.is_file() and source.suffix.lower() in manifest.TABLES:
-            return "manifest", source
-        if len(fitting) == 1:
-            return "manifest", fitting[0]
+        listing = [file for file in tables if source.is_file() or manifest.lists_images(file, config)]
+        if len(listing) == 1:
+            return "manifest", listing[0]
     return "folders", source
 
 
@@ -92,19 +89,15 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
         raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
     if find and not find.groups:
         raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
-    paths = []
-    for path in [root] if root.is_file() else reading.files(root):
-        if root.is_file() or _may_be_image(path):
-            paths.append(path)
-        else:
-            faults.add("info", "a file that is no image", "It was passed over", path.name)
-    if not paths:
-        raise UserError(f"{root} has no images: no DICOM, NIfTI, PNG, JPEG, TIFF or BMP file was found in it.")
     base = root.parent if root.is_file() else root
-    own, masks = _divided([_file(path, base) for path in paths])
+    own, masks = _divided([_file(path, base) for path in _images(root, faults)])
+    if not own:
+        fix = "They were taken as images. If they are masks, give the images with them, as in x.png and x_mask.png"
+        faults.add("warning", "nothing but masks, by the names of files or folders", fix, masks[0].path.name)
+        own, masks = [_File(file.path, file.folders, file.path.stem) for file in masks], []
     paired = _paired(own, masks, faults)
     own = _unwrapped(own)
-    split = bool(own) and all(file.folders and file.folders[0].lower() in SPLITS for file in own)
+    split = all(file.folders and file.folders[0].lower() in SPLITS for file in own)
     people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
     salt = anonymous.salt()
     items = []
@@ -124,6 +117,31 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
     return items
+
+
+def _images(root: Path, faults: Collector) -> list[Path]:
+    """The file, or those of the tree, that are images by their ending or their start.
+
+    Raises:
+        UserError: there are none.
+    """
+    kinds = (
+        f"images (DICOM, NIfTI, PNG, JPEG, TIFF, BMP), a table of images ({', '.join(manifest.TABLES)}), a MedMNIST file (.npz)"
+    )
+    if root.is_file():
+        if not _may_be_image(root):
+            raise UserError(f"{root} is none of these: {kinds}. Unpack it, if it is an archive.")
+        return [root]
+    paths = []
+    for path in reading.files(root):
+        if _may_be_image(path):
+            paths.append(path)
+        else:
+            faults.add("info", "a file that is no image", "It was passed over", path.name)
+    if not paths:
+        there = ", ".join(path.name for path in sorted(root.iterdir())[:SHOWN]) or "nothing"
+        raise UserError(f"{root} has no images. Looked for: {kinds}. There: {there}.")
+    return paths
 
 
 def _may_be_image(path: Path) -> bool:
@@ -159,12 +177,7 @@ def _divided(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
             masks.append(_File(file.path, kept, match["of"] if match else file.stem))
         else:
             images.append(_File(file.path, kept, file.stem))
-    return (images, masks) if images else ([_file_as_image(file) for file in masks], [])
-
-
-def _file_as_image(file: _File) -> _File:
-    """A folder with nothing but masks by name has images that are called so."""
-    return _File(file.path, file.folders, file.path.stem)
+    return images, masks
 
 
 def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) -> dict[Path, list[Path]]:

@@ -55,7 +55,8 @@ def items(file: Path, config: Data, faults: Collector) -> list[Item]:
         file: CSV, TSV, Parquet or JSON lines; see `ROLES` for the columns.
 
     Raises:
-        DataError: a column is missing, or the table cannot be read.
+        UserError: the table cannot be read at all.
+        DataError: a column is missing (labels may be, where there are masks), or no row can be used.
     """
     if unknown := [role for role in config.columns if role not in ROLES]:
         fixes = [f"'{role}': {nearest(role, ROLES)}" for role in unknown]
@@ -63,16 +64,25 @@ def items(file: Path, config: Data, faults: Collector) -> list[Item]:
     table, found = tables.read(file)
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise DataError(errors)
-    for finding in found:
-        faults.add(finding.severity, finding.what, finding.fix, row=finding.rows[0] if finding.rows else 0)
+    faults.given += found
     wanted = {role: config.columns.get(role) for role in ROLES}
-    chosen = columns.assign(table, ROLES, wanted, ("path",), str(file))
-    return list(_items(table, chosen, _Places(file.parent), faults))
+    masked = wanted["mask"] or columns.usual(ROLES["mask"], table.columns)
+    chosen = columns.assign(table, ROLES, wanted, ("path",) if masked else ("path", "label"), str(file))
+    listed = list(_items(table, chosen, _Places(file.parent), faults))
+    if not listed:
+        fix = (
+            f"Paths are absolute, or relative to {file.parent}"
+            if len(table)
+            else "List the images below the header, one in a row"
+        )
+        faults.add("error", "no row can be used" if len(table) else "the table has no rows", fix)
+        raise DataError(faults.findings)
+    return listed
 
 
 def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Collector) -> Iterator[Item]:
     salt = anonymous.salt()
-    seen: dict[Path, int] = {}
+    seen: set[Path] = set()
     texts = {role: table[column].astype("string").str.strip().fillna("") for role, column in chosen.items()}
     for place, row in enumerate(table.index):
         given = {role: str(values.iloc[place]) for role, values in texts.items()}
@@ -80,10 +90,11 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if path is None:
             continue
         if path in seen:
-            fix = "List each image once; the first row counts" if path else ""
-            faults.add("warning", "an image that is listed again", fix, given["path"], row)
+            faults.add(
+                "warning", "an image that is listed again", "List each image once; the first row counts", given["path"], row
+            )
             continue
-        seen[path] = row
+        seen.add(path)
         label = given.get("label") or None
         part = SPLITS.get(given.get("split", "").lower(), "")
         if given.get("split") and not part:
