@@ -92,8 +92,8 @@ def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
     if config.data.source == SIMULATED:
         raise UserError("Cross-validation (split.folds) is for one's own images; simulated ones can be had in any number.")
     found = gather(config, size, threads)
-    labels = found.everything.labels
-    for parts in splits.folds(labels, found.unit, config.split.folds, config.split.validation, config.seed):
+    shares, names = (config.split.folds, config.split.validation), found.source.classes
+    for parts in splits.folds(found.everything.labels, found.unit, *shares, config.seed, names):
         yield _split(found, parts, config)
 
 
@@ -185,10 +185,10 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
 
 
 def _parts(found: Gathered, config: MedicalConfig) -> np.ndarray:
-    labels, shares = found.everything.labels, (config.split.validation, config.split.test)
+    labels, shares, names = found.everything.labels, (config.split.validation, config.split.test), found.source.classes
     if (found.parts == splits.TRAIN).any():
-        return splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed)
-    return splits.split(labels, found.unit, *shares, config.seed)
+        return splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
+    return splits.split(labels, found.unit, *shares, config.seed, names)
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:

@@ -41,7 +41,7 @@ def operating(result: Mapping[str, Any], judged: Judged, name: str) -> Section:
         "common the finding is."
     )
     drawn = (plots.sensitivity_specificity(curves, {"operating point": point}), "ROC curves of all methods.")
-    table = Table(["where", "a finding is right", "no finding is right"], rows)
+    table = Table(["where", "an answer 'finding' is right", "an answer 'no finding' is right"], rows)
     return Section("Sensitivity and specificity", text, figures=[drawn], tables=[table])
 
 
