@@ -42,6 +42,10 @@ def inspect(source: Path, config: Data) -> Source:
         return medmnist.inspect(place, config.classes, faults)
     if layout == "manifest":
         return source_of(manifest.items(place, config, faults), config.classes, layout, faults)
+    for table in sorted(place.glob("*.*")):
+        if table.suffix.lower() in manifest.TABLES:
+            fix = "One that lists the images has the columns path and label (or mask), or what data.columns says"
+            faults.add("info", "a table that was not used", fix, table.name)
     return source_of(folders(place, config.patient_pattern, faults), config.classes, layout, faults)
 
 
@@ -96,7 +100,10 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
         faults.add("warning", "nothing but masks, by the names of files or folders", fix, masks[0].path.name)
         own, masks = [_File(file.path, file.folders, file.path.stem) for file in masks], []
     paired = _paired(own, masks, faults)
-    own = _unwrapped(own)
+    deep, own = own, _unwrapped(own)
+    if len(around := deep[0].folders[: len(deep[0].folders) - len(own[0].folders)]):
+        fix = "The folders in it were taken as classes. If it is one itself, put the other class beside it"
+        faults.add("info", f"one folder around all images: '{'/'.join(around)}'", fix)
     split = all(file.folders and file.folders[0].lower() in SPLITS for file in own)
     people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
     salt = anonymous.salt()

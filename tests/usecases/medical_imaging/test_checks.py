@@ -97,6 +97,14 @@ def test_a_patient_in_two_parts_is_named() -> None:
     assert findings(cases, ["train"] * 30 + ["test"] * 34) == {"a patient in train and in test": "warning"}
 
 
+def test_a_part_without_one_of_the_classes_is_an_error() -> None:
+    cases, parts = many(), ["train"] * 30 + ["validation"] * 14 + ["test"] * 20
+    assert findings(cases, parts) == {}
+    lopsided = [part if one.label or part == "test" else "" for one, part in zip(cases, parts, strict=True)]
+    what = "no image of class 'healthy' in the part"
+    assert findings(cases, lopsided) == {f"{what} train": "error", f"{what} validation": "error"}
+
+
 def test_masks_that_do_not_fit_are_named() -> None:
     full, empty = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
     full[5:9, 5:9] = True

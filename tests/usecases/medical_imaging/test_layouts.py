@@ -71,6 +71,15 @@ def test_folders_in_a_class_are_patients_who_are_not_named(tmp_path: Path) -> No
     assert "Jane" not in repr(source.cases[1].name)
 
 
+def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_said(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        image(tmp_path / "ill" / patient / "1.png")
+    (tmp_path / "cases.csv").write_text("path,what\n1.png,a\n")
+    source = found(tmp_path)
+    assert source.classes == ("p1", "p2")
+    assert said(source, "info") == ["a table that was not used", "one folder around all images: 'ill'"]
+
+
 def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
     image(tmp_path / "a/IM-0001-patient12_3.png")
     image(tmp_path / "b/other.png")
