@@ -17,6 +17,9 @@ from usecases.medical_imaging.splits import units
 # 28 pixels from 7.6 on.
 NEAR = 7.0  # distance of prints of 32 x 32 pixels; see `shared.data.images.alike`
 NEAR_HASH = 10  # bits of 64
+EMPTY = 2 * NEAR  # mean of a print's sizes, below which so little is on an image that any two would be near; most have 40
+LARGEST = 200  # images that those which are nearly the same may join: such links are no proof, and go on from image to image
+PERSON = 20  # images as many as which a known patient counts there
 FEWEST = 30  # images of a class
 FEWEST_UNITS = 10  # patients of a class
 CONFOUNDED = 0.6  # AUC from facts about the files, from which on they matter
@@ -28,8 +31,35 @@ def pairs(seen: Sequence[Seen]) -> np.ndarray:
     first: dict[str, int] = {}
     digests = [one.case.digest for one in seen]
     same = [(first[one], place) for place, one in enumerate(digests) if one and first.setdefault(one, place) < place]
-    near = alike(collected([one.print for one in seen]), hash_distance=NEAR_HASH, thumb_distance=NEAR)
+    prints = [one.print if one.print is not None and np.abs(one.print[1]).mean() >= EMPTY else None for one in seen]
+    known = collected(prints)
+    near = alike(known, hash_distance=NEAR_HASH, thumb_distance=NEAR)
+    apart = np.array([np.abs(known.thumbs[one] - known.thumbs[other]).mean() for one, other in near])
+    near = _bounded(near[np.argsort(apart, kind="stable")], [one.case.patient for one in seen])
     return np.unique(np.concatenate([np.array(same, np.int64).reshape(-1, 2), near]), axis=0)
+
+
+def _bounded(near: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """The links, closest first, without those that would join more than `LARGEST` images."""
+    group = units(patients, np.zeros((0, 2), np.int64))
+    size = {int(one): PERSON if patient else 1 for one, patient in zip(group, patients, strict=True)}
+    parent = {one: one for one in size}
+
+    def root(one: int) -> int:
+        while parent[one] != one:
+            parent[one] = one = parent[parent[one]]
+        return one
+
+    kept = []
+    for pair in near:
+        a, b = (root(int(group[place])) for place in pair)
+        if a != b:
+            if size[a] + size[b] > LARGEST:
+                continue
+            parent[a] = b
+            size[b] += size[a]
+        kept.append(pair)
+    return np.array(kept, np.int64).reshape(-1, 2)
 
 
 def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], linked: np.ndarray, where: str) -> list[Finding]:

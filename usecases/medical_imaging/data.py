@@ -45,7 +45,7 @@ class Cases:
         """Hashes of the images that are trained or chosen on, by which `evaluate` leaves them out; of simulated ones none."""
         if self.about["simulated"]:
             return []
-        return sorted({case.digest for part in (self.train, self.validation) for case in part.cases})
+        return sorted({case.digest for part in (self.train, self.validation) for case in part.cases if case.digest})
 
 
 @dataclass(frozen=True)

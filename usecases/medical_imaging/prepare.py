@@ -17,6 +17,7 @@ from usecases.medical_imaging.framing import framed, framed_mask
 THUMB = (32, 32)  # of prints; see `checks.NEAR`
 GREY = 0.02  # largest difference between channels of an image that is grey, though stored in colour; of 1
 BLOCK = 16  # cases that a worker takes at once
+BLANK = 3  # grey values of 255 between the darkest and the brightest pixel of an image that shows something
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Seen:
         shape: height and width of the picture, and of its mask if it has one that could be read.
         outlined: has the mask (in its own size) a finding? None: no mask.
         mask_error: why the mask cannot be used; "": it can, or there is none.
-        print: to compare images that are nearly the same.
+        print: to compare images that are nearly the same; None: there is nothing on it to compare.
     """
 
     case: Case
@@ -86,10 +87,11 @@ def look(case: Case, size: int) -> Seen:
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
     shape = picture.pixels.shape[0], picture.pixels.shape[1]
     shown = np.rint(picture.pixels * 255).astype(np.uint8)
-    digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
-    told = replace(case, patient=case.patient or picture.patient, about=about, digest=digest)
-    seen = Seen(told, image=square, shape=shape)
-    seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
+    seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square, shape=shape)
+    if np.ptp(shown, axis=(0, 1)).max() >= BLANK:
+        digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
+        seen.case = replace(seen.case, digest=digest)
+        seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
         _outline(seen, size)
     return seen

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from usecases.medical_imaging import checks, confounders, prepare
+from usecases.medical_imaging import checks, confounders, prepare, splits
 from usecases.medical_imaging.cases import Case, Known, Picture
 from usecases.medical_imaging.prepare import Seen
 
@@ -89,6 +89,35 @@ def test_neighbouring_but_different_images_are_not_copies() -> None:
     other = 0.75 * pixels(4) + 0.25 * pixels(7)  # as far as the likest brains of two patients: 11.6, with 5 bits of the hash
     seen = prepare.look_at([*(case(number, 0) for number in range(200)), case(200, 0, other)], 32, 1)
     assert len(checks.pairs(seen)) == 0
+
+
+def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
+    """At both ends of a volume there is nothing, or a spot; in two sizes, because a print is of any size."""
+    cases = []
+    for patient in range(12):
+        slices = [pixels(100 * patient + n, 64) for n in range(4)] + [np.zeros((64 - patient % 2, 64), np.float32)] * 2
+        slices[4] = slices[4].copy()
+        slices[4][10 + 3 * patient : 14 + 3 * patient, 30:34] = 0.7
+        cases += [replace(case(6 * patient + n, None, one), patient=f"p{patient}") for n, one in enumerate(slices)]
+    seen = prepare.look_at(cases, 32, 1)
+    assert len(checks.pairs(seen)) == 0
+    assert findings(cases) == {}
+
+
+def test_images_that_are_near_one_to_the_next_join_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film from one pattern to another in small steps, and the same images twice."""
+    film = [case(n, 0, (1 - n / 59) * pixels(4) + n / 59 * pixels(7)) for n in range(60)]
+    seen = prepare.look_at([*film, film[7], film[50]], 32, 1)
+    joined = splits.units([""] * 62, checks.pairs(seen))
+    assert len(np.unique(joined)) == 1
+    monkeypatch.setattr(checks, "LARGEST", 20)
+    joined = splits.units([""] * 62, checks.pairs(seen))
+    assert np.bincount(joined[:60]).max() <= 20
+    assert joined[7] == joined[60]
+    assert joined[50] == joined[61]
+    patients = [replace(one, patient=f"p{place // 2}") for place, one in enumerate(film)]  # a patient counts as 20 images
+    linked = checks.pairs(prepare.look_at(patients, 32, 1))
+    assert np.bincount(splits.units([one.patient for one in patients], linked)).max() == 2
 
 
 def test_a_patient_in_two_parts_is_named() -> None:
