@@ -9,7 +9,7 @@ import numpy as np
 from shared.data.images import alike, collected
 from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
-from usecases.medical_imaging.prepare import Seen
+from usecases.medical_imaging.prepare import Seen, placeholder
 from usecases.medical_imaging.splits import units
 
 # Measured: copies of one image (JPEG, half size, another brightness) lie up to 1.5 apart; slices of one brain 1 mm apart 1 to 3,
@@ -165,6 +165,9 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
 
 
 def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:
+    if placeholder(seen):
+        what = "nearly all headers have the same patient's id, of what folders, files or a table tell to be several patients"
+        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not")
     where: dict[str, set[str]] = {}
     for one, part in zip(seen, parts, strict=True):
         if one.case.patient and part:

@@ -176,6 +176,7 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
         raise UserError(f"The data set {where} holds a table, not images.")
     source = layouts.inspect(path, config.data)
     seen = prepare.look_at(source.cases, size, threads)
+    prepare.join_patients(seen)
     if source.classes and is_healthy(source.classes[0]):
         prepare.without_findings(seen, 0)
     linked = checks.pairs(seen)

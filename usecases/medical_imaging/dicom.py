@@ -1,4 +1,5 @@
-"""DICOM files as a reader would see them on a screen. Only technical elements are parsed, and the patient's id, which is hashed.
+"""DICOM files as a reader would see them on a screen. Only technical elements are parsed, and the ids of patient and study, one
+of which is hashed.
 
 Sections named here are of the standard's part 3 (PS3.3, 2024): https://dicom.nema.org/medical/dicom/current/output/html/part03.html
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.data.columns import normal
 from shared.data.images import jpeg_size
 from shared.errors import require
 from usecases.medical_imaging import display
@@ -26,8 +28,12 @@ PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")  # of pydicom, by prefe
 VIDEO = "1.2.840.10008.1.2.4.10"  # and what follows, MPEG-2 to HEVC: 100 to 108
 COLOURS = ("Red", "Green", "Blue")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+WHO = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")  # the first of them that is there tells images of one patient
+_NOBODY = "anon anonym anonymous anonymized anonymised deidentified na nobody noname none null patient removed test unknown"
+NOBODY = frozenset(["", *_NOBODY.split()])  # what stands for an id that was removed; also zeros, and letters x
 ELEMENTS = (
     *PIXELS,
+    *WHO[1:],
     *("SOPClassUID", "Modality", "PatientID", "Manufacturer", "BodyPartExamined", "BurnedInAnnotation", "SpecificCharacterSet"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
@@ -91,7 +97,7 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
     with damaged("the DICOM file is damaged: what it says of its image contradicts itself"):
         count = _checked(dataset)
         about = _about(dataset, salt, count)
-        patient = pseudonym(str(dataset.get("PatientID") or "").strip(), salt)
+        patient = _patient(dataset, salt)
         found = _decoded(dataset, count)
     number = 0
     while number < count:
@@ -225,6 +231,12 @@ def _plugin(syntax: Any, pydicom: Any) -> str:
         if plugin in there:
             return plugin
     raise Unreadable(f'the image is compressed ({syntax.name}), which needs: pip install "usecases[medical]"')
+
+
+def _patient(dataset: Any, salt: str) -> str:
+    """Pseudonym of the patient; where the id was removed, of the study, whose images are of one patient, or of the series."""
+    told = [str(dataset.get(key) or "").strip() for key in WHO]
+    return pseudonym(next((one for one in told if normal(one).strip("0x") not in NOBODY), ""), salt)
 
 
 def _about(dataset: Any, salt: str, count: int) -> dict[str, Known]:

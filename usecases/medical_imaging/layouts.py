@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,7 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
     if len(around := deep[0].folders[: len(deep[0].folders) - len(own[0].folders)]):
         fix = "The folders in it were taken as classes. If it is one itself, put the other class beside it"
         faults.add("info", f"one folder around all images: '{'/'.join(around)}'", fix)
+    sharing = _sharing(paired)
     split = all(file.folders and file.folders[0].lower() in SPLITS for file in own)
     people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
     salt = anonymous.salt()
@@ -121,6 +122,7 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
                 patient = match[1]
         if patient:
             name = name.replace(patient, anonymous.pseudonym(patient, salt))
+        patient = patient or sharing.get(file.path, "")
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
     return items
@@ -208,6 +210,12 @@ def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) 
         for image in found:
             paired[image.path].append(mask.path)
     return paired
+
+
+def _sharing(paired: dict[Path, list[Path]]) -> dict[Path, str]:
+    """The mask that an image has in common with others: they show one patient, as the sequences of an examination do."""
+    images = Counter(mask for masks in paired.values() for mask in masks)
+    return {image: str(mask) for image, masks in paired.items() for mask in masks if images[mask] > 1}
 
 
 def _unwrapped(files: Sequence[_File]) -> list[_File]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,11 +14,14 @@ import numpy as np
 from shared.data.images import Print, printed
 from usecases.medical_imaging.cases import Case
 from usecases.medical_imaging.framing import framed, framed_mask
+from usecases.medical_imaging.splits import units
 
 THUMB = (32, 32)  # of prints; see `checks.NEAR`
 GREY = 0.02  # largest difference between channels of an image that is grey, though stored in colour; of 1
 BLOCK = 16  # cases that a worker takes at once
 BLANK = 3  # grey values of 255 between the darkest and the brightest pixel of an image that shows something
+
+NEARLY_ALL = 0.9  # images whose headers have the same id, which is then no patient's
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Seen:
 
     Attributes:
         case: with what its file told: patient, facts, digest, a label out of its mask.
+        header: the patient as the file's header has it, pseudonym; "": it names none.
         error: why it could not be read; "": it could. Then all below are empty.
         image: uint8 [size, size] or [size, size, 3].
         mask: uint8 [size, size].
@@ -63,6 +68,7 @@ class Seen:
 
     case: Case
     error: str = ""
+    header: str = ""
     image: np.ndarray | None = None
     mask: np.ndarray | None = None
     shape: tuple[int, int] = (0, 0)
@@ -87,7 +93,8 @@ def look(case: Case, size: int) -> Seen:
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
     shape = picture.pixels.shape[0], picture.pixels.shape[1]
     shown = np.rint(picture.pixels * 255).astype(np.uint8)
-    seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square, shape=shape)
+    told = replace(case, patient=case.patient or picture.patient, about=about)
+    seen = Seen(told, header=picture.patient, image=square, shape=shape)
     if np.ptp(shown, axis=(0, 1)).max() >= BLANK:
         digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
         seen.case = replace(seen.case, digest=digest)
@@ -120,6 +127,25 @@ def look_at(cases: Sequence[Case], size: int, threads: int, processes: bool = Fa
     """
     work = joblib.Parallel(threads, prefer="processes" if processes else "threads", return_as="generator")
     return [seen for block in work(joblib.delayed(_look_block)(block, size) for block in _blocks(cases)) for seen in block]
+
+
+def join_patients(seen: Sequence[Seen]) -> None:
+    """Give one name to the patients (folders, files, rows of a table) whose images' headers say that they are the same."""
+    first: dict[str, int] = {}
+    nobody = placeholder(seen)
+    same = [(first.setdefault(one.header, place), place) for place, one in enumerate(seen) if one.header and one.header != nobody]
+    names: dict[int, str] = {}
+    unit = units([one.case.patient for one in seen], np.array(same, np.int64).reshape(-1, 2))
+    for one, number in zip(seen, unit.tolist(), strict=True):
+        if one.case.patient:
+            one.case = replace(one.case, patient=names.setdefault(number, one.case.patient))
+
+
+def placeholder(seen: Sequence[Seen]) -> str:
+    """The id that nearly all headers have, of images that the data set says to be of several patients; "": there is none."""
+    (name, count), *_ = Counter(one.header for one in seen).most_common(1) or [("", 0)]
+    several = len({one.case.patient for one in seen if one.header == name}) > 1
+    return name if several and count >= NEARLY_ALL * len(seen) else ""
 
 
 def without_findings(seen: Sequence[Seen], label: int) -> None:

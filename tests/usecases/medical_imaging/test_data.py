@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shared.errors import DataError, UserError
+from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.test_checks import pixels
 from usecases.medical_imaging import data, prepare
 from usecases.medical_imaging.anonymous import pseudonym, salt
@@ -156,6 +157,38 @@ def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no labels"):
         data.load(config(tmp_path), 32, 1)
     assert data.check(config("simulated")) == []
+
+
+def patients(root: Path) -> tuple[list[str], list[str]]:
+    """Of each image of a folder, and what is warned of."""
+    _, seen, _, unit, findings = data._looked_at(config(root), 32, 1)
+    assert len(np.unique(unit)) == len({one.case.patient for one in seen})
+    return [one.case.patient for one in seen], [finding.what for finding in findings if finding.severity == "warning"]
+
+
+def test_headers_link_the_files_and_folders_of_a_patient(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def scan(name: str, patient: str) -> None:
+        pixels = cv2.resize(random.integers(0, 1000, (8, 6), np.uint16), (48, 64), interpolation=cv2.INTER_CUBIC)
+        scans.dicom(tmp_path / name, pixels, 0, 1, scans.uids(), PatientID=patient)
+
+    for number, patient in enumerate("AABC"):
+        scan(f"folders/ill/study{number}/1.dcm", patient)
+    found, _ = patients(tmp_path / "folders")
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+    for number in range(2):
+        scans.enhanced(tmp_path / f"films/ill/{number}.dcm", [2 + 5 * number, 3 + 5 * number])
+    scan("films/healthy/a.dcm", "B")
+    other, *films = patients(tmp_path / "films")[0]
+    assert len(films) == 4
+    assert set(films) == {films[0]} != {other}
+    for number in range(5):
+        scan(f"placeholders/ill/study{number}/1.dcm", "some id")
+    found, warned = patients(tmp_path / "placeholders")
+    assert len(set(found)) == 5
+    assert any("nearly all headers have the same" in one for one in warned)
 
 
 def test_simulated_people_are_others_in_each_part() -> None:

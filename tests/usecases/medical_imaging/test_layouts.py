@@ -158,6 +158,16 @@ def test_volumes_give_slices_labelled_by_their_masks(tmp_path: Path) -> None:
     assert where.tolist() == [list(np.unravel_index(third.picture().pixels.argmax(), (10, 12)))]
 
 
+def test_sequences_with_one_mask_are_of_one_patient(tmp_path: Path) -> None:
+    """As nnU-Net lays them out."""
+    for name in ("imagesTr/x_0000.png", "imagesTr/x_0001.png", "imagesTr/y_0000.png", "labelsTr/x.png", "labelsTr/y.png"):
+        image(tmp_path / name)
+    cases = found(tmp_path).cases
+    assert [case.name for case in cases] == ["x_0000.png", "x_0001.png", "y_0000.png"]
+    assert cases[0].patient == cases[1].patient != ""
+    assert cases[2].patient == ""
+
+
 def test_images_without_labels_are_for_prediction_only(tmp_path: Path) -> None:
     image(tmp_path / "1.png")
     assert said(found(tmp_path)) == ["no labels; these images can be predicted on, not learnt from"]
