@@ -10,7 +10,7 @@ from shared.data.images import alike, collected
 from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
 from usecases.medical_imaging.prepare import Seen, placeholder
-from usecases.medical_imaging.splits import units
+from usecases.medical_imaging.splits import PARTS, VALIDATION, units
 
 # Measured: copies of one image (JPEG, half size, another brightness) lie up to 1.5 apart; slices of one brain 1 mm apart 1 to 3,
 # 5 mm apart 4 to 18; different patients' brains (JPEG) from 9.2 on, with hashes at least 10 apart; different chest X-rays of
@@ -82,6 +82,27 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     _copies(seen, parts, linked, faults)
     _patients(seen, parts, faults)
     _confounders(seen, unit, faults)
+    return faults.findings
+
+
+def lacking(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str], where: str) -> list[Finding]:
+    """Classes that a part of the split has no image of.
+
+    Args:
+        labels: int [images]. parts: [images], as they are used.
+    """
+    faults = Collector(where)
+    for part in PARTS:
+        for label, name in enumerate(classes):
+            if label in labels[parts == part]:
+                continue
+            what = f"class '{name}' has no image in the {part} part of the split"
+            if part == VALIDATION:
+                fix = "Move patients there: what is chosen on validation, as the operating point is, is not chosen for this class"
+                faults.add("warning", what, fix)
+            else:
+                fix = "Move patients there, or give images without a split or in cross-validation (split.folds), which keeps none"
+                faults.add("error", what, fix)
     return faults.findings
 
 

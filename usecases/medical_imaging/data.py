@@ -77,7 +77,9 @@ def load(config: MedicalConfig, size: int, threads: int) -> Cases:
     if config.data.source == SIMULATED:
         return _simulated(config, size, threads, splits.PARTS)
     found = gather(config, size, threads)
-    return _split(found, _parts(found, config), config)
+    parts, faults = _parts(found, config)
+    _no_errors(faults)
+    return _split(replace(found, findings=[*found.findings, *faults]), parts, config)
 
 
 def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
@@ -139,7 +141,11 @@ def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
     if config.data.source == SIMULATED:
         return []
     try:
-        return _looked_at(config, OVERVIEW, threads)[3]
+        looked = _looked_at(config, OVERVIEW, threads)
+        findings = looked[3]
+        if config.split.folds > 1 or any(finding.severity == "error" for finding in findings):
+            return findings
+        return errors_first([*_parts(_gathered(*looked, OVERVIEW), config)[1], *findings])
     except DataError as error:
         return error.findings
     except (UserError, OSError) as error:
@@ -159,9 +165,17 @@ def gather(config: MedicalConfig, size: int, threads: int) -> Gathered:
     Raises:
         DataError: they cannot be learnt from; it lists every fault.
     """
-    source, seen, unit, findings = _looked_at(config, size, threads)
+    looked = _looked_at(config, size, threads)
+    _no_errors(looked[3])
+    return _gathered(*looked, size)
+
+
+def _no_errors(findings: list[Finding]) -> None:
     if errors := [finding for finding in findings if finding.severity == "error"]:
         raise DataError(errors)
+
+
+def _gathered(source: Source, seen: list[Seen], unit: np.ndarray, findings: list[Finding], size: int) -> Gathered:
     usable = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
     everything = prepare.packed([seen[place] for place in usable], size)
     parts = np.array([source.parts[place] for place in usable], dtype="<U10")
@@ -185,11 +199,17 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
     return source, seen, unit, findings
 
 
-def _parts(found: Gathered, config: MedicalConfig) -> np.ndarray:
+def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Finding]]:
+    """The part of each image, and what is wrong with them."""
     labels, shares, names = found.everything.labels, (config.split.validation, config.split.test), found.source.classes
-    if (found.parts == splits.TRAIN).any():
-        return splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
-    return splits.split(labels, found.unit, *shares, config.seed, names)
+    try:
+        if (found.parts == splits.TRAIN).any():
+            parts = splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
+        else:
+            parts = splits.split(labels, found.unit, *shares, config.seed, names)
+    except DataError as error:
+        return found.parts, error.findings
+    return parts, checks.lacking(labels, parts, names, config.data.source)
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:

@@ -115,7 +115,7 @@ def train(config: MedicalConfig, run: Run) -> None:
         "protocol": protocol(config, last.about, len(together.part)),
         "split": "patients",
         "seed": config.seed,
-        "choice": outcome.choice,
+        "choice": outcome.choice | {"operating_point": operating_point(config, last.validation)},
         "timing": {"train_s": trained, **speed(outcome.finder)},
         "hardware": chip.describe(),
     }
@@ -272,6 +272,15 @@ def protocol(config: MedicalConfig, about: dict[str, Any], images: int) -> str:
     if config.split.folds > 1:
         return f"{images:,} images, each judged by one of {config.split.folds} models that had not seen its patient"
     return f"{images:,} images of patients that were not trained on, nor anything chosen on"
+
+
+def operating_point(config: MedicalConfig, validation: Prepared) -> str:
+    """In words, how the probability from which on a finding is called was chosen; see `settling.settle`."""
+    if config.decide.threshold is not None:
+        return "the probability that the configuration gives"
+    if (validation.labels == 1).any():
+        return f"the highest specificity whose sensitivity on validation was at least {config.decide.sensitivity:.0%}"
+    return f"a probability of 50%: validation has no finding on which a sensitivity of {config.decide.sensitivity:.0%} is reached"
 
 
 def speed(finder: Finder) -> dict[str, float]:

@@ -35,7 +35,7 @@ def operating(result: Mapping[str, Any], judged: Judged, name: str) -> Section:
         for share, values in result["trust"]["operating"]["predictive_values"].items()
     ]
     text = (
-        "The operating point is the highest specificity whose sensitivity on validation was as wanted. On these patients "
+        f"The operating point is {result['choice']['operating_point']}. On these patients "
         f"{point.true_positives} findings were found and {point.false_negatives} missed; {point.false_positives} of "
         f"{point.false_positives + point.true_negatives} others were called findings. What an answer is worth depends on how "
         "common the finding is."

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.conftest import TINY, Trained, body, images, train
 from usecases.medical_imaging import data, evidence, pipeline
 from usecases.medical_imaging.answers import MedicalRequest
-from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.config import MedicalConfig, Split
 from usecases.medical_imaging.predictor import MedicalPredictor
 from usecases.medical_imaging.splits import PARTS
 
@@ -158,6 +159,29 @@ def test_the_fewest_images_of_all_train_and_nothing_is_refused_as_unlike_so_few(
     loaded = MedicalPredictor.load(trained.folder / "artifact")
     assert [one.novelty for one in loaded.predict(loaded.examples())] == [0, 0]
     assert "Too few images" in (trained.folder / "report.html").read_text("utf-8")
+
+
+def test_a_class_that_a_given_part_lacks_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    for part, kinds in {"train": (0, 1), "val": (0,), "test": (0, 1)}.items():
+        for kind, number in product(kinds, range(8)):
+            path = tmp_path / "data" / part / ("healthy", "ill")[kind] / f"{part}{kind}{number}" / "1.png"
+            path.parent.mkdir(parents=True)
+            cv2.imwrite(str(path), body(10_000 * len(part) + number, kind))
+    trained = train(tmp_path / "run", f"data.source={tmp_path / 'data'}", "model.size=32")
+    told = "class 'ill' has no image in the validation part of the split"
+    assert any(told in finding for finding in trained.metrics["data_findings"])
+    assert trained.metrics["choice"]["threshold"] == 0.5
+    report = (trained.folder / "report.html").read_text("utf-8")
+    assert "a probability of 50%" in report
+    assert "highest specificity" not in report
+    for path in (tmp_path / "data/test/ill").rglob("*.png"):
+        path.unlink()
+    found = {finding.what: finding.severity for finding in data.check(trained.config)}
+    assert found[told] == "warning"
+    assert found["class 'ill' has no image in the test part of the split"] == "error"
+    with pytest.raises(DataError, match="in the test part"):
+        data.load(trained.config, 32, 1)
+    assert len(list(data.folds(trained.config.model_copy(update={"split": Split(folds=3)}), 32, 1))) == 3
 
 
 def test_folds_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
