@@ -163,7 +163,7 @@ def test_sequences_with_one_mask_are_of_one_patient(tmp_path: Path) -> None:
     for name in ("imagesTr/x_0000.png", "imagesTr/x_0001.png", "imagesTr/y_0000.png", "labelsTr/x.png", "labelsTr/y.png"):
         image(tmp_path / name)
     cases = found(tmp_path).cases
-    assert [case.name for case in cases] == ["x_0000.png", "x_0001.png", "y_0000.png"]
+    assert [case.name for case in cases] == [f"imagesTr/{name}.png" for name in ("x_0000", "x_0001", "y_0000")]
     assert cases[0].patient == cases[1].patient != ""
     assert cases[2].patient == ""
 
