@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from shared.data.images import alike, collected
 from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
-from usecases.medical_imaging.prepare import Seen, placeholder
+from usecases.medical_imaging.prepare import Seen, file_of, placeholder
 from usecases.medical_imaging.splits import PARTS, VALIDATION, units
 
 # Measured: copies of one image (JPEG, half size, another brightness) lie up to 1.5 apart; slices of one brain 1 mm apart 1 to 3,
@@ -110,7 +111,8 @@ def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
     for one in failed:
         faults.add("warning", f"an image that cannot be read: {one.error}", "Restore it; it was left out", one.case.name)
-    if failed and len(failed) >= UNUSABLE * len(seen):
+    files = Counter(file_of(one.case) for one in seen)
+    if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):  # a file may hold thousands
         fix = "Look at one of them: probably all have the same fault"
         faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be read", fix)
 

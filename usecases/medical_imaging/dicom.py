@@ -10,12 +10,13 @@ import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.data.columns import normal
-from shared.data.images import jpeg_size
+from shared.data.images import content, jpeg_size
 from shared.errors import require
 from usecases.medical_imaging import display
 from usecases.medical_imaging.anonymous import pseudonym
@@ -109,6 +110,31 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
             spacing = _spacing(dataset, groups)
         number += 1
         yield Picture(f"{name}#{number}" if count > 1 else name, pixels, spacing, patient, about)
+
+
+def count(path: Path) -> int:
+    """How many images `frames` gives of a file. Only headers are looked at, and where there are several, what is there of pixels.
+
+    Raises:
+        OSError: as `frames`.
+    """
+    pydicom = require("pydicom", "medical")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    with damaged("the DICOM file is damaged: its elements cannot be parsed"):
+        if not deflated(path):
+            told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
+            if int(told.get("NumberOfFrames") or 1) == 1:
+                return 1
+        return _checked(_parsed(content(path, FILE_LIMIT), pydicom))
+
+
+def deflated(path: Path) -> bool:
+    """Is its header not to be had without unpacking all of it?"""
+    pydicom = require("pydicom", "medical")
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
 
 
 def _parsed(data: bytes, pydicom: Any) -> Any:

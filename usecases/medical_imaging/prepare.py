@@ -164,7 +164,7 @@ def _blocks(cases: Iterable[Case]) -> Iterator[list[Case]]:
     """Neighbours together; images of one file are not divided, so that it is opened once."""
     block: list[Case] = []
     for case in cases:
-        if len(block) >= BLOCK and _file(case) != _file(block[-1]):
+        if len(block) >= BLOCK and file_of(case) != file_of(block[-1]):
             yield block
             block = []
         block.append(case)
@@ -172,7 +172,8 @@ def _blocks(cases: Iterable[Case]) -> Iterator[list[Case]]:
         yield block
 
 
-def _file(case: Case) -> str:
+def file_of(case: Case) -> str:
+    """Name of the file of an image, which may hold several."""
     return case.name.rpartition("#")[0] or case.name
 
 

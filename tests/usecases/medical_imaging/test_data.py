@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -161,7 +162,7 @@ def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:
 
 def patients(root: Path) -> tuple[list[str], list[str]]:
     """Of each image of a folder, and what is warned of."""
-    _, seen, _, unit, findings = data._looked_at(config(root), 32, 1)
+    _, seen, unit, findings = data._looked_at(config(root), 32, 1)
     assert len(np.unique(unit)) == len({one.case.patient for one in seen})
     return [one.case.patient for one in seen], [finding.what for finding in findings if finding.severity == "warning"]
 
@@ -214,6 +215,75 @@ def test_slices_of_a_file_are_read_in_one_pass(tmp_path: Path, monkeypatch: pyte
     assert len(seen) == 50
     assert not any(one.error for one in seen)
     assert len(opened) == 1
+
+
+def test_headers_that_promise_too_much_make_one_case_and_spoil_no_others(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import layouts
+
+    folder(tmp_path)
+    claimed = nibabel.Nifti1Header()
+    claimed.set_data_shape((1, 1, 32767, 32767))
+    claimed.set_sform(np.eye(4), 1)
+    claimed["magic"], claimed["vox_offset"] = b"n+1", 352
+    (tmp_path / "ill/p0/many.nii").write_bytes(claimed.binaryblock + bytes(4))
+    scans.dicom(tmp_path / "ill/p0/many.dcm", scans.plane(0), 0, 1, scans.uids(), NumberOfFrames=90_000)
+    cv2.imwritemulti(str(tmp_path / "ill/p0/pages.tif"), [np.full((20, 20), value, np.uint8) for value in (1, 2, 3)])
+    cases = layouts.inspect(tmp_path, config(tmp_path).data).cases
+    assert len(cases) == 40 + 1 + 1 + 3
+    assert sum(data.load(config(tmp_path), 32, 1).about["images"].values()) == 43
+
+
+def test_a_file_with_many_broken_images_does_not_refuse_the_others_and_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from usecases.medical_imaging import items, reading
+
+    opened = []
+
+    def read(path: Path, salt: str) -> Iterator[Picture]:
+        opened.append(path.name)
+        if path.name != "film.tif":
+            yield from original(path, salt)
+            return
+        yield Picture("film.tif#1", pixels(1000))
+        raise OSError("it is cut short")
+
+    original = reading.read
+    folder(tmp_path)
+    cv2.imwritemulti(str(tmp_path / "ill/p0/film.tif"), [np.full((20, 20), value, np.uint8) for value in range(100)])
+    monkeypatch.setattr(items.reading, "read", read)
+    cases = data.load(config(tmp_path), 32, 1)
+    assert sum(cases.about["images"].values()) == 41
+    assert opened.count("film.tif") == 1
+    assert "it is cut short (99 times)" in "".join(finding.what for finding in cases.findings)
+
+
+def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import masks
+
+    decoded = []
+    page = masks.images.pages
+    monkeypatch.setattr(masks.images, "pages", lambda data: (decoded.append(1) or one for one in page(data)))
+    pages = [np.zeros((9, 7), np.uint8) for _ in range(30)]
+    for number, one in enumerate(pages):
+        one[number // 7, number % 7] = 1
+    cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
+    cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
+    files = [tmp_path / "a.tif", tmp_path / "b.png"]
+    for number in range(30):
+        assert np.array_equal(masks.read(files, number), (pages[number] + np.eye(9, 7)) > 0)
+        assert len(decoded) <= number + 3
+    with pytest.raises(OSError, match="only 30 image"):
+        masks.read(files, 30)
+    volume = np.zeros((7, 9, 4), np.int16)
+    volume[2, 3, 1] = 5
+    (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
+    assert [np.argwhere(masks.read([tmp_path / "volume"], place)).tolist() for place in range(4)] == [[], [[5, 4]], [], []]
+    monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
+    with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
+        masks.read([tmp_path / "volume"], 0)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:
