@@ -38,7 +38,7 @@ ELEMENTS = (
     *("SOPClassUID", "Modality", "PatientID", "Manufacturer", "BodyPartExamined", "BurnedInAnnotation", "SpecificCharacterSet"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "DoseGridScaling"),
+    *("PixelSpacing", "ImagerPixelSpacing", "DoseGridScaling"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in COLOURS),
@@ -286,11 +286,11 @@ def _about(dataset: Any, salt: str, count: int) -> dict[str, Known]:
 
 
 def _spacing(dataset: Any, groups: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Millimetres between rows and columns: in the patient, or else at the detector (10.7.1.3), or on the scanned film."""
-    places = [(groups.get("PixelMeasuresSequence"), "PixelSpacing")]
-    places += [(dataset, key) for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")]
-    for place, key in places:
-        told = display.numbers(place.get(key)) if place is not None else []
-        if len(told) == 2 and all(0 < one < 1000 for one in told):
+    """Millimetres between rows and columns in the patient. None where there are only those at the detector (10.7.1.3: also where
+    both are the same), to which rays spread, or on a scanned film: what is measured by them is too large."""
+    detector = display.numbers(dataset.get("ImagerPixelSpacing"))
+    for place in (groups.get("PixelMeasuresSequence"), dataset):
+        told = display.numbers(place.get("PixelSpacing")) if place is not None else []
+        if len(told) == 2 and all(0 < one < 1000 for one in told) and told != detector:
             return told[0], told[1]
     return None
