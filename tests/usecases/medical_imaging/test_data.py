@@ -135,6 +135,17 @@ def test_what_a_model_knows_is_left_out_wherever_it_lies_and_so_are_other_images
         data.all_of(config(moved), 32, 1, everything)
 
 
+def test_black_images_are_not_known_from_others(tmp_path: Path) -> None:
+    for root, first in (("a", 0), ("b", 40)):
+        for number in range(20):
+            for name, shown in (("1", pixels(first + number, 60)), ("2", np.zeros((60, 60)))):
+                path = tmp_path / root / ("ill" if number % 2 else "healthy") / f"{root}{number}" / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), np.rint(255 * shown).astype(np.uint8))
+    cases = data.load(config(tmp_path / "a"), 32, 1)
+    assert len(data.all_of(config(tmp_path / "b"), 32, 1, cases.known).test) == 40
+
+
 def test_of_a_medmnist_file_that_was_copied_the_test_part_is_judged(tmp_path: Path) -> None:
     arrays, start = {}, 0
     for part, count in (("train", 24), ("val", 12), ("test", 12)):
