@@ -79,7 +79,6 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     _masks(seen, classes, faults)
     unit = units([one.case.patient for one in seen], linked)
     _classes(seen, classes, unit, faults)
-    _parts(seen, parts, classes, faults)
     _copies(seen, parts, linked, faults)
     _patients(seen, parts, faults)
     _confounders(seen, unit, faults)
@@ -153,19 +152,6 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
     if not known:
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
         faults.add("info", "patients are not known", fix)
-
-
-def _parts(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], faults: Collector) -> None:
-    """Each part that the data set came with needs some of every class."""
-    labels: dict[str, set[int]] = {}
-    for one, part in zip(seen, parts, strict=True):
-        if part and not one.error and one.case.label is not None:
-            labels.setdefault(part, set()).add(one.case.label)
-    for part, present in labels.items():
-        if missing := sorted(set().union(*labels.values()) - present):
-            names = ", ".join(f"'{classes[label]}'" for label in missing)
-            fix = "Give each part some images of every class; or give all images without parts, and they are divided here"
-            faults.add("error", f"no image of class {names} in the part {part}", fix)
 
 
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
