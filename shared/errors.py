@@ -6,10 +6,12 @@ import difflib
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Severity = Literal["error", "warning", "info"]
+SHOWN = 5  # rows and examples of a finding
 
 
 class UserError(Exception):
@@ -41,7 +43,9 @@ class Finding:
         if self.rows and not rows:
             rows = f" ({self.count:,} rows: {listed}{', …' if self.count > len(self.rows) else ''})"
         examples = f", such as {', '.join(repr(e) for e in dict.fromkeys(self.examples))}" if self.examples else ""
-        return f"{self.where}: {self.what}{rows}{examples}. {self.fix}"
+        told = f"{self.what}{rows}{examples}"
+        said = any(before + self.where in f" {self.what}" for before in " '")  # by an error that has become a finding
+        return f"{'' if said else f'{self.where}: '}{told}{'' if told.endswith('?') else '.'} {self.fix}"
 
 
 class DataError(UserError):
@@ -51,6 +55,47 @@ class DataError(UserError):
         self.findings = list(findings)
         lines = "\n".join(f"  - {finding}" for finding in self.findings)
         super().__init__(f"The data has {len(self.findings)} problem(s):\n{lines}")
+
+
+class Collector:
+    """Collects findings while a source is gone through: those that say the same become one, with a count and examples."""
+
+    def __init__(self, where: Path | str) -> None:
+        """`where`: the source, for messages."""
+        self.where = str(where)
+        self.given: list[Finding] = []  # what others have found: it is kept as it is
+        self._found: dict[tuple[Severity, str, str, str], tuple[list[int], list[str]]] = {}
+
+    def add(
+        self, severity: Severity, what: str, fix: str, example: str = "", row: int = 0, where: Path | str | None = None
+    ) -> None:
+        """Note one thing.
+
+        Args:
+            example: the image, file or the like concerned.
+            row: number of the line in a table or file, 0 where there is none.
+            where: a file of the source; None: the source itself.
+        """
+        key = (severity, what, self.where if where is None else str(where), fix)
+        rows, examples = self._found.setdefault(key, ([], []))
+        rows.append(row)
+        if example and len(examples) < SHOWN:
+            examples.append(example[:120])
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Errors first."""
+        found = []
+        for (severity, what, where, fix), (rows, examples) in self._found.items():
+            numbers = [row for row in rows if row][:SHOWN]
+            times = f" ({len(rows):,} times)" if len(rows) > 1 and not numbers else ""
+            found.append(Finding(severity, what + times, where, fix, len(rows), numbers, examples))
+        return errors_first([*self.given, *found])
+
+
+def errors_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity, in their order otherwise."""
+    return sorted(findings, key=lambda finding: get_args(Severity).index(finding.severity))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -104,7 +104,7 @@ def fit(
             loader.iteration = epoch
             step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
             entry = {"epoch": epoch + 1, **step.epoch(loader, lambda note: bar.update(task, advance=1, note=note))}
-            _stop_if_diverged(accelerator, entry)
+            _stop_if_diverged(accelerator, entry, name, config)
             if validation is not None and judged is not None:
                 entry["metric"] = _judge(accelerator, kept, validation, judged)
             progress = _advance(progress, entry, config)
@@ -188,12 +188,13 @@ class _Step:
         return {"loss": losses.item() / self.taken, "seconds": seconds, "examples_per_s": len(loader.dataset) / seconds}
 
 
-def _stop_if_diverged(accelerator: Accelerator, entry: dict[str, float]) -> None:
+def _stop_if_diverged(accelerator: Accelerator, entry: dict[str, float], name: str, config: Training) -> None:
     """On all ranks, if on one of them the loss is not finite."""
     if not math.isfinite(entry["loss"]):
         accelerator.set_trigger()
     if accelerator.check_trigger():
-        raise UserError(f"The loss is not finite after epoch {entry['epoch']}: lower model.training.learning_rate.")
+        fix = f"lower its training.learning_rate, which is {config.learning_rate:g}"  # below model, or model.vae
+        raise UserError(f"The loss of {name} is not finite after epoch {entry['epoch']}: {fix}.")
 
 
 def _rate(step: int, total: int, warmup: float) -> float:

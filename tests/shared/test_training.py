@@ -116,7 +116,9 @@ def test_a_training_that_diverged_ends_with_an_error(tmp_path: Path) -> None:
         found = objective(model, batch)
         return {**found, "loss": found["loss"] * float("inf")}
 
-    with pytest.raises(UserError, match=r"not finite after epoch 1: lower model\.training\.learning_rate"):
+    with pytest.raises(
+        UserError, match=r"loss of net is not finite after epoch 1: lower its training\.learning_rate, which is 0\.02"
+    ):
         train(Run(tmp_path, "t"), network(), overflows)
 
 

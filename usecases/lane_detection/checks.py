@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from shared.data.images import Print, alike, collected
-from shared.errors import Finding, UserError
+from shared.errors import Collector, Finding, UserError
 from usecases.lane_detection import formats
 from usecases.lane_detection.formats import Layout, sampled
 from usecases.lane_detection.images import Look, look
 from usecases.lane_detection.lanes import Frame, Line
-from usecases.lane_detection.layouts import Faults
 from usecases.lane_detection.splits import near_duplicates
 
 MARGIN = 5.0  # pixels by which a label may lie outside the image
@@ -49,7 +48,7 @@ def check_frames(frames: Sequence[Frame], where: str, training: bool = True) -> 
 
 def looked_at(frames: Sequence[Frame], where: str, training: bool) -> tuple[list[Finding], dict[str, Look]]:
     """As `check_frames`, and what was seen of each image that can be read, by the frame's name."""
-    faults = Faults()
+    faults = Collector(where)
     looks: list[Look | None] = []
     for frame in frames:
         try:
@@ -57,59 +56,59 @@ def looked_at(frames: Sequence[Frame], where: str, training: bool) -> tuple[list
         except OSError as error:
             looks.append(None)
             what = f"an image that cannot be used: {error.strerror or error}"
-            faults.add("error", what, where, "Restore the image, or remove its label", example=frame.name)
-        _geometry(frame, looks[-1] and looks[-1].size, faults, where)
-    _numbers(frames, Counter(one.size for one in looks if one), training, faults, where)
+            faults.add("error", what, "Restore the image, or remove its label", frame.name)
+        _geometry(frame, looks[-1] and looks[-1].size, faults)
+    _numbers(frames, Counter(one.size for one in looks if one), training, faults)
     for first, again in alike(collected([one and one.print for one in looks])):
         one, other = frames[first], frames[again]
         if one.clip != other.clip:
             fix = "Keep one of them if it is a copy; both clips stay on one side of the split"
-            faults.add("warning", "an image of another clip again", where, fix, example=f"{other.name} is as {one.name}")
+            faults.add("warning", "an image of another clip again", fix, f"{other.name} is as {one.name}")
     return faults.findings, {frame.name: one for frame, one in zip(frames, looks, strict=True) if one}
 
 
-def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool, faults: Faults, where: str) -> None:
+def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool, faults: Collector) -> None:
     """What concerns the frames as a whole."""
     for name, count in Counter(frame.name for frame in frames).items():
         if count > 1:
-            faults.add("error", "a frame that is labelled more than once", where, "Keep one of its labels", example=name)
+            faults.add("error", "a frame that is labelled more than once", "Keep one of its labels", name)
     labelled = sum(frame.lines is not None for frame in frames)
     if not labelled:
-        faults.add("error", "no frame has labels", where, "Add label files; without them nothing can be trained or judged")
+        faults.add("error", "no frame has labels", "Add label files; without them nothing can be trained or judged")
     elif labelled < FEWEST:
         fix = f"Add frames: below {FEWEST} a trained model and its numbers say little"
         told = f"only {labelled} frames have labels" if labelled > 1 else "only 1 frame has labels"
-        faults.add("warning", told, where, fix)
+        faults.add("warning", told, fix)
     if 0 < labelled < len(frames):
         fix = "They are not trained on; a frame without lines needs a label file that is empty"
-        faults.add("info", f"{len(frames) - labelled} of {len(frames)} frames have no labels", where, fix)
+        faults.add("info", f"{len(frames) - labelled} of {len(frames)} frames have no labels", fix)
     if training and labelled and not any(frame.lines for frame in frames):
-        faults.add("error", "no frame has a line", where, "Check the label files, and the names of the lines if you gave any")
+        faults.add("error", "no frame has a line", "Check the label files, and the names of the lines if you gave any")
     if len(sizes) > 1:
         common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in Counter(sizes).most_common(4))
-        faults.add("info", f"images of {len(sizes)} sizes: {common}", where, "They are scaled to one; the camera may differ, too")
+        faults.add("info", f"images of {len(sizes)} sizes: {common}", "They are scaled to one; the camera may differ, too")
 
 
-def _geometry(frame: Frame, size: Size | None, faults: Faults, where: str) -> None:
+def _geometry(frame: Frame, size: Size | None, faults: Collector) -> None:
     lines = frame.lines or ()
     said = frame.about.get("labelled_size")
     if size and said and size != said:
         fix = "Use the images that were labelled, or scale the labels"
         example = f"{frame.name}: {size[0]} x {size[1]}, labelled at {said[0]} x {said[1]}"
-        faults.add("error", "an image of another size than the labelled one", where, fix, example=example)
+        faults.add("error", "an image of another size than the labelled one", fix, example)
     if size and frame.rows and frame.rows[-1] >= size[1]:
         example = f"{frame.name}: {frame.rows[-1]} of {size[1]}"
         fix = "Scale h_samples and lanes to the image's size"
-        faults.add("error", "h_samples beyond the image", where, fix, example=example)
+        faults.add("error", "h_samples beyond the image", fix, example)
     if any(count < 2 for count in map(len, lines)):
-        faults.add("error", "a line with fewer than two points", where, "Remove it", example=frame.name)
+        faults.add("error", "a line with fewer than two points", "Remove it", frame.name)
         return
     if size and any(_outside(one, size) for one in lines):
         fix = "It is cut at the image's edge; if there are many, the labels are of images of another size"
-        faults.add("warning", "a line that leaves the image", where, fix, example=frame.name)
+        faults.add("warning", "a line that leaves the image", fix, frame.name)
     if crossing(lines, size):
         fix = "Look at the labels; lines may meet, not change places"
-        faults.add("warning", "lines that cross", where, fix, example=frame.name)
+        faults.add("warning", "lines that cross", fix, frame.name)
 
 
 def _outside(drawn: Line, size: Size) -> bool:
@@ -138,12 +137,12 @@ def check_parts(parts: Mapping[str, Sequence[Frame]], where: str, known: Mapping
         parts: by name, such as "train" and "test".
         known: prints of frames, by name; images of others are read.
     """
-    faults = Faults()
+    faults = Collector(where)
     for (name, one), (other_name, other) in combinations(parts.items(), 2):
         for clip in sorted({frame.clip for frame in one if frame.clip} & {frame.clip for frame in other}):
-            faults.add("error", f"a clip in {name} and in {other_name}", where, "Keep each clip in one part", example=clip)
+            faults.add("error", f"a clip in {name} and in {other_name}", "Keep each clip in one part", clip)
         for first, again in near_duplicates(one, other, known):
             example = f"{one[first].name} is as {other[again].name}"
             fix = "Remove one of them, or give both one clip: a test on what was trained on proves nothing"
-            faults.add("error", f"nearly the same image in {name} and in {other_name}", where, fix, example=example)
+            faults.add("error", f"nearly the same image in {name} and in {other_name}", fix, example)
     return faults.findings

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from shared.errors import UserError
+from shared.errors import Collector, UserError
 from usecases.lane_detection.lanes import Frame
-from usecases.lane_detection.layouts import Faults, folder_of, inside, is_file, made, together
+from usecases.lane_detection.layouts import folder_of, inside, is_file, made, together
 
 XML_LIMIT = 1 << 30  # bytes
 
@@ -49,7 +49,7 @@ class _Images:
         """There is no tree to give."""
 
 
-def read(source: Path, names: Sequence[str], faults: Faults) -> list[Frame]:
+def read(source: Path, names: Sequence[str], faults: Collector) -> list[Frame]:
     """CVAT for images 1.1: an XML file, its images beside it or in `images/`.
 
     Raises:
@@ -74,7 +74,7 @@ def read(source: Path, names: Sequence[str], faults: Faults) -> list[Frame]:
         name, subset = given.get("name", ""), given.get("subset", "")
         if inside(name) is None or (subset and inside(f"{subset}/{name}") is None):
             fix = "An image's name is a path inside the data's folder"
-            faults.add("error", "an image with a name that leads out of the data", source, fix, example=name)
+            faults.add("error", "an image with a name that leads out of the data", fix, name, where=source)
             continue
         size = [int(given[side]) for side in ("width", "height") if given.get(side, "").isdecimal() and len(given[side]) < 7]
         about = about | {"labelled_size": tuple(size)} if len(size) == 2 else about

@@ -14,10 +14,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from shared import lines as json_lines
-from shared.errors import DataError, Finding, UserError, nearest
+from shared.errors import Collector, DataError, Finding, UserError, nearest
 from usecases.lane_detection import cvat, layouts
 from usecases.lane_detection.lanes import Frame, Line, at_rows
-from usecases.lane_detection.layouts import Faults
 
 Layout = Literal["auto", "tusimple", "culane", "polylines", "labelme", "cvat"]
 JSON_LINES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -85,7 +84,7 @@ def inspect(source: Path, layout: Layout = "auto", names: Sequence[str] = ()) ->
     if source.suffix.lower() == ".zip":
         raise UserError(f"{source} is a zip file. Unpack it and give the folder.")
     kind = recognise(source) if layout == "auto" else layout
-    faults = Faults()
+    faults = Collector(source)
     if kind == "tusimple":
         frames = _tusimple(source, faults)
     elif kind == "culane":
@@ -155,7 +154,7 @@ def _label_files(folder: Path) -> list[Path]:
     return [file for file in named or files if _kind(file) == "tusimple"]
 
 
-def _records(file: Path, faults: Faults) -> Iterator[Record]:
+def _records(file: Path, faults: Collector) -> Iterator[Record]:
     number = 0
     try:
         with _opened(file) as content:
@@ -163,30 +162,30 @@ def _records(file: Path, faults: Faults) -> Iterator[Record]:
                 number += 1
                 if len(text) > LINE_LIMIT:
                     fix = "Write one frame a line; what follows was not read"
-                    faults.add("error", f"a line of more than {LINE_LIMIT >> 20} MB", file, fix, number)
+                    faults.add("error", f"a line of more than {LINE_LIMIT >> 20} MB", fix, row=number, where=file)
                     return
                 if record := _record(text.removeprefix(b"\xef\xbb\xbf"), number, file, faults):
                     yield record
     except (OSError, EOFError, zlib.error) as error:
-        faults.add("error", "the file is damaged or cut short", file, "Get it again", number + 1, str(error))
+        faults.add("error", "the file is damaged or cut short", "Get it again", str(error), number + 1, file)
 
 
-def _record(text: bytes, number: int, file: Path, faults: Faults) -> Record | None:
+def _record(text: bytes, number: int, file: Path, faults: Collector) -> Record | None:
     """A line's record; None where there is none, with a finding unless it is blank."""
     if not text.strip():
         return None
     try:
         given = json_lines.parse(text.decode())
     except UnicodeDecodeError:
-        faults.add("error", layouts.NOT_UTF8, file, "Save the file as UTF-8", number)
+        faults.add("error", layouts.NOT_UTF8, "Save the file as UTF-8", row=number, where=file)
         return None
     except (ValueError, RecursionError):
         fix = "Write one JSON object a line, as TuSimple does; NaN is none"
-        faults.add("error", "a line that is not a JSON object", file, fix, number, text[:40].decode(errors="replace"))
+        faults.add("error", "a line that is not a JSON object", fix, text[:40].decode(errors="replace"), number, file)
         return None
     name, lanes, rows = given.get("raw_file"), given.get("lanes"), given.get("h_samples")
     if wrong := _wrong(name, lanes, rows):
-        faults.add("error", wrong[0], file, wrong[1], number, name if isinstance(name, str) else "")
+        faults.add("error", *wrong, name if isinstance(name, str) else "", number, file)
         return None
     across = np.array(lanes, np.float32).reshape(-1, len(given["h_samples"]))
     across[across < 0] = np.nan
@@ -211,7 +210,7 @@ def _wrong(name: Any, lanes: Any, rows: Any) -> tuple[str, str] | None:
     return None
 
 
-def _tusimple(source: Path, faults: Faults) -> list[Frame]:
+def _tusimple(source: Path, faults: Collector) -> list[Frame]:
     """Lanes of TuSimple that are empty, with which some of its files are padded, are left out."""
     files = [source] if source.is_file() else _label_files(source)
     frames = []
@@ -230,7 +229,7 @@ def _tusimple(source: Path, faults: Faults) -> list[Frame]:
     return frames
 
 
-def _images(file: Path, records: Sequence[Record], faults: Faults) -> list[Path]:
+def _images(file: Path, records: Sequence[Record], faults: Collector) -> list[Path]:
     """The image of each line: raw_file, from the file's folder or one in it; where no such file exists and `images/` has
     as many images as there are lines, line n is image n."""
     folders = [file.parent, *sorted(folder for folder in file.parent.iterdir() if folder.is_dir())]
@@ -241,7 +240,7 @@ def _images(file: Path, records: Sequence[Record], faults: Faults) -> list[Path]
         images = sorted((image for image in beside.iterdir() if image.suffix.lower() in layouts.IMAGES), key=_by_number)
         if records and records[-1].number == len(images):
             fix = "Put the images where raw_file says, if that is not so"
-            faults.add("info", "no raw_file exists: line n was taken as the label of image n", file, fix, example=str(beside))
+            faults.add("info", "no raw_file exists: line n was taken as the label of image n", fix, str(beside), where=file)
             return [images[record.number - 1] for record in records]
     return paths
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shared import lines as json_lines
-from shared.errors import Finding, Severity
+from shared.errors import Collector
 from usecases.lane_detection.lanes import Frame, Line, from_left, line
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -18,32 +18,7 @@ LABEL_LIMIT = 64 << 20  # bytes of one label file
 FAR = 1e6  # pixels: no position in an image
 TURN = 0.1  # share of a line's height by which it may go back
 GENERIC = {"images", "image", "img", "imgs", "frames", "data", "labels", "train", "val", "valid", "validation", "test"}
-SHOWN = 5
 NOT_UTF8 = "a text that is not UTF-8"
-
-
-class Faults:
-    """Collects findings; those that say the same of one source become one, with a count and examples."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Severity, str, str, str], tuple[list[int], list[str]]] = {}
-
-    def add(self, severity: Severity, what: str, where: Path | str, fix: str, row: int = 0, example: str = "") -> None:
-        """`row`: number of the line in the file, 0 where there is none; `example`: the frame or file concerned."""
-        rows, examples = self._found.setdefault((severity, what, str(where), fix), ([], []))
-        rows.append(row)
-        if example and len(examples) < SHOWN:
-            examples.append(example[:120])
-
-    @property
-    def findings(self) -> list[Finding]:
-        """Errors first."""
-        found = []
-        for (severity, what, where, fix), (rows, examples) in self._found.items():
-            numbers = [row for row in rows if row][:SHOWN]
-            times = f" ({len(rows):,} times)" if len(rows) > 1 and not numbers else ""
-            found.append(Finding(severity, what + times, where, fix, len(rows), numbers, examples))
-        return sorted(found, key=lambda finding: ("error", "warning", "info").index(finding.severity))
 
 
 def is_number(value: Any) -> bool:
@@ -51,22 +26,22 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -FAR <= value <= FAR
 
 
-def text_of(file: Path, faults: Faults, where: Path) -> str | None:
+def text_of(file: Path, faults: Collector, where: Path) -> str | None:
     """The file's text (UTF-8, with or without a mark); None, with a finding, where it has none."""
     try:
         if file.stat().st_size > LABEL_LIMIT:
             fix = f"A label file may have {LABEL_LIMIT >> 20} MB; leave the image itself (imageData) out of it"
-            faults.add("error", "a label file that is too large", where, fix, example=file.name)
+            faults.add("error", "a label file that is too large", fix, file.name, where=where)
             return None
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        faults.add("error", NOT_UTF8, where, "Save the file as UTF-8", example=file.name)
+        faults.add("error", NOT_UTF8, "Save the file as UTF-8", file.name, where=where)
     except OSError as error:
-        faults.add("error", "a file that cannot be read", where, "Mend or remove it", example=f"{file.name}: {error.strerror}")
+        faults.add("error", "a file that cannot be read", "Mend or remove it", f"{file.name}: {error.strerror}", where=where)
     return None
 
 
-def made(polylines: Iterable[Any], faults: Faults, where: Path, name: str, row: int = 0) -> tuple[Line, ...]:
+def made(polylines: Iterable[Any], faults: Collector, where: Path, name: str, row: int = 0) -> tuple[Line, ...]:
     """Lines from left to right out of lists of [x, y]; what is none is left out and named.
 
     Args:
@@ -77,16 +52,16 @@ def made(polylines: Iterable[Any], faults: Faults, where: Path, name: str, row: 
         whole = isinstance(points, list) and all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points)
         if not whole:
             fix = f"A line is a list of points [x, y], finite numbers up to {FAR:,.0f} pixels"
-            faults.add("error", "a line that is no list of points", where, fix, row, name)
+            faults.add("error", "a line that is no list of points", fix, name, row, where)
             continue
         given = np.array(points, np.float64).reshape(-1, 2)
         if len(np.unique(given[:, 1])) < 2:
-            faults.add("warning", "a line with fewer than two points", where, "It was left out; one row is no line", row, name)
+            faults.add("warning", "a line with fewer than two points", "It was left out; one row is no line", name, row, where)
             continue
         there = float(np.ptp(given[:, 1]))
         if np.abs(np.diff(given[:, 1])).sum() > there * (1 + TURN) + 2:
             fix = "Points are sorted by row and those of one row averaged: draw a line from near to far, two where there are two"
-            faults.add("warning", "a line that turns back on itself", where, fix, row, name)
+            faults.add("warning", "a line that turns back on itself", fix, name, row, where)
         lines.append(line(given))
     return from_left(lines)
 
@@ -97,7 +72,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
-def culane(source: Path, faults: Faults) -> list[Frame]:
+def culane(source: Path, faults: Collector) -> list[Frame]:
     """A tree of `x.jpg` with `x.lines.txt` beside (one line of the road a text line: x y x y …); or a list of such images.
 
     A clip is a folder. The lists of scenes in `list/test_split` become `about["scene"]`.
@@ -109,7 +84,7 @@ def culane(source: Path, faults: Faults) -> list[Frame]:
         for name in listed:
             if inside(name) is None:
                 fix = "An image's path is relative to the data's folder"
-                faults.add("error", "a path that leads out of the data", source, fix, example=name)
+                faults.add("error", "a path that leads out of the data", fix, name)
     else:
         root = source
         labelled = {file.with_name(file.name.removesuffix(".lines.txt")) for file in root.rglob("*.lines.txt")}
@@ -137,7 +112,7 @@ def _points(row: str) -> list[list[float]] | None:
         return None
 
 
-def _scenes(root: Path, faults: Faults) -> dict[str, str]:
+def _scenes(root: Path, faults: Collector) -> dict[str, str]:
     scenes = {}
     for file in sorted((root / "list" / "test_split").glob("test*_*.txt")):
         for row in (text_of(file, faults, root) or "").split():
@@ -145,7 +120,7 @@ def _scenes(root: Path, faults: Faults) -> dict[str, str]:
     return scenes
 
 
-def annotated(source: Path, key: str, names: Sequence[str], faults: Faults) -> list[Frame]:
+def annotated(source: Path, key: str, names: Sequence[str], faults: Collector) -> list[Frame]:
     """Images with one JSON each: `{"lines": [[[x, y], …], …]}` or LabelMe's `{"shapes": […], "imagePath": …}`.
 
     Images without a JSON are frames without labels. A clip is a folder, unless all images share one, or `"clip"` names it;
@@ -167,11 +142,11 @@ def annotated(source: Path, key: str, names: Sequence[str], faults: Faults) -> l
             record = json_lines.parse(text)
         except (ValueError, RecursionError):
             fix = "Write one JSON object a file; NaN is none"
-            faults.add("error", "a file that is not a JSON object", source, fix, example=where)
+            faults.add("error", "a file that is not a JSON object", fix, where)
             continue
         if not isinstance(record.get(key), list):
             fix = f'It was left out: it has no list "{key}"'
-            faults.add("warning", "a JSON file that does not label an image", source, fix, example=where)
+            faults.add("warning", "a JSON file that does not label an image", fix, where)
             continue
         image = _image_of(file, record.get("imagePath"), root)
         name = image.relative_to(root).as_posix()

@@ -110,9 +110,8 @@ def _lines(grey: np.ndarray, highest: float) -> list[tuple[int, int, int, int]]:
     found: list[tuple[int, int, int, int]] = []
     heights: list[float] = []
     sizes = np.bincount(line, minlength=count)
-    for number in np.argsort(-sizes)[
-        : int((sizes >= CHARACTERS - 1).sum())
-    ]:  # long ones first: they vouch for short ones like them
+    longest = np.argsort(-sizes)[: int((sizes >= CHARACTERS - 1).sum())]
+    for number in longest:  # first: they vouch for short ones like them
         members = np.flatnonzero(line == number)
         high = float(np.percentile(tall[members], 75))
         vouched = any(0.8 < high / other < 1.25 for other in heights)

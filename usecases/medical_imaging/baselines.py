@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import StratifiedGroupKFold
 
 from shared import pretrained
 from shared.hardware import channels_last
@@ -55,8 +56,6 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
         labels: [n] places of the classes; a class may have no images.
         groups: [n] of images that must stay together, such as patients.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     if len(seen) > MOST:
         some = np.random.default_rng(seed).permutation(len(seen))[:MOST]
         seen, labels, groups = seen[some], labels[some], groups[some]
@@ -78,11 +77,9 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the weakest penalties, which are not chosen for it
         estimator.fit((seen - mean) / scale, labels)
     weights, bias = np.zeros((classes, seen.shape[1])), np.full(classes, -30.0)
-    if len(known) == 2:
-        weights[known], bias[known] = (
-            np.concatenate([-estimator.coef_, estimator.coef_]) / 2,
-            np.array([-1, 1]) * estimator.intercept_ / 2,
-        )
+    if len(known) == 2:  # one row, which tells the second class from the first
+        sign = np.array([-0.5, 0.5])
+        weights[known], bias[known] = sign[:, None] * estimator.coef_, sign * estimator.intercept_
     else:
         weights[known], bias[known] = estimator.coef_, estimator.intercept_
     return Baseline(sees, mean, scale, weights, bias)

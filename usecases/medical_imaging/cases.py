@@ -44,6 +44,8 @@ class Case:
         patient: pseudonym; cases of one patient are never divided between training and test.
         source: where it comes from, such as a hospital or a scanner, for slices; "" where nothing tells.
         about: facts for slices, such as {"lesion_mm2": 51.2}.
+        digest: hash of the pixels as a screen shows them, whatever file they are in; "" until it was looked at, and where it
+            shows nothing: black slices at a volume's ends are the same for all patients.
     """
 
     name: str
@@ -53,3 +55,4 @@ class Case:
     patient: str = ""
     source: str = ""
     about: Mapping[str, Known] = field(default_factory=dict)
+    digest: str = ""

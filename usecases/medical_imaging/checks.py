@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from shared.data.images import alike, collected
-from shared.errors import Finding
+from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
-from usecases.medical_imaging.faults import Faults
-from usecases.medical_imaging.prepare import Seen
-from usecases.medical_imaging.splits import units
+from usecases.medical_imaging.prepare import Seen, file_of, placeholder
+from usecases.medical_imaging.splits import PARTS, VALIDATION, units
 
 # Measured: copies of one image (JPEG, half size, another brightness) lie up to 1.5 apart; slices of one brain 1 mm apart 1 to 3,
 # 5 mm apart 4 to 18; different patients' brains (JPEG) from 9.2 on, with hashes at least 10 apart; different chest X-rays of
 # 28 pixels from 7.6 on.
 NEAR = 7.0  # distance of prints of 32 x 32 pixels; see `shared.data.images.alike`
 NEAR_HASH = 10  # bits of 64
+EMPTY = 2 * NEAR  # mean of a print's sizes, below which so little is on an image that any two would be near; most have 40
+LARGEST = 200  # images that those which are nearly the same may join: such links are no proof, and go on from image to image
+PERSON = 20  # images as many as which a known patient counts there
 FEWEST = 30  # images of a class
 FEWEST_UNITS = 10  # patients of a class
 CONFOUNDED = 0.6  # AUC from facts about the files, from which on they matter
@@ -26,12 +29,38 @@ UNUSABLE = 0.5  # share of images that cannot be used, from which on something e
 
 def pairs(seen: Sequence[Seen]) -> np.ndarray:
     """Places of images that are the same or nearly so: int64 [pairs, 2], the lower first."""
-    first: dict[bytes, int] = {}
-    same = [
-        (first[one.digest], place) for place, one in enumerate(seen) if one.digest and first.setdefault(one.digest, place) < place
-    ]
-    near = alike(collected([one.print for one in seen]), hash_distance=NEAR_HASH, thumb_distance=NEAR)
+    first: dict[str, int] = {}
+    digests = [one.case.digest for one in seen]
+    same = [(first[one], place) for place, one in enumerate(digests) if one and first.setdefault(one, place) < place]
+    prints = [one.print if one.print is not None and np.abs(one.print[1]).mean() >= EMPTY else None for one in seen]
+    known = collected(prints)
+    near = alike(known, hash_distance=NEAR_HASH, thumb_distance=NEAR)
+    apart = np.array([np.abs(known.thumbs[one] - known.thumbs[other]).mean() for one, other in near])
+    near = _bounded(near[np.argsort(apart, kind="stable")], [one.case.patient for one in seen])
     return np.unique(np.concatenate([np.array(same, np.int64).reshape(-1, 2), near]), axis=0)
+
+
+def _bounded(near: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """The links, closest first, without those that would join more than `LARGEST` images."""
+    group = units(patients, np.zeros((0, 2), np.int64))
+    size = {int(one): PERSON if patient else 1 for one, patient in zip(group, patients, strict=True)}
+    parent = {one: one for one in size}
+
+    def root(one: int) -> int:
+        while parent[one] != one:
+            parent[one] = one = parent[parent[one]]
+        return one
+
+    kept = []
+    for pair in near:
+        a, b = (root(int(group[place])) for place in pair)
+        if a != b:
+            if size[a] + size[b] > LARGEST:
+                continue
+            parent[a] = b
+            size[b] += size[a]
+        kept.append(pair)
+    return np.array(kept, np.int64).reshape(-1, 2)
 
 
 def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], linked: np.ndarray, where: str) -> list[Finding]:
@@ -45,7 +74,7 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     Returns:
         findings, errors first; none for data without faults.
     """
-    faults = Faults(where)
+    faults = Collector(where)
     _unreadable(seen, faults)
     _masks(seen, classes, faults)
     unit = units([one.case.patient for one in seen], linked)
@@ -56,16 +85,38 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     return faults.findings
 
 
-def _unreadable(seen: Sequence[Seen], faults: Faults) -> None:
+def lacking(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str], where: str) -> list[Finding]:
+    """Classes that a part of the split has no image of.
+
+    Args:
+        labels: int [images]. parts: [images], as they are used.
+    """
+    faults = Collector(where)
+    for part in PARTS:
+        for label, name in enumerate(classes):
+            if label in labels[parts == part]:
+                continue
+            what = f"class '{name}' has no image in the {part} part of the split"
+            if part == VALIDATION:
+                fix = "Move patients there: what is chosen on validation, as the operating point is, is not chosen for this class"
+                faults.add("warning", what, fix)
+            else:
+                fix = "Move patients there, or give images without a split or in cross-validation (split.folds), which keeps none"
+                faults.add("error", what, fix)
+    return faults.findings
+
+
+def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
     for one in failed:
         faults.add("warning", f"an image that cannot be read: {one.error}", "Restore it; it was left out", one.case.name)
-    if failed and len(failed) >= UNUSABLE * len(seen):
+    files = Counter(file_of(one.case) for one in seen)
+    if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):  # a file may hold thousands
         fix = "Look at one of them: probably all have the same fault"
         faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be read", fix)
 
 
-def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Faults) -> None:
+def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
     without = 0
     for one in seen:
         name, label = one.case.name, one.case.label
@@ -85,7 +136,7 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Faults) -> None
         faults.add("warning", f"{without:,} of {len(seen):,} images have no mask that can be used", fix)
 
 
-def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Faults) -> None:
+def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
     labels = np.array([-1 if one.error or one.case.label is None else one.case.label for one in seen], np.int64)
     known = any(one.case.patient for one in seen)
     if not (labels >= 0).any():
@@ -103,10 +154,11 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
         faults.add("info", "patients are not known", fix)
 
 
-def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Faults) -> None:
+def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
     for one, other in linked:
         a, b = seen[one], seen[other]
-        how = "the same image" if a.digest == b.digest else "nearly the same image"
+        same = a.case.digest == b.case.digest
+        how = "the same image" if same else "nearly the same image"
         example = f"{b.case.name} is as {a.case.name}"
         if a.case.label != b.case.label and None not in (a.case.label, b.case.label):
             faults.add("warning", f"{how} with different labels", "One of the labels is wrong", example)
@@ -114,14 +166,17 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
             fix = "A test on what was trained on proves nothing: it counts in the later part only"
             first, second = sorted((parts[one], parts[other]), key=("train", "validation", "test", "").index)
             faults.add("warning", f"{how} in {first or 'no part'} and in {second or 'no part'}", fix, example)
-        elif a.digest == b.digest:
+        elif same:
             faults.add("info", "the same image twice", "It stays in one part of the split; better remove one", example)
         elif not a.case.patient or a.case.patient != b.case.patient:
             fix = "They stay in one part of the split"
             faults.add("info", "nearly the same image twice, not known to be of one patient", fix, example)
 
 
-def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Faults) -> None:
+def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:
+    if placeholder(seen):
+        what = "nearly all headers have the same patient's id, of what folders, files or a table tell to be several patients"
+        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not")
     where: dict[str, set[str]] = {}
     for one, part in zip(seen, parts, strict=True):
         if one.case.patient and part:
@@ -132,7 +187,7 @@ def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Faults) -> Non
             faults.add("warning", f"a patient in {' and in '.join(sorted(several, reverse=True))}", fix, f"pseudonym {patient}")
 
 
-def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Faults) -> None:
+def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Collector) -> None:
     rows = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
     cases = [seen[place].case for place in rows]
     found = confounders.probe(cases, np.array([case.label for case in cases], np.int64), unit[rows]) if rows else None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.data import sources
-from shared.errors import DataError, Finding, UserError
+from shared.errors import DataError, Finding, UserError, errors_first
 from usecases.medical_imaging import checks, layouts, prepare, simulator, splits
 from usecases.medical_imaging.config import SIMULATED, MedicalConfig
 from usecases.medical_imaging.items import Source, is_healthy
@@ -40,6 +40,13 @@ class Cases:
     about: dict[str, Any]
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def known(self) -> list[str]:
+        """Hashes of the images that are trained or chosen on, by which `evaluate` leaves them out; of simulated ones none."""
+        if self.about["simulated"]:
+            return []
+        return sorted({case.digest for part in (self.train, self.validation) for case in part.cases if case.digest})
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -68,9 +75,11 @@ def load(config: MedicalConfig, size: int, threads: int) -> Cases:
         DataError: they cannot be used; it lists every fault.
     """
     if config.data.source == SIMULATED:
-        return _simulated(config, size, threads)
+        return _simulated(config, size, threads, splits.PARTS)
     found = gather(config, size, threads)
-    return _split(found, _parts(found, config), config)
+    parts, faults = _parts(found, config)
+    _no_errors(faults)
+    return _split(replace(found, findings=[*found.findings, *faults]), parts, config)
 
 
 def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
@@ -85,22 +94,46 @@ def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
     if config.data.source == SIMULATED:
         raise UserError("Cross-validation (split.folds) is for one's own images; simulated ones can be had in any number.")
     found = gather(config, size, threads)
-    labels = found.everything.labels
-    for parts in splits.folds(labels, found.unit, config.split.folds, config.split.validation, config.seed):
+    shares, names = (config.split.folds, config.split.validation), found.source.classes
+    for parts in splits.folds(found.everything.labels, found.unit, *shares, config.seed, names):
         yield _split(found, parts, config)
 
 
-def all_of(config: MedicalConfig, size: int, threads: int) -> Cases:
-    """All labelled images that the configuration names, as test part, to judge a model on that was trained on others.
+def all_of(config: MedicalConfig, size: int, threads: int, known: Collection[str] = ()) -> Cases:
+    """What a trained model can be judged on, as test part: all labelled images that it was not trained or chosen on.
 
-    Of a data set with a split of its own only the test part.
+    Images that it knows are left out, whatever file they lie in, and with them those of the same patients and those that are
+    nearly the same. Of a data set with a split of its own the test part, if anything of that is left.
+
+    Args:
+        known: `Cases.known` of the model's training.
+
+    Raises:
+        DataError: as `load`.
+        UserError: no image of some class is left.
     """
     if config.data.source == SIMULATED:
-        return load(config, size, threads)
+        return _simulated(config, size, threads, (splits.TEST,))
     found = gather(config, size, threads)
-    own_test = found.parts == splits.TEST
-    parts = np.where(own_test | ~own_test.any(), splits.TEST, "")
-    return _split(found, parts, config)
+    seen = np.isin([case.digest for case in found.everything.cases], list(known))
+    new = ~np.isin(found.unit, found.unit[seen])
+    own_test = new & (found.parts == splits.TEST)
+    chosen = own_test if own_test.any() else new
+    _judgeable(found, new, chosen, config.data.source)
+    cases = _split(found, np.where(chosen, splits.TEST, ""), config)
+    return replace(cases, about={**cases.about, "known": int((~new).sum()), "own_test": bool(own_test.any())})
+
+
+def _judgeable(found: Gathered, new: np.ndarray, chosen: np.ndarray, where: str) -> None:
+    """Raises UserError if the `chosen` images are not of all classes. `new`, `chosen`: bool [images], see `all_of`."""
+    labels = found.everything.labels[chosen]
+    if missing := [name for place, name in enumerate(found.source.classes) if place not in labels]:
+        left = f"none is left of class {', '.join(missing)}" if len(labels) else "none is left"
+        raise UserError(
+            f"Of the {len(new):,} labelled images of {where} the model was trained or chosen on {(~new).sum():,}, or on others "
+            f"of the same patients: {left} to judge it by. Give other images with --data. The result of its own test or "
+            "cross-validation is in metrics.json."
+        )
 
 
 def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
@@ -108,11 +141,22 @@ def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
     if config.data.source == SIMULATED:
         return []
     try:
-        return _looked_at(config, OVERVIEW, threads)[4]
+        looked = _looked_at(config, OVERVIEW, threads)
+        findings = looked[3]
+        if config.split.folds > 1 or any(finding.severity == "error" for finding in findings):
+            return findings
+        return errors_first([*_parts(_gathered(*looked, OVERVIEW), config)[1], *findings])
     except DataError as error:
         return error.findings
     except (UserError, OSError) as error:
-        return [Finding("error", str(error).rstrip("."), config.data.source, "Give another file or folder, or name its layout")]
+        return [
+            Finding(
+                "error",
+                str(error).rstrip("."),
+                config.data.source,
+                "Give another file or folder, or say how it is laid out: data.layout",
+            )
+        ]
 
 
 def gather(config: MedicalConfig, size: int, threads: int) -> Gathered:
@@ -121,36 +165,51 @@ def gather(config: MedicalConfig, size: int, threads: int) -> Gathered:
     Raises:
         DataError: they cannot be learnt from; it lists every fault.
     """
-    source, seen, given, unit, findings = _looked_at(config, size, threads)
+    looked = _looked_at(config, size, threads)
+    _no_errors(looked[3])
+    return _gathered(*looked, size)
+
+
+def _no_errors(findings: list[Finding]) -> None:
     if errors := [finding for finding in findings if finding.severity == "error"]:
         raise DataError(errors)
+
+
+def _gathered(source: Source, seen: list[Seen], unit: np.ndarray, findings: list[Finding], size: int) -> Gathered:
     usable = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
     everything = prepare.packed([seen[place] for place in usable], size)
-    parts = np.array([given[place] for place in usable], dtype="<U10")
+    parts = np.array([source.parts[place] for place in usable], dtype="<U10")
     return Gathered(source, everything, parts, np.unique(unit[usable], return_inverse=True)[1], findings)
 
 
-def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, list[Seen], list[str], np.ndarray, list[Finding]]:
+def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, list[Seen], np.ndarray, list[Finding]]:
+    """The source, what was seen of each case, which cases are never divided, and all findings."""
     where = config.data.source
     path = sources.locate(where)
     if not isinstance(path, Path):
         raise UserError(f"The data set {where} holds a table, not images.")
     source = layouts.inspect(path, config.data)
     seen = prepare.look_at(source.cases, size, threads)
+    prepare.join_patients(seen)
     if source.classes and is_healthy(source.classes[0]):
         prepare.without_findings(seen, 0)
     linked = checks.pairs(seen)
-    findings = [*source.findings, *checks.check(seen, source.parts, source.classes, linked, where)]
+    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, linked, where)])
     unit = splits.units([one.case.patient for one in seen], linked)
-    findings.sort(key=lambda finding: ("error", "warning", "info").index(finding.severity))
-    return source, seen, source.parts, unit, findings
+    return source, seen, unit, findings
 
 
-def _parts(found: Gathered, config: MedicalConfig) -> np.ndarray:
-    labels, shares = found.everything.labels, (config.split.validation, config.split.test)
-    if (found.parts == splits.TRAIN).any():
-        return splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed)
-    return splits.split(labels, found.unit, *shares, config.seed)
+def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Finding]]:
+    """The part of each image, and what is wrong with them."""
+    labels, shares, names = found.everything.labels, (config.split.validation, config.split.test), found.source.classes
+    try:
+        if (found.parts == splits.TRAIN).any():
+            parts = splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
+        else:
+            parts = splits.split(labels, found.unit, *shares, config.seed, names)
+    except DataError as error:
+        return found.parts, error.findings
+    return parts, checks.lacking(labels, parts, names, config.data.source)
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:
@@ -180,14 +239,18 @@ def _counts(*parts: Prepared) -> dict[str, dict[str, int]]:
     return {"images": images, "patients": patients}
 
 
-def _simulated(config: MedicalConfig, size: int, threads: int) -> Cases:
-    """Training, validation and test images, each of their own people; those for judging are the same for every seed."""
+def _simulated(config: MedicalConfig, size: int, threads: int, wanted: Collection[str]) -> Cases:
+    """Training, validation and test images, each of their own people; those for judging are the same for every seed.
+
+    Args:
+        wanted: the parts to make; others stay empty.
+    """
     knobs = config.data.simulation
     people = knobs.patients
     counts = [people, max(4, round(people * config.split.validation)), max(4, round(people * config.split.test))]
     made = []
-    for seed, count in zip((1000 + config.seed, 1, 2), counts, strict=True):
-        cases = simulator.cases(seed, 0, count, knobs.slices, knobs.ill)
+    for part, seed, count in zip(splits.PARTS, (1000 + config.seed, 1, 2), counts, strict=True):
+        cases = simulator.cases(seed, 0, count if part in wanted else 0, knobs.slices, knobs.ill)
         seen = prepare.look_at(cases, size, threads, processes=threads > 1)
         made.append(prepare.packed(seen, size))
     about = {"name": SIMULATED, "simulated": True, **_counts(*made), "classes": list(SIMULATED_CLASSES)}

@@ -1,4 +1,5 @@
-"""DICOM files as a reader would see them on a screen. Only technical elements are parsed, and the patient's id, which is hashed.
+"""DICOM files as a reader would see them on a screen. Only technical elements are parsed, and the ids of patient and study, one
+of which is hashed.
 
 Sections named here are of the standard's part 3 (PS3.3, 2024): https://dicom.nema.org/medical/dicom/current/output/html/part03.html
 """
@@ -9,11 +10,13 @@ import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shared.data.images import jpeg_size
+from shared.data.columns import normal
+from shared.data.images import content, jpeg_size
 from shared.errors import require
 from usecases.medical_imaging import display
 from usecases.medical_imaging.anonymous import pseudonym
@@ -26,12 +29,16 @@ PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")  # of pydicom, by prefe
 VIDEO = "1.2.840.10008.1.2.4.10"  # and what follows, MPEG-2 to HEVC: 100 to 108
 COLOURS = ("Red", "Green", "Blue")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+WHO = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")  # the first of them that is there tells images of one patient
+_NOBODY = "anon anonym anonymous anonymized anonymised deidentified na nobody noname none null patient removed test unknown"
+NOBODY = frozenset(["", *_NOBODY.split()])  # what stands for an id that was removed; also zeros, and letters x
 ELEMENTS = (
     *PIXELS,
+    *WHO[1:],
     *("SOPClassUID", "Modality", "PatientID", "Manufacturer", "BodyPartExamined", "BurnedInAnnotation", "SpecificCharacterSet"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "DoseGridScaling"),
+    *("PixelSpacing", "ImagerPixelSpacing", "DoseGridScaling"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in COLOURS),
@@ -91,7 +98,7 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
     with damaged("the DICOM file is damaged: what it says of its image contradicts itself"):
         count = _checked(dataset)
         about = _about(dataset, salt, count)
-        patient = pseudonym(str(dataset.get("PatientID") or "").strip(), salt)
+        patient = _patient(dataset, salt)
         found = _decoded(dataset, count)
     number = 0
     while number < count:
@@ -103,6 +110,31 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
             spacing = _spacing(dataset, groups)
         number += 1
         yield Picture(f"{name}#{number}" if count > 1 else name, pixels, spacing, patient, about)
+
+
+def count(path: Path) -> int:
+    """How many images `frames` gives of a file. Only headers are looked at, and where there are several, what is there of pixels.
+
+    Raises:
+        OSError: as `frames`.
+    """
+    pydicom = require("pydicom", "medical")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    with damaged("the DICOM file is damaged: its elements cannot be parsed"):
+        if not deflated(path):
+            told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
+            if int(told.get("NumberOfFrames") or 1) == 1:
+                return 1
+        return _checked(_parsed(content(path, FILE_LIMIT), pydicom))
+
+
+def deflated(path: Path) -> bool:
+    """Is its header not to be had without unpacking all of it?"""
+    pydicom = require("pydicom", "medical")
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
 
 
 def _parsed(data: bytes, pydicom: Any) -> Any:
@@ -227,6 +259,12 @@ def _plugin(syntax: Any, pydicom: Any) -> str:
     raise Unreadable(f'the image is compressed ({syntax.name}), which needs: pip install "usecases[medical]"')
 
 
+def _patient(dataset: Any, salt: str) -> str:
+    """Pseudonym of the patient; where the id was removed, of the study, whose images are of one patient, or of the series."""
+    told = [str(dataset.get(key) or "").strip() for key in WHO]
+    return pseudonym(next((one for one in told if normal(one).strip("0x") not in NOBODY), ""), salt)
+
+
 def _about(dataset: Any, salt: str, count: int) -> dict[str, Known]:
     """Technical facts. Free text of the header is either one of the words known here or becomes a hash."""
     about: dict[str, Known] = {"format": "DICOM"}
@@ -248,11 +286,11 @@ def _about(dataset: Any, salt: str, count: int) -> dict[str, Known]:
 
 
 def _spacing(dataset: Any, groups: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Millimetres between rows and columns: in the patient, or else at the detector (10.7.1.3), or on the scanned film."""
-    places = [(groups.get("PixelMeasuresSequence"), "PixelSpacing")]
-    places += [(dataset, key) for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")]
-    for place, key in places:
-        told = display.numbers(place.get(key)) if place is not None else []
-        if len(told) == 2 and all(0 < one < 1000 for one in told):
+    """Millimetres between rows and columns in the patient. None where there are only those at the detector (10.7.1.3: also where
+    both are the same), to which rays spread, or on a scanned film: what is measured by them is too large."""
+    detector = display.numbers(dataset.get("ImagerPixelSpacing"))
+    for place in (groups.get("PixelMeasuresSequence"), dataset):
+        told = display.numbers(place.get("PixelSpacing")) if place is not None else []
+        if len(told) == 2 and all(0 < one < 1000 for one in told) and told != detector:
             return told[0], told[1]
     return None

@@ -24,9 +24,13 @@ def framed(pixels: np.ndarray, side: int, channels: int) -> np.ndarray:
 
 
 def framed_mask(mask: np.ndarray, side: int) -> np.ndarray:
-    """A mask, bool [height, width], placed like its picture: uint8 [side, side] of 0 and 1."""
-    made = _placed(mask.astype(np.uint8) * 255, side, cv2.INTER_AREA)
-    return (made > 127).astype(np.uint8)
+    """A mask, bool [height, width], placed like its picture: uint8 [side, side] of 0 and 1.
+
+    Pixels count that are marked by half; where none is, though something is marked, the one with most of it: what is small in a
+    large image is not taken for nothing.
+    """
+    made = _placed(mask.astype(np.float32), side, cv2.INTER_AREA)
+    return (made >= min(0.5, float(made.max()) or 1.0)).astype(np.uint8)
 
 
 def unframed(square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -44,7 +48,7 @@ def _placed(image: np.ndarray, side: int, method: int | None) -> np.ndarray:
     inside = image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height), interpolation=method)
     if (height, width) == (side, side):
         return inside
-    made = np.zeros((side, side, *image.shape[2:]), np.uint8)
+    made = np.zeros((side, side, *image.shape[2:]), image.dtype)
     made[top : top + height, left : left + width] = inside
     return made
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from shared.data.columns import normal
-from shared.errors import Finding, require
+from shared.errors import Collector, Finding
 from usecases.medical_imaging import anonymous, masks, reading
 from usecases.medical_imaging.cases import Case, Picture
-from usecases.medical_imaging.faults import Faults
-from usecases.medical_imaging.scaling import FRAME_LIMIT, damaged
 
 _HEALTHY = """
     healthy normal nofinding nofindings none no negative neg absent control controls clear notumor notumour nontumor
@@ -29,7 +24,6 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
-ONE = (".png", ".jpg", ".jpeg", ".bmp")  # files with a single image
 MASKED = ("no finding", "finding")  # classes where only masks tell
 
 
@@ -72,7 +66,7 @@ class Source:
     findings: list[Finding] = field(default_factory=list)
 
 
-def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Faults) -> Source:
+def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Collector) -> Source:
     """Cases of files, one for each image in them; a file that cannot be opened stays one case, which says so when it is read.
 
     Args:
@@ -109,7 +103,7 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
 
 def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Iterator[Case]:
     """One for each image in the file. Images of one file are of one patient, if it says nothing else."""
-    count = _images_in(item.path)
+    count = reading.count(item.path)
     unnamed = anonymous.pseudonym(item.name, salt) if count > 1 else ""
     case = Case(
         name=item.name,
@@ -127,33 +121,7 @@ def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Ite
         yield replace(case, name=f"{item.name}#{number + 1}", picture=partial(picture, item.path, number, salt), mask=mask)
 
 
-def _images_in(path: Path) -> int:
-    """How many images the file's header promises; 1 where it cannot be told: reading it will tell why."""
-    if path.suffix.lower() in ONE:
-        return 1
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            with Image.open(path) as image:
-                return int(getattr(image, "n_frames", 1))
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            return masks.slices(path)
-        pydicom = require("pydicom", "medical")
-        with damaged("its header cannot be read"):
-            told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
-            return min(max(1, int(told.get("NumberOfFrames") or 1)), FRAME_LIMIT)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 1
-
-
-class _Opened(threading.local):
-    """The file that this thread reads images of one after the other: asking for the next one does not start again."""
-
-    path: Path | None = None
-    ahead: int = 0
-    images: Iterator[Picture] = iter(())
-
-
-_opened = _Opened()
+_opened = reading.InTurn[Picture]()
 
 
 def picture(path: Path, number: int, salt: str) -> Picture:
@@ -162,20 +130,7 @@ def picture(path: Path, number: int, salt: str) -> Picture:
     Raises:
         OSError: it cannot be read; the message says why.
     """
-    if _opened.path != path or _opened.ahead > number:
-        _opened.path, _opened.ahead, _opened.images = path, 0, iter(reading.read(path, salt))
-    try:
-        while True:
-            image = next(_opened.images)
-            _opened.ahead += 1
-            if _opened.ahead > number:
-                break
-    except StopIteration:
-        _opened.path = None
-        raise OSError(f"the file has no image number {number + 1}") from None
-    except BaseException:
-        _opened.path = None
-        raise
+    image = _opened.take(path, number, partial(reading.read, path, salt))
     return replace(image, about={**image.about, "bytes": path.stat().st_size})
 
 

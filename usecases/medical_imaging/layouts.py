@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import UserError
+from shared.errors import Collector, UserError
 from usecases.medical_imaging import anonymous, dicom, manifest, medmnist, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.items import SPLITS, Item, Source, source_of
 
 IMAGES = {"image", "images", "img", "imgs", "imagestr", "imagests", "scans"}
@@ -21,6 +20,7 @@ ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".nii", ".nii.gz", ".png", ".jpg", 
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # of PNG, JPEG and TIFF
 HEAD = 132  # bytes that tell what a file is
 MANY = 20  # folders, beyond which with masks they are people, not classes
+SHOWN = 8  # names of what is there instead of images
 
 
 def inspect(source: Path, config: Data) -> Source:
@@ -34,38 +34,38 @@ def inspect(source: Path, config: Data) -> Source:
 
     Raises:
         UserError: there is nothing of these kinds.
+        DataError: nothing of it can be used.
     """
-    if not source.exists():
-        raise UserError(f"There is no file or folder {source}.")
     layout, place = _layout(source, config)
-    faults = Faults(source)
+    faults = Collector(place)
     if layout == "medmnist":
         return medmnist.inspect(place, config.classes, faults)
     if layout == "manifest":
         return source_of(manifest.items(place, config, faults), config.classes, layout, faults)
+    for table in sorted(place.glob("*.*")):
+        if table.suffix.lower() in manifest.TABLES:
+            fix = "One that lists the images has the columns path and label (or mask), or what data.columns says"
+            faults.add("info", "a table that was not used", fix, table.name)
     return source_of(folders(place, config.patient_pattern, faults), config.classes, layout, faults)
 
 
 def _layout(source: Path, config: Data) -> tuple[str, Path]:
     """The layout, and the file or folder that has it."""
-    tables, arrays = [source], [source]
-    if source.is_dir():
-        tables = sorted(file for file in source.iterdir() if file.suffix.lower() in manifest.TABLES)
-        arrays = sorted(source.glob("*.npz"))
-    if config.layout in ("auto", "medmnist") and len(arrays) == 1 and arrays[0].suffix.lower() == ".npz":
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    arrays = [file for file in files if file.suffix.lower() == ".npz"]
+    tables = [file for file in files if file.suffix.lower() in manifest.TABLES]
+    if config.layout in ("auto", "medmnist") and len(arrays) == 1:
         return "medmnist", arrays[0]
     if config.layout == "medmnist":
         raise UserError(f"{source} is no MedMNIST file (.npz) and no folder with exactly one.")
     if config.layout == "manifest":
-        if len(tables) != 1:
-            raise UserError(f"{source} holds {len(tables)} tables. Name the one that lists the images.")
-        return "manifest", tables[0]
+        if source.is_dir() and len(tables) != 1:
+            raise UserError(f"{source} holds {len(tables) or 'no'} tables. Name the one that lists the images: --data FILE.")
+        return "manifest", tables[0] if source.is_dir() else source
     if config.layout == "auto":
-        fitting = [file for file in tables if file.suffix.lower() in manifest.TABLES and manifest.lists_images(file, config)]
-        if source.is_file() and source.suffix.lower() in manifest.TABLES:
-            return "manifest", source
-        if len(fitting) == 1:
-            return "manifest", fitting[0]
+        listing = [file for file in tables if source.is_file() or manifest.lists_images(file, config)]
+        if len(listing) == 1:
+            return "manifest", listing[0]
     return "folders", source
 
 
@@ -78,7 +78,7 @@ class _File:
     stem: str
 
 
-def folders(root: Path, pattern: str, faults: Faults) -> list[Item]:
+def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
     """Files of a tree, with what their folders say; see `inspect`.
 
     Args:
@@ -93,19 +93,19 @@ def folders(root: Path, pattern: str, faults: Faults) -> list[Item]:
         raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
     if find and not find.groups:
         raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
-    paths = []
-    for path in [root] if root.is_file() else reading.files(root):
-        if root.is_file() or _may_be_image(path):
-            paths.append(path)
-        else:
-            faults.add("info", "a file that is no image", "It was passed over", path.name)
-    if not paths:
-        raise UserError(f"{root} has no images: no DICOM, NIfTI, PNG, JPEG, TIFF or BMP file was found in it.")
     base = root.parent if root.is_file() else root
-    own, masks = _divided([_file(path, base) for path in paths])
+    own, masks = _divided([_file(path, base) for path in _images(root, faults)])
+    if not own:
+        fix = "They were taken as images. If they are masks, give the images with them, as in x.png and x_mask.png"
+        faults.add("warning", "nothing but masks, by the names of files or folders", fix, masks[0].path.name)
+        own, masks = [_File(file.path, file.folders, file.path.stem) for file in masks], []
     paired = _paired(own, masks, faults)
-    own = _unwrapped(own)
-    split = bool(own) and all(file.folders and file.folders[0].lower() in SPLITS for file in own)
+    deep, own = own, _unwrapped(own)
+    if len(around := deep[0].folders[: len(deep[0].folders) - len(own[0].folders)]):
+        fix = "The folders in it were taken as classes. If it is one itself, put the other class beside it"
+        faults.add("info", f"one folder around all images: '{'/'.join(around)}'", fix)
+    sharing = _sharing(paired)
+    split = all(file.folders and file.folders[0].lower() in SPLITS for file in own)
     people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
     salt = anonymous.salt()
     items = []
@@ -122,9 +122,35 @@ def folders(root: Path, pattern: str, faults: Faults) -> list[Item]:
                 patient = match[1]
         if patient:
             name = name.replace(patient, anonymous.pseudonym(patient, salt))
+        patient = patient or sharing.get(file.path, "")
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
     return items
+
+
+def _images(root: Path, faults: Collector) -> list[Path]:
+    """The file, or those of the tree, that are images by their ending or their start.
+
+    Raises:
+        UserError: there are none.
+    """
+    kinds = (
+        f"images (DICOM, NIfTI, PNG, JPEG, TIFF, BMP), a table of images ({', '.join(manifest.TABLES)}), a MedMNIST file (.npz)"
+    )
+    if root.is_file():
+        if not _may_be_image(root):
+            raise UserError(f"{root} is none of these: {kinds}. Unpack it, if it is an archive.")
+        return [root]
+    paths = []
+    for path in reading.files(root):
+        if _may_be_image(path):
+            paths.append(path)
+        else:
+            faults.add("info", "a file that is no image", "It was passed over", path.name)
+    if not paths:
+        there = ", ".join(path.name for path in sorted(root.iterdir())[:SHOWN]) or "nothing"
+        raise UserError(f"{root} has no images. Looked for: {kinds}. There: {there}.")
+    return paths
 
 
 def _may_be_image(path: Path) -> bool:
@@ -160,15 +186,10 @@ def _divided(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
             masks.append(_File(file.path, kept, match["of"] if match else file.stem))
         else:
             images.append(_File(file.path, kept, file.stem))
-    return (images, masks) if images else ([_file_as_image(file) for file in masks], [])
+    return images, masks
 
 
-def _file_as_image(file: _File) -> _File:
-    """A folder with nothing but masks by name has images that are called so."""
-    return _File(file.path, file.folders, file.path.stem)
-
-
-def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Faults) -> dict[Path, list[Path]]:
+def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) -> dict[Path, list[Path]]:
     """The masks of each image: of its folder and name; else of its name alone where that is clear; else of the start of its name,
     as in BraTS and nnU-Net (x_flair.nii.gz, x_0000.nii.gz for the mask x)."""
     exact: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)
@@ -189,6 +210,12 @@ def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Faults) -> 
         for image in found:
             paired[image.path].append(mask.path)
     return paired
+
+
+def _sharing(paired: dict[Path, list[Path]]) -> dict[Path, str]:
+    """The mask that an image has in common with others: they show one patient, as the sequences of an examination do."""
+    images = Counter(mask for masks in paired.values() for mask in masks)
+    return {image: str(mask) for image, masks in paired.items() for mask in masks if images[mask] > 1}
 
 
 def _unwrapped(files: Sequence[_File]) -> list[_File]:

@@ -9,10 +9,9 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from shared.data import columns, tables
-from shared.errors import DataError, Finding, UserError, nearest
+from shared.errors import Collector, DataError, Finding, UserError, nearest
 from usecases.medical_imaging import anonymous, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.items import SPLITS, Item
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".jsonl")
@@ -49,14 +48,15 @@ def lists_images(file: Path, config: Data) -> bool:
     return "path" in found and bool(found & {"label", "mask"})
 
 
-def items(file: Path, config: Data, faults: Faults) -> list[Item]:
+def items(file: Path, config: Data, faults: Collector) -> list[Item]:
     """The images of a table. Relative paths are below its folder; a name without folder or ending is looked for there.
 
     Args:
         file: CSV, TSV, Parquet or JSON lines; see `ROLES` for the columns.
 
     Raises:
-        DataError: a column is missing, or the table cannot be read.
+        UserError: the table cannot be read at all.
+        DataError: a column is missing (labels may be, where there are masks), or no row can be used.
     """
     if unknown := [role for role in config.columns if role not in ROLES]:
         fixes = [f"'{role}': {nearest(role, ROLES)}" for role in unknown]
@@ -64,16 +64,25 @@ def items(file: Path, config: Data, faults: Faults) -> list[Item]:
     table, found = tables.read(file)
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise DataError(errors)
-    for finding in found:
-        faults.add(finding.severity, finding.what, finding.fix, row=finding.rows[0] if finding.rows else 0)
+    faults.given += found
     wanted = {role: config.columns.get(role) for role in ROLES}
-    chosen = columns.assign(table, ROLES, wanted, ("path",), str(file))
-    return list(_items(table, chosen, _Places(file.parent), faults))
+    masked = wanted["mask"] or columns.usual(ROLES["mask"], table.columns)
+    chosen = columns.assign(table, ROLES, wanted, ("path",) if masked else ("path", "label"), str(file))
+    listed = list(_items(table, chosen, _Places(file.parent), faults))
+    if not listed:
+        fix = (
+            f"Paths are absolute, or relative to {file.parent}"
+            if len(table)
+            else "List the images below the header, one in a row"
+        )
+        faults.add("error", "no row can be used" if len(table) else "the table has no rows", fix)
+        raise DataError(faults.findings)
+    return listed
 
 
-def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Faults) -> Iterator[Item]:
+def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults: Collector) -> Iterator[Item]:
     salt = anonymous.salt()
-    seen: dict[Path, int] = {}
+    seen: set[Path] = set()
     texts = {role: table[column].astype("string").str.strip().fillna("") for role, column in chosen.items()}
     for place, row in enumerate(table.index):
         given = {role: str(values.iloc[place]) for role, values in texts.items()}
@@ -81,10 +90,11 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if path is None:
             continue
         if path in seen:
-            fix = "List each image once; the first row counts" if path else ""
-            faults.add("warning", "an image that is listed again", fix, given["path"], row)
+            faults.add(
+                "warning", "an image that is listed again", "List each image once; the first row counts", given["path"], row
+            )
             continue
-        seen[path] = row
+        seen.add(path)
         label = given.get("label") or None
         part = SPLITS.get(given.get("split", "").lower(), "")
         if given.get("split") and not part:
@@ -112,7 +122,7 @@ class _Places:
         self.root = root
         self._by_name: dict[str, list[Path]] = {}
 
-    def find(self, given: str, faults: Faults, row: int, what: str = "an image") -> Path | None:
+    def find(self, given: str, faults: Collector, row: int, what: str = "an image") -> Path | None:
         """The file, or None with a finding."""
         path = PureWindowsPath(given)  # takes / and \\ both
         if not given or "\0" in given:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shared.data import images
-from shared.errors import require
-from usecases.medical_imaging.scaling import VOLUME_LIMIT, damaged
+from usecases.medical_imaging import nifti
+from usecases.medical_imaging.reading import InTurn
 
 HALF = 127  # a JPEG's black is not quite black
+
+_opened = InTurn[np.ndarray]()
 
 
 def read(files: Sequence[Path], number: int) -> np.ndarray:
@@ -25,70 +27,34 @@ def read(files: Sequence[Path], number: int) -> np.ndarray:
     Raises:
         OSError: one cannot be read, or they differ in size; the message says why.
     """
-    found: np.ndarray | None = None
-    for file in files:
-        one = _slice(file, number) if file.name.lower().endswith((".nii", ".nii.gz")) else _flat(file, number)
-        if found is not None and found.shape != one.shape:
-            raise OSError("its parts are of different sizes")
-        found = one if found is None else found | one
-    if found is None:
+    if not files:
         raise OSError("no file is given")
-    return found
+    return _opened.take(tuple(files), number, partial(_united, files))
 
 
-def _flat(file: Path, number: int) -> np.ndarray:
+def _united(files: Sequence[Path]) -> Iterator[np.ndarray]:
+    for several in zip(*map(_planes, files), strict=False):
+        if len({one.shape for one in several}) > 1:
+            raise OSError("its parts are of different sizes")
+        yield np.logical_or.reduce(several)
+
+
+def _planes(file: Path) -> Iterator[np.ndarray]:
+    """Of each image, one at a time; without an end where there is only one."""
+    planes = nifti.marked(file) if nifti.recognised(nifti.header(file)) else _pages(file)
+    first, second = next(planes, None), next(planes, None)
+    if first is None:
+        raise OSError("it holds no image")
+    yield first
+    if second is None:
+        yield from repeat(first)
+    else:
+        yield second
+        yield from planes
+
+
+def _pages(file: Path) -> Iterator[np.ndarray]:
     data = images.content(file)
-    pages = list(images.pages(data))
-    page = pages[number if number < len(pages) else 0]
-    marked = page > HALF if data.startswith(b"\xff\xd8") else page != 0
-    return np.asarray(marked.any(axis=2) if marked.ndim == 3 else marked)
-
-
-class _Opened(threading.local):
-    """The volume that this thread reads slices of."""
-
-    path: Path | None = None
-    volume: np.ndarray = np.zeros((0, 0, 0), bool)
-
-
-_opened = _Opened()
-
-
-def slices(file: Path) -> int:
-    """How many slices `nifti.frames` gives of a volume; only the header is read.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return int(np.prod(_grid(file)[1][2:]))
-
-
-def _slice(file: Path, number: int) -> np.ndarray:
-    """As `nifti.frames` shows slices."""
-    if _opened.path != file:
-        _opened.path = None
-        image, shape, orientation = _grid(file)
-        if np.prod(shape, dtype=float) > VOLUME_LIMIT:
-            raise OSError(f"the volume has more than {VOLUME_LIMIT >> 20} million voxels")
-        with damaged("the voxels of the NIfTI file are cut short"):
-            stored = np.asanyarray(image.dataobj)
-            marked = (np.isfinite(stored) & (stored != 0)).reshape((*stored.shape, 1, 1)[:4])
-            turned = require("nibabel", "medical").orientations.apply_orientation(marked, orientation)
-            _opened.volume = turned.transpose(3, 2, 1, 0).reshape(-1, shape[1], shape[0])[:, ::-1, ::-1]
-        _opened.path = file
-    if number >= len(_opened.volume):
-        raise OSError(f"the mask has only {len(_opened.volume)} slices")
-    return np.ascontiguousarray(_opened.volume[number])
-
-
-def _grid(file: Path) -> tuple[Any, tuple[int, ...], np.ndarray]:
-    """The volume without its voxels, its shape to the patient's right, front, head and in time, and where its axes point."""
-    nibabel = require("nibabel", "medical")
-    with damaged("the NIfTI file is damaged"):
-        image = nibabel.load(file)
-        orientation = nibabel.orientations.io_orientation(image.affine)
-        stored = (*image.shape, 1, 1)[:4]
-        shape = [0, 0, 0, stored[3]]
-        for axis, (to, _) in enumerate(orientation):
-            shape[int(to)] = stored[axis]
-    return image, tuple(shape), orientation
+    for page in images.pages(data):
+        marked = page > HALF if data.startswith(b"\xff\xd8") else page != 0
+        yield np.asarray(marked.any(axis=2) if marked.ndim == 3 else marked)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.errors import DataError, UserError
+from shared.errors import Collector, DataError, UserError
 from usecases.medical_imaging.cases import Case, Picture
-from usecases.medical_imaging.faults import Faults
 from usecases.medical_imaging.items import Source, ordered
 
 PARTS = {"train": "train", "val": "validation", "test": "test"}
@@ -52,7 +51,7 @@ CLASSES = {  # of the files, which carry numbers only; from the package medmnist
 }
 
 
-def inspect(file: Path, wanted: tuple[str, ...], faults: Faults) -> Source:
+def inspect(file: Path, wanted: tuple[str, ...], faults: Collector) -> Source:
     """The cases of an .npz with train, val and test images (uint8 [n, h, w] or [n, h, w, 3]) and labels ([n, 1]).
 
     Images are loaded when the first of them is asked for.

@@ -78,6 +78,36 @@ def frames(path: Path) -> Iterator[Picture]:
                 )
 
 
+def count(path: Path) -> int:
+    """How many slices `frames` gives; only the header is read.
+
+    Raises:
+        Unreadable: as `frames`.
+    """
+    _, _, slices, volumes = _grid(path).shape
+    return slices * volumes
+
+
+def marked(path: Path) -> Iterator[np.ndarray]:
+    """Where a mask's volume is not 0: bool [height, width] of each slice, in the order and orientation of `frames`.
+
+    Raises:
+        Unreadable: as `frames`.
+    """
+    grid = _grid(path)
+    orient = require("nibabel", "medical").orientations.apply_orientation
+    with _unpacked(path) as file:
+        for number in range(grid.shape[3]):
+            with damaged(SHORT):
+                volume = orient(_voxels(file, grid, number).reshape(grid.stored, order="F"), grid.orientation)
+            planes = volume[::-1, ::-1].T
+            for place in range(len(planes)):
+                plane = planes[place] * np.float64(grid.slope) + grid.intercept
+                if place == len(planes) - 1:
+                    del planes, volume  # who reads the last slice may wait long before asking for another
+                yield np.isfinite(plane) & (plane != 0)
+
+
 def write_mask(reference: Path, mask: np.ndarray, out: Path) -> None:
     """Write what was marked on slices as a NIfTI volume that lies on the volume which they came from.
 

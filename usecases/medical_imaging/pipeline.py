@@ -33,6 +33,8 @@ from usecases.medical_imaging.predictor import MedicalPredictor
 from usecases.medical_imaging.prepare import Prepared, joined
 
 TIMED, TIMED_SIDE = 40, 224
+KNOWN = "trained_on"  # in the artefact's metadata: hashes of images; see `data.Cases`
+SETTLED = ("seed", "split", "model", "changes", "decide")  # parts of the configuration that training has used
 NETWORK = {"imagenet": "fine-tuned EfficientNet-lite0", "residual": "residual network"}
 MIXED = "what validation chose in each fold"
 SIMPLE = "logistic regression on ImageNet features"
@@ -93,10 +95,11 @@ def train(config: MedicalConfig, run: Run) -> None:
             run.say(f"Judging on {len(cases.test):,} images{f' ({name})' if name else ''}")
             judged.append(judge(outcomes[-1], cases.test))
     assert last is not None
-    outcome = outcomes[0]
+    outcome, kept = outcomes[0], last
     if config.split.folds > 1:
         run.say("Training once more, on the images of all folds: this is the model that is kept")
-        outcome = fit(config, everything(last), run, chip, "all")
+        kept = everything(last)
+        outcome = fit(config, kept, run, chip, "all")
     trained = round(time.monotonic() - started, 2)
     if not run.is_main:
         return
@@ -112,12 +115,13 @@ def train(config: MedicalConfig, run: Run) -> None:
         "protocol": protocol(config, last.about, len(together.part)),
         "split": "patients",
         "seed": config.seed,
-        "choice": outcome.choice,
+        "choice": outcome.choice | {"operating_point": operating_point(config, last.validation)},
         "timing": {"train_s": trained, **speed(outcome.finder)},
         "hardware": chip.describe(),
     }
     predictor = MedicalPredictor(outcome.finder)
-    predictor.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model", "name")})
+    about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
+    predictor.save(run.artifact_dir, about | {KNOWN: kept.known})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", together, ours, outcome.finder.classes)
     report.write(run, result, together, last.test, outcome, explained)
@@ -187,9 +191,9 @@ def judge(outcome: Outcome, test: Prepared) -> Judged:
     if outcome.unused is not None:
         beside = outcome.unused.look_through(test)
         methods[name_of(outcome.unused)] = Method(beside.probabilities, beside.decided)
-    pixels, views = baselines.pixels(test.images), finder.frozen(test.images)
     for name, rival in outcome.rivals.items():
-        probabilities = softmax(rival(pixels if rival.sees == "pixels" else views.pooled), axis=1)
+        shown = baselines.pixels(test.images) if rival.sees == "pixels" else finder.frozen(test.images).pooled
+        probabilities = softmax(rival(shown), axis=1)
         methods[name] = Method(probabilities, probabilities.argmax(1))
     return Judged(test, methods, scores, seen.confidence, seen.refer, seen.novelty)
 
@@ -232,22 +236,19 @@ def pooled(judged: list[Judged]) -> Judged:
 
 
 def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, Any]:
-    """Judge a trained model: on its own test part, or on all labelled images of other data."""
-    finder, chip = predictor.finder, hardware.select(config.hardware)
-    own = finder.config
-    if config.data.source == own.data.source:
-        if (config.seed, config.split) != (own.seed, own.split):
-            raise UserError(
-                "With another seed or split the model would be judged on patients that it was trained on. Leave seed and split.* "
-                "as they are, or give other --data."
-            )
-        if own.split.folds > 1:
-            raise UserError(
-                "The model was trained on all of these images; its cross-validation is in metrics.json. Give other --data."
-            )
-        cases = data.load(own, own.network.size, chip.threads)
-    else:
-        cases = data.all_of(config.model_copy(update={"model": own.network}), own.network.size, chip.threads)
+    """Judge a trained model on the configuration's labelled images, but for those that it was trained or chosen on.
+
+    Raises:
+        UserError: the configuration changes what training has used, the data has other classes, or nothing of a class is left.
+    """
+    finder, own = predictor.finder, predictor.finder.config
+    if changed := [part for part in SETTLED if getattr(config, part) != getattr(own, part)]:
+        raise UserError(
+            f"A trained model is judged as it is: {', '.join(changed)} would change nothing. Train again, or leave it out. "
+            "What can be changed: data.*, hardware.threads."
+        )
+    threads = hardware.select(config.hardware).threads
+    cases = data.all_of(config, own.network.size, threads, finder.about.get(KNOWN, ()))
     if cases.classes != finder.classes:
         raise UserError(
             f"The model knows the classes {', '.join(finder.classes)}; the data has {', '.join(cases.classes)}. Rename them, "
@@ -263,9 +264,23 @@ def protocol(config: MedicalConfig, about: dict[str, Any], images: int) -> str:
     """In words, what the numbers were measured on."""
     if about["simulated"]:
         return f"{images:,} simulated images of people who were made with other seeds than those of training"
+    if "known" in about:
+        part = " of the data's own test part" if about["own_test"] else ""
+        count = about["known"]
+        were = f"{count:,} that it was, or that {'is' if count == 1 else 'are'} of the same patients or nearly the same"
+        return f"{images:,} images{part} that the model was not trained or chosen on" + (f" (left out: {were})" if count else "")
     if config.split.folds > 1:
         return f"{images:,} images, each judged by one of {config.split.folds} models that had not seen its patient"
     return f"{images:,} images of patients that were not trained on, nor anything chosen on"
+
+
+def operating_point(config: MedicalConfig, validation: Prepared) -> str:
+    """In words, how the probability from which on a finding is called was chosen; see `settling.settle`."""
+    if config.decide.threshold is not None:
+        return "the probability that the configuration gives"
+    if (validation.labels == 1).any():
+        return f"the highest specificity whose sensitivity on validation was at least {config.decide.sensitivity:.0%}"
+    return f"a probability of 50%: validation has no finding on which a sensitivity of {config.decide.sensitivity:.0%} is reached"
 
 
 def speed(finder: Finder) -> dict[str, float]:

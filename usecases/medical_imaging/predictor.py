@@ -32,7 +32,7 @@ from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.network import FindingNetwork
 
 NAME = "medical_imaging"
-VERSION = 1  # of what the artefact holds
+VERSION = 2  # of what the artefact holds
 NOVELTY, FROZEN = "novelty.", "frozen."  # before the names of their tensors
 SIDE = 160  # pixels of an example
 

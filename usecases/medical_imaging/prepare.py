@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,14 @@ import numpy as np
 from shared.data.images import Print, printed
 from usecases.medical_imaging.cases import Case
 from usecases.medical_imaging.framing import framed, framed_mask
+from usecases.medical_imaging.splits import units
 
 THUMB = (32, 32)  # of prints; see `checks.NEAR`
 GREY = 0.02  # largest difference between channels of an image that is grey, though stored in colour; of 1
 BLOCK = 16  # cases that a worker takes at once
+BLANK = 3  # grey values of 255 between the darkest and the brightest pixel of an image that shows something
+
+NEARLY_ALL = 0.9  # images whose headers have the same id, which is then no patient's
 
 
 @dataclass(frozen=True)
@@ -50,26 +55,26 @@ class Seen:
     """What is kept of a case that was looked at.
 
     Attributes:
-        case: with what its file told: patient, facts, a label out of its mask.
+        case: with what its file told: patient, facts, digest, a label out of its mask.
+        header: the patient as the file's header has it, pseudonym; "": it names none.
         error: why it could not be read; "": it could. Then all below are empty.
         image: uint8 [size, size] or [size, size, 3].
         mask: uint8 [size, size].
         shape: height and width of the picture, and of its mask if it has one that could be read.
         outlined: has the mask (in its own size) a finding? None: no mask.
         mask_error: why the mask cannot be used; "": it can, or there is none.
-        print: to compare images that are nearly the same.
-        digest: of the pixels as a screen shows them, the same only for the same image.
+        print: to compare images that are nearly the same; None: there is nothing on it to compare.
     """
 
     case: Case
     error: str = ""
+    header: str = ""
     image: np.ndarray | None = None
     mask: np.ndarray | None = None
     shape: tuple[int, int] = (0, 0)
     outlined: bool | None = None
     mask_error: str = ""
     print: Print | None = None
-    digest: bytes = b""
 
 
 def is_coloured(pixels: np.ndarray) -> bool:
@@ -86,11 +91,14 @@ def look(case: Case, size: int) -> Seen:
     channels = 3 if is_coloured(picture.pixels) else 1
     square = framed(picture.pixels, size, channels)
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
-    seen = Seen(replace(case, patient=case.patient or picture.patient, about=about), image=square)
-    seen.shape = picture.pixels.shape[0], picture.pixels.shape[1]
+    shape = picture.pixels.shape[0], picture.pixels.shape[1]
     shown = np.rint(picture.pixels * 255).astype(np.uint8)
-    seen.digest = hashlib.blake2b(shown.tobytes(), digest_size=16, person=b"%dx%d" % seen.shape).digest()
-    seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
+    told = replace(case, patient=case.patient or picture.patient, about=about)
+    seen = Seen(told, header=picture.patient, image=square, shape=shape)
+    if np.ptp(shown, axis=(0, 1)).max() >= BLANK:
+        digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
+        seen.case = replace(seen.case, digest=digest)
+        seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
         _outline(seen, size)
     return seen
@@ -121,6 +129,25 @@ def look_at(cases: Sequence[Case], size: int, threads: int, processes: bool = Fa
     return [seen for block in work(joblib.delayed(_look_block)(block, size) for block in _blocks(cases)) for seen in block]
 
 
+def join_patients(seen: Sequence[Seen]) -> None:
+    """Give one name to the patients (folders, files, rows of a table) whose images' headers say that they are the same."""
+    first: dict[str, int] = {}
+    nobody = placeholder(seen)
+    same = [(first.setdefault(one.header, place), place) for place, one in enumerate(seen) if one.header and one.header != nobody]
+    names: dict[int, str] = {}
+    unit = units([one.case.patient for one in seen], np.array(same, np.int64).reshape(-1, 2))
+    for one, number in zip(seen, unit.tolist(), strict=True):
+        if one.case.patient:
+            one.case = replace(one.case, patient=names.setdefault(number, one.case.patient))
+
+
+def placeholder(seen: Sequence[Seen]) -> str:
+    """The id that nearly all headers have, of images that the data set says to be of several patients; "": there is none."""
+    (name, count), *_ = Counter(one.header for one in seen).most_common(1) or [("", 0)]
+    several = len({one.case.patient for one in seen if one.header == name}) > 1
+    return name if several and count >= NEARLY_ALL * len(seen) else ""
+
+
 def without_findings(seen: Sequence[Seen], label: int) -> None:
     """Give images of a healthy class that have no mask an empty one, where others have masks."""
     if any(one.mask is not None for one in seen):
@@ -137,7 +164,7 @@ def _blocks(cases: Iterable[Case]) -> Iterator[list[Case]]:
     """Neighbours together; images of one file are not divided, so that it is opened once."""
     block: list[Case] = []
     for case in cases:
-        if len(block) >= BLOCK and _file(case) != _file(block[-1]):
+        if len(block) >= BLOCK and file_of(case) != file_of(block[-1]):
             yield block
             block = []
         block.append(case)
@@ -145,7 +172,8 @@ def _blocks(cases: Iterable[Case]) -> Iterator[list[Case]]:
         yield block
 
 
-def _file(case: Case) -> str:
+def file_of(case: Case) -> str:
+    """Name of the file of an image, which may hold several."""
     return case.name.rpartition("#")[0] or case.name
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from shared.data.images import content
+from shared.data.images import content, headers
 from shared.data.video import natural
 from usecases.medical_imaging import dicom, nifti, pictures
 from usecases.medical_imaging.anonymous import covered
@@ -33,6 +35,7 @@ _OTHER = """
     .xls .xlsx .bval .bvec .zip .npz .npy .sqlite .lnk .url
 """
 OTHER = frozenset(_OTHER.split())  # endings of what lies beside images
+Image = TypeVar("Image")
 
 
 def read(path: Path, salt: str) -> Iterator[Picture]:
@@ -57,6 +60,59 @@ def read(path: Path, salt: str) -> Iterator[Picture]:
         raise
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
+
+
+def count(path: Path) -> int:
+    """How many images `read` gives, after the header was compared with the limits and the file; 1 where it promises what cannot
+    be: reading tells why."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if dicom.recognised(head):
+            return dicom.count(path)
+        if head.startswith(tuple(pictures.FORMATS)):
+            return max(1, len(headers(content(path, FILE_LIMIT)))) if head.startswith((b"II", b"MM")) else 1
+        return nifti.count(path) if nifti.recognised(nifti.header(path)) else 1
+    except OSError:
+        return 1
+
+
+class InTurn(threading.local, Generic[Image]):
+    """Images of files, each thread's one after the other: asking for the next one of a file does not start again.
+
+    Where a file fails it is not read again for those that follow in it.
+    """
+
+    source: object = None
+    ahead: int = 0
+    images: Iterator[Any] = iter(())
+    failed: str = ""
+
+    def take(self, source: object, number: int, opened: Callable[[], Iterator[Image]]) -> Image:
+        """The image of that number, from 0.
+
+        Args:
+            source: tells files apart. opened: its images.
+
+        Raises:
+            OSError: it cannot be read; the message says why.
+        """
+        if number == 0 or self.source != source or self.ahead > number:
+            self.source, self.ahead, self.images, self.failed = source, 0, opened(), ""
+        try:
+            while not self.failed:
+                image: Image = next(self.images)
+                self.ahead += 1
+                if self.ahead > number:
+                    return image
+        except StopIteration:
+            self.failed = f"the file has only {self.ahead} image(s)"
+        except OSError as error:
+            self.failed = error.strerror or str(error) or "it cannot be read"
+        except BaseException:
+            self.source = None
+            raise
+        raise Unreadable(self.failed)
 
 
 def _frames(path: Path, salt: str) -> Iterator[Picture]:

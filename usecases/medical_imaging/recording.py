@@ -41,18 +41,18 @@ class Card:
 
 
 @dataclass
-class Packed:
+class Bits:
     """A mask of one bit a pixel."""
 
-    bits: np.ndarray
+    packed: np.ndarray
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> Packed:
+    def of(cls, mask: np.ndarray) -> Bits:
         return cls(np.packbits(mask), (mask.shape[0], mask.shape[1]))
 
     def mask(self) -> np.ndarray:
-        return np.unpackbits(self.bits, count=self.shape[0] * self.shape[1]).reshape(self.shape).astype(bool)
+        return np.unpackbits(self.packed, count=self.shape[0] * self.shape[1]).reshape(self.shape).astype(bool)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Seen:
     file: int
     something: float
     reasons: tuple[str, ...]
-    mask: Packed | None
+    mask: Bits | None
     area: float | None
 
 
@@ -126,7 +126,7 @@ class Case:
             "mask": "",
             "notice": NOTICE,
         }
-        mask = None if found.mask is None else Packed.of(found.mask)
+        mask = None if found.mask is None else Bits.of(found.mask)
         self.seen.append(Seen(row, file, likely, found.reasons, mask, area))
         self.patient = self.patient or picture.patient
         if likely > self.best:
@@ -236,8 +236,8 @@ class Case:
     def _segmentation(self) -> tuple[str, str]:
         """The name of the DICOM segmentation, "" where nothing is marked; and why it could not be written."""
         single = len(self.study.paths) == 1
-        marked = [one for one in self.seen if one.mask is not None and (single or one.mask.bits.any())]
-        if not any(one.mask is not None and one.mask.bits.any() for one in marked):
+        marked = [one for one in self.seen if one.mask is not None and (single or one.mask.packed.any())]
+        if not any(one.mask is not None and one.mask.packed.any() for one in marked):
             return "", ""
         if len({one.mask.shape for one in marked if one.mask is not None}) > 1:
             return "", "its pictures differ in size"
@@ -255,7 +255,7 @@ class Case:
         """PNG files, of several pictures those with something marked."""
         names = []
         for place, one in enumerate(self.seen):
-            if one.mask is None or (len(self.seen) > 1 and not one.mask.bits.any()):
+            if one.mask is None or (len(self.seen) > 1 and not one.mask.packed.any()):
                 continue
             names.append(f"{MASKS}/{self._named(place)}.png")
             with whole(self.out / names[-1]) as partial:
@@ -290,10 +290,15 @@ class Case:
             return [places[one.file] for one in self.seen] if len({one.file for one in self.seen}) == len(self.seen) else None
         return places if places is not None and len(places) == len(self.seen) else None
 
+    def _counted(self) -> str:
+        """How many of several pictures have which finding; of two classes, only the second is one."""
+        told, counts = f"{len(self.seen):,} pictures", Counter(str(one.row["finding"]) for one in self.seen)
+        if len(self.classes) == 2:
+            return f"{told}, {counts[self.classes[1]] or 'none'} with the finding '{self.classes[1]}'"
+        return f"{told}: " + ", ".join(f"{counts[name]} '{name}'" for name in self.classes if counts[name])
+
     def _card(self, row: Row, chief: Seen) -> Card:
-        details = (
-            [f"{row['pictures']} pictures, {row['with_finding']} of them not {self.classes[0]}"] if len(self.seen) > 1 else []
-        )
+        details = [self._counted()] if len(self.seen) > 1 else []
         details += [f"{row['lesions']} lesion{'s' * (row['lesions'] != 1)}"] if row["lesions"] else []
         details += [
             f"{row[key]:,.1f} {unit}"

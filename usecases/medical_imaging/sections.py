@@ -35,13 +35,13 @@ def operating(result: Mapping[str, Any], judged: Judged, name: str) -> Section:
         for share, values in result["trust"]["operating"]["predictive_values"].items()
     ]
     text = (
-        "The operating point is the highest specificity whose sensitivity on validation was as wanted. On these patients "
+        f"The operating point is {result['choice']['operating_point']}. On these patients "
         f"{point.true_positives} findings were found and {point.false_negatives} missed; {point.false_positives} of "
         f"{point.false_positives + point.true_negatives} others were called findings. What an answer is worth depends on how "
         "common the finding is."
     )
     drawn = (plots.sensitivity_specificity(curves, {"operating point": point}), "ROC curves of all methods.")
-    table = Table(["where", "a finding is right", "no finding is right"], rows)
+    table = Table(["where", "an answer 'finding' is right", "an answer 'no finding' is right"], rows)
     return Section("Sensitivity and specificity", text, figures=[drawn], tables=[table])
 
 

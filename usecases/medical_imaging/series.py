@@ -168,7 +168,7 @@ def _header(path: Path) -> Slice:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header
     try:
         with damaged("the header cannot be read"):
-            if _deflated(path, pydicom):
+            if dicom.deflated(path):
                 return alone  # its header cannot be had without unpacking all of it
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
             uid, frames = str(header.get("SeriesInstanceUID") or ""), int(header.get("NumberOfFrames") or 1)
@@ -179,13 +179,6 @@ def _header(path: Path) -> Slice:
     except OSError:  # reading the image gives the reason
         return alone
     return alone if not uid or frames > 1 else Slice(path, (uid, *size), position, axes, number)
-
-
-def _deflated(path: Path, pydicom: Any) -> bool:
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return False
-    return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == dicom.DEFLATED
 
 
 def _numbers(values: Any, count: int) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from shared.errors import DataError, Finding
+from shared.errors import DataError, Finding, UserError
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 
@@ -31,21 +31,24 @@ def units(patients: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     return np.unique(component[code], return_inverse=True)[1]
 
 
-def split(labels: np.ndarray, unit: np.ndarray, share_validation: float, share_test: float, seed: int) -> np.ndarray:
+def split(
+    labels: np.ndarray, unit: np.ndarray, share_validation: float, share_test: float, seed: int, names: Sequence[str] = ()
+) -> np.ndarray:
     """[cases] of "train", "validation" and "test": by units, with each class about alike in all; the same for the same seed.
 
     Args:
         labels: int [cases].
         unit: see `units`.
         share_validation, share_test: of the cases, as near as whole units come; 0: none.
+        names: of the classes, for messages.
 
     Raises:
-        ValueError: shares that leave nothing to train on.
+        UserError: shares that leave nothing to train on.
         DataError: a class has fewer units than there are parts.
     """
-    if min(share_validation, share_test) < 0 or not share_validation + share_test < 1:
-        raise ValueError("the shares of validation and test are at least 0 and together below 1")
-    _enough(labels, unit, 1 + (share_validation > 0) + (share_test > 0))
+    if share_validation + share_test >= 1:
+        raise UserError(f"split.validation={share_validation} and split.test={share_test} leave nothing to train on. Lower them.")
+    _enough(labels, unit, 1 + (share_validation > 0) + (share_test > 0), names)
     parts = np.full(len(labels), TRAIN, dtype="<U10")
     for number, (name, share) in enumerate(((TEST, share_test), (VALIDATION, share_validation))):
         if share > 0:
@@ -55,7 +58,13 @@ def split(labels: np.ndarray, unit: np.ndarray, share_validation: float, share_t
 
 
 def within(
-    labels: np.ndarray, unit: np.ndarray, given: Sequence[str], share_validation: float, share_test: float, seed: int
+    labels: np.ndarray,
+    unit: np.ndarray,
+    given: Sequence[str],
+    share_validation: float,
+    share_test: float,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """As `split`, where the data set comes with parts: its test is kept; what is missing is taken from its training part.
 
@@ -65,20 +74,22 @@ def within(
     for number, (name, share) in enumerate(((TEST, share_test), (VALIDATION, share_validation))):
         if not (parts == name).any() and share > 0:
             rest = np.flatnonzero(parts == TRAIN)
-            _enough(labels[rest], unit[rest], 2)
+            _enough(labels[rest], unit[rest], 2, names)
             parts[rest[_drawn(labels[rest], unit[rest], share * len(rest), seed + number)]] = name
     for later, earlier in ((TEST, (VALIDATION, TRAIN)), (VALIDATION, (TRAIN,))):
         parts[np.isin(parts, earlier) & np.isin(unit, unit[parts == later])] = ""
     return parts
 
 
-def folds(labels: np.ndarray, unit: np.ndarray, count: int, share_validation: float, seed: int) -> list[np.ndarray]:
+def folds(
+    labels: np.ndarray, unit: np.ndarray, count: int, share_validation: float, seed: int, names: Sequence[str] = ()
+) -> list[np.ndarray]:
     """`count` splits as of `split`, in which each case is in the test part exactly once.
 
     Raises:
         DataError: a class has fewer units than there are folds.
     """
-    _enough(labels, unit, count + 1)
+    _enough(labels, unit, count + 1, names)
     made = []
     for number, (rest, test) in enumerate(_folded(labels, unit, count, seed)):
         parts = np.full(len(labels), TRAIN, dtype="<U10")
@@ -120,10 +131,11 @@ def _drawn(labels: np.ndarray, unit: np.ndarray, wanted: float, seed: int) -> np
     return np.flatnonzero(np.isin(owner, chosen))
 
 
-def _enough(labels: np.ndarray, unit: np.ndarray, parts: int) -> None:
+def _enough(labels: np.ndarray, unit: np.ndarray, parts: int, names: Sequence[str]) -> None:
     for label in np.unique(labels):
         found = len(np.unique(unit[labels == label]))
         if found < parts:
-            what = f"class {label} has {found} patient(s) or group(s) of like images, {parts} are needed: these are never divided"
+            name = f"'{names[label]}'" if names else label
+            what = f"class {name} has {found} patient(s) or group(s) of like images, {parts} are needed: these are never divided"
             fix = "Give more patients of this class, or fewer folds (split.folds)"
             raise DataError([Finding("error", what, "the data's images", fix)])

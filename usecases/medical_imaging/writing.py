@@ -154,21 +154,13 @@ class Tables:
     """The three tables of a result."""
 
     def __init__(self, out: Path, classes: Sequence[str]) -> None:
-        number, text = pa.float64(), pa.string()
+        text, number, whole_number = pa.string(), pa.float64(), pa.int64()
         self.columns = {
-            **{
-                "case": text,
-                "name": text,
-                "frame": pa.int64(),
-                "finding": text,
-                "probability": number,
-                "low": number,
-                "high": number,
-            },
-            **{"refer": pa.bool_(), "reasons": text, "novelty": number, **{f"p_{name}": number for name in classes}},
-            **{"area_mm2": number, "diameter_mm": number, "lesions": pa.int64(), "patient": text},
-            **{"overlay": text, "mask": text, "notice": text},
-        }
+            "case": text, "name": text, "frame": whole_number, "finding": text, "probability": number, "low": number,
+            "high": number, "refer": pa.bool_(), "reasons": text, "novelty": number, **{f"p_{name}": number for name in classes},
+            "area_mm2": number, "diameter_mm": number, "lesions": whole_number, "patient": text, "overlay": text, "mask": text,
+            "notice": text,
+        }  # fmt: skip
         self.out, self.stack = out, ExitStack()
 
     def __enter__(self) -> Self:

@@ -86,10 +86,13 @@ def body(number: int, kind: int, height: int = 80, width: int = 64, colour: bool
     return np.asarray(shown.round().clip(0, 255), np.uint8)
 
 
-def images(root: Path, counts: dict[str, int], colour: bool = False, each: int = 1) -> Path:
-    """A folder for each class, in the order of their kinds, with a folder for each patient and `each` images of one."""
+def images(root: Path, counts: dict[str, int], colour: bool = False, each: int = 1, first: int = 0) -> Path:
+    """A folder for each class, in the order of their kinds, with a folder for each patient and `each` images of one.
+
+    The same number, from `first` on, is always the same image.
+    """
     for kind, (name, count) in enumerate(counts.items()):
-        for number in range(count):
+        for number in range(first, first + count):
             path = root / name / f"{name}-{number // each}" / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), body(number, kind, colour=colour))

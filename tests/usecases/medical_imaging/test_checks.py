@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from usecases.medical_imaging import checks, confounders, prepare
+from usecases.medical_imaging import checks, confounders, prepare, splits
 from usecases.medical_imaging.cases import Case, Known, Picture
 from usecases.medical_imaging.prepare import Seen
 
@@ -91,10 +91,48 @@ def test_neighbouring_but_different_images_are_not_copies() -> None:
     assert len(checks.pairs(seen)) == 0
 
 
+def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
+    """At both ends of a volume there is nothing, or a spot; in two sizes, because a print is of any size."""
+    cases = []
+    for patient in range(12):
+        slices = [pixels(100 * patient + n, 64) for n in range(4)] + [np.zeros((64 - patient % 2, 64), np.float32)] * 2
+        slices[4] = slices[4].copy()
+        slices[4][10 + 3 * patient : 14 + 3 * patient, 30:34] = 0.7
+        cases += [replace(case(6 * patient + n, None, one), patient=f"p{patient}") for n, one in enumerate(slices)]
+    seen = prepare.look_at(cases, 32, 1)
+    assert len(checks.pairs(seen)) == 0
+    assert findings(cases) == {}
+
+
+def test_images_that_are_near_one_to_the_next_join_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film from one pattern to another in small steps, and the same images twice."""
+    film = [case(n, 0, (1 - n / 59) * pixels(4) + n / 59 * pixels(7)) for n in range(60)]
+    seen = prepare.look_at([*film, film[7], film[50]], 32, 1)
+    joined = splits.units([""] * 62, checks.pairs(seen))
+    assert len(np.unique(joined)) == 1
+    monkeypatch.setattr(checks, "LARGEST", 20)
+    joined = splits.units([""] * 62, checks.pairs(seen))
+    assert np.bincount(joined[:60]).max() <= 20
+    assert joined[7] == joined[60]
+    assert joined[50] == joined[61]
+    patients = [replace(one, patient=f"p{place // 2}") for place, one in enumerate(film)]  # a patient counts as 20 images
+    linked = checks.pairs(prepare.look_at(patients, 32, 1))
+    assert np.bincount(splits.units([one.patient for one in patients], linked)).max() == 2
+
+
 def test_a_patient_in_two_parts_is_named() -> None:
     cases = many()
     cases[0], cases[50] = replace(cases[0], patient="ab12"), replace(cases[50], patient="ab12")
     assert findings(cases, ["train"] * 30 + ["test"] * 34) == {"a patient in train and in test": "warning"}
+
+
+def test_a_part_without_one_of_the_classes_is_an_error_and_of_validation_a_warning() -> None:
+    labels, parts = np.arange(64) % 2, np.array(["train"] * 30 + ["validation"] * 14 + ["test"] * 20)
+    assert checks.lacking(labels, parts, CLASSES, "data") == []
+    lopsided = np.where((labels == 1) | (parts == "test"), parts, "")  # as where images are left out that are also in the test
+    found = {finding.what: finding.severity for finding in checks.lacking(labels, lopsided, CLASSES, "data")}
+    what = "class 'healthy' has no image in the {} part of the split"
+    assert found == {what.format("train"): "error", what.format("validation"): "warning"}
 
 
 def test_masks_that_do_not_fit_are_named() -> None:

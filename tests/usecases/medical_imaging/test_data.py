@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from shared.errors import DataError
+from shared.errors import DataError, UserError
+from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.test_checks import pixels
 from usecases.medical_imaging import data, prepare
+from usecases.medical_imaging.anonymous import pseudonym, salt
 from usecases.medical_imaging.cases import Case, Picture
 from usecases.medical_imaging.config import MedicalConfig
 
@@ -101,6 +104,64 @@ def test_all_images_are_judged_unless_the_data_has_a_test_part(tmp_path: Path) -
     assert len(data.all_of(config(tmp_path / "b"), 32, 1).test) == 20
 
 
+def copied(source: Path, target: Path) -> Path:
+    """The same pixels in files of another kind and name; classes and patients keep their folders."""
+    for number, path in enumerate(sorted(source.rglob("*.png"))):
+        place = target / path.relative_to(source).parent / f"copy-{number}.bmp"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    return target
+
+
+def digests(part: prepare.Prepared) -> list[str]:
+    return sorted(case.digest for case in part.cases)
+
+
+def test_what_a_model_knows_is_left_out_wherever_it_lies_and_so_are_other_images_of_its_patients(tmp_path: Path) -> None:
+    cases = data.load(config(folder(tmp_path / "a")), 32, 1)
+    moved = copied(tmp_path / "a", tmp_path / "b")
+    found = data.all_of(config(moved), 32, 1, cases.known)
+    assert digests(found.test) == digests(cases.test)
+    assert len(set(digests(found.test)) | set(cases.known)) == 40
+    assert found.about["known"] == 40 - len(found.test)
+    trained = {case.patient for case in cases.train.cases}
+    patient = next(name for name in (f"p{number}" for number in range(12)) if pseudonym(name, salt()) in trained)
+    cv2.imwrite(str(moved / "ill" / patient / "new.png"), np.rint(255 * pixels(99, 60)).astype(np.uint8))
+    again = data.all_of(config(moved), 32, 1, cases.known)
+    assert digests(again.test) == digests(cases.test)
+    assert again.about["known"] == found.about["known"] + 1
+    everything = [digest for part in (cases.train, cases.validation, cases.test) for digest in digests(part)]
+    with pytest.raises(UserError, match=r"Of the 41 labelled images .* chosen on 41, .*: none is left to judge it by"):
+        data.all_of(config(moved), 32, 1, everything)
+
+
+def test_black_images_are_not_known_from_others(tmp_path: Path) -> None:
+    for root, first in (("a", 0), ("b", 40)):
+        for number in range(20):
+            for name, shown in (("1", pixels(first + number, 60)), ("2", np.zeros((60, 60)))):
+                path = tmp_path / root / ("ill" if number % 2 else "healthy") / f"{root}{number}" / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), np.rint(255 * shown).astype(np.uint8))
+    cases = data.load(config(tmp_path / "a"), 32, 1)
+    assert len(data.all_of(config(tmp_path / "b"), 32, 1, cases.known).test) == 40
+
+
+def test_of_a_medmnist_file_that_was_copied_the_test_part_is_judged(tmp_path: Path) -> None:
+    arrays, start = {}, 0
+    for part, count in (("train", 24), ("val", 12), ("test", 12)):
+        shown = [np.rint(255 * pixels(start + number, 28)).astype(np.uint8) for number in range(count)]
+        arrays |= {f"{part}_images": np.stack(shown), f"{part}_labels": np.arange(count)[:, None] % 2}
+        start += count
+    for name in ("a", "b"):
+        np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+    cases = data.load(config(tmp_path / "a.npz"), 32, 1)
+    found = data.all_of(config(tmp_path / "b.npz"), 32, 1, cases.known)
+    assert [len(found.test), found.about["known"], found.about["own_test"]] == [12, 36, True]
+    assert digests(found.test) == digests(cases.test)
+    rest = data.all_of(config(tmp_path / "b.npz"), 32, 1, digests(cases.test))  # it was trained on that part alone
+    assert [len(rest.test), rest.about["known"], rest.about["own_test"]] == [36, 12, False]
+
+
 def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:
     assert data.check(config(tmp_path / "nothing"))[0].severity == "error"
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 20), np.uint8))
@@ -108,6 +169,38 @@ def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no labels"):
         data.load(config(tmp_path), 32, 1)
     assert data.check(config("simulated")) == []
+
+
+def patients(root: Path) -> tuple[list[str], list[str]]:
+    """Of each image of a folder, and what is warned of."""
+    _, seen, unit, findings = data._looked_at(config(root), 32, 1)
+    assert len(np.unique(unit)) == len({one.case.patient for one in seen})
+    return [one.case.patient for one in seen], [finding.what for finding in findings if finding.severity == "warning"]
+
+
+def test_headers_link_the_files_and_folders_of_a_patient(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def scan(name: str, patient: str) -> None:
+        pixels = cv2.resize(random.integers(0, 1000, (8, 6), np.uint16), (48, 64), interpolation=cv2.INTER_CUBIC)
+        scans.dicom(tmp_path / name, pixels, 0, 1, scans.uids(), PatientID=patient)
+
+    for number, patient in enumerate("AABC"):
+        scan(f"folders/{number % 2}/study{number}/1.dcm", patient)
+    found, _ = patients(tmp_path / "folders")
+    assert found[0] == found[2]
+    assert len(set(found)) == 3
+    for number in range(2):
+        scans.enhanced(tmp_path / f"films/ill/{number}.dcm", [2 + 5 * number, 3 + 5 * number])
+    scan("films/healthy/a.dcm", "B")
+    other, *films = patients(tmp_path / "films")[0]
+    assert len(films) == 4
+    assert set(films) == {films[0]} != {other}
+    for number in range(5):
+        scan(f"placeholders/{number % 2}/study{number}/1.dcm", "some id")
+    found, warned = patients(tmp_path / "placeholders")
+    assert len(set(found)) == 5
+    assert any("nearly all headers have the same" in one for one in warned)
 
 
 def test_simulated_people_are_others_in_each_part() -> None:
@@ -133,6 +226,75 @@ def test_slices_of_a_file_are_read_in_one_pass(tmp_path: Path, monkeypatch: pyte
     assert len(seen) == 50
     assert not any(one.error for one in seen)
     assert len(opened) == 1
+
+
+def test_headers_that_promise_too_much_make_one_case_and_spoil_no_others(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import layouts
+
+    folder(tmp_path)
+    claimed = nibabel.Nifti1Header()
+    claimed.set_data_shape((1, 1, 32767, 32767))
+    claimed.set_sform(np.eye(4), 1)
+    claimed["magic"], claimed["vox_offset"] = b"n+1", 352
+    (tmp_path / "ill/p0/many.nii").write_bytes(claimed.binaryblock + bytes(4))
+    scans.dicom(tmp_path / "ill/p0/many.dcm", scans.plane(0), 0, 1, scans.uids(), NumberOfFrames=90_000)
+    cv2.imwritemulti(str(tmp_path / "ill/p0/pages.tif"), [np.full((20, 20), value, np.uint8) for value in (1, 2, 3)])
+    cases = layouts.inspect(tmp_path, config(tmp_path).data).cases
+    assert len(cases) == 40 + 1 + 1 + 3
+    assert sum(data.load(config(tmp_path), 32, 1).about["images"].values()) == 43
+
+
+def test_a_file_with_many_broken_images_does_not_refuse_the_others_and_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from usecases.medical_imaging import items, reading
+
+    opened = []
+
+    def read(path: Path, salt: str) -> Iterator[Picture]:
+        opened.append(path.name)
+        if path.name != "film.tif":
+            yield from original(path, salt)
+            return
+        yield Picture("film.tif#1", pixels(1000))
+        raise OSError("it is cut short")
+
+    original = reading.read
+    folder(tmp_path)
+    cv2.imwritemulti(str(tmp_path / "ill/p0/film.tif"), [np.full((20, 20), value, np.uint8) for value in range(100)])
+    monkeypatch.setattr(items.reading, "read", read)
+    cases = data.load(config(tmp_path), 32, 1)
+    assert sum(cases.about["images"].values()) == 41
+    assert opened.count("film.tif") == 1
+    assert "it is cut short (99 times)" in "".join(finding.what for finding in cases.findings)
+
+
+def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import masks
+
+    decoded = []
+    page = masks.images.pages
+    monkeypatch.setattr(masks.images, "pages", lambda data: (decoded.append(1) or one for one in page(data)))
+    pages = [np.zeros((9, 7), np.uint8) for _ in range(30)]
+    for number, one in enumerate(pages):
+        one[number // 7, number % 7] = 1
+    cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
+    cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
+    files = [tmp_path / "a.tif", tmp_path / "b.png"]
+    for number in range(30):
+        assert np.array_equal(masks.read(files, number), (pages[number] + np.eye(9, 7)) > 0)
+        assert len(decoded) <= number + 3
+    with pytest.raises(OSError, match="only 30 image"):
+        masks.read(files, 30)
+    volume = np.zeros((7, 9, 4), np.int16)
+    volume[2, 3, 1] = 5
+    (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
+    assert [np.argwhere(masks.read([tmp_path / "volume"], place)).tolist() for place in range(4)] == [[], [[5, 4]], [], []]
+    monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
+    with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
+        masks.read([tmp_path / "volume"], 0)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:

@@ -294,6 +294,31 @@ def test_a_missing_decoder_is_one_reason_with_the_command(monkeypatch: pytest.Mo
         read((FOLDER / "MR_small_jp2klossless.dcm").read_bytes())
 
 
+@pytest.mark.parametrize("removed", ["", " ", "0000", "XXXX", "Anonymous", "***"])
+def test_where_a_patients_id_was_removed_a_study_is_of_one_patient(removed: str) -> None:
+    slices = [read(small(RAMP, PatientID=removed, StudyInstanceUID=study))[0].patient for study in ("1.2.3", "1.2.3", "1.2.4")]
+    assert slices[0] == slices[1] == anonymous.pseudonym("1.2.3", "s")
+    assert slices[2] != slices[0]
+    without = small(RAMP, PatientID=removed, SeriesInstanceUID="1.2.5")
+    del without.StudyInstanceUID
+    assert read(without)[0].patient == anonymous.pseudonym("1.2.5", "s")
+
+
+def test_millimetres_at_the_detector_or_on_a_film_are_none_in_the_patient() -> None:
+    for elements, right in (
+        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.2]}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.3, 0.2], "ImagerPixelSpacing": [0.3, 0.2]}, None),  # not corrected for the distance
+        ({"ImagerPixelSpacing": [0.3, 0.2]}, None),
+        ({"NominalScannedPixelSpacing": [0.3, 0.2]}, None),
+    ):
+        dataset = small(RAMP)
+        del dataset.PixelSpacing
+        for key, value in elements.items():
+            setattr(dataset, key, value)
+        assert read(dataset)[0].spacing == right, elements
+
+
 def test_nothing_that_tells_of_a_person_gets_out(caplog: pytest.LogCaptureFixture) -> None:
     secrets = {"PatientName": "Zyx^Secret", "PatientID": "Zyx4711", "StudyDescription": "Zyx", "BodyPartExamined": "ZYX"}
     dataset = small(RAMP, **secrets, Manufacturer="Zyx Clinic", Modality="MR", PixelSpacing=[2, 1], BurnedInAnnotation="NO")

@@ -67,6 +67,18 @@ def test_grey_becomes_colour_and_colour_grey_as_the_model_needs() -> None:
     assert framed(rgb, 32, 1)[16, 16] == 76  # red's share of luminance, 0.299
 
 
+def test_a_small_lesion_of_a_large_image_stays_in_its_mask() -> None:
+    for top, left, height, width in ((1000, 700, 8, 8), (30, 40, 1, 60), (2047, 0, 1, 1)):
+        mask = np.zeros((2048, 1800), bool)
+        mask[top : top + height, left : left + width] = True
+        places = np.argwhere(framed_mask(mask, 96))
+        assert 1 <= len(places) <= 3
+        factor = 96 / 2048
+        wanted = np.array([factor * (top + height / 2), factor * (left + width / 2) + 6])
+        assert np.abs(places - wanted + 0.5).max() <= 2
+    assert not framed_mask(np.zeros((2048, 1800), bool), 96).any()
+
+
 def test_values_come_back_between_their_limits() -> None:
     values = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     back = unframed(values, (200, 77))

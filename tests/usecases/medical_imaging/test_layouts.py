@@ -13,7 +13,7 @@ from shared.errors import DataError, UserError
 from usecases.medical_imaging import layouts, prepare
 from usecases.medical_imaging.anonymous import pseudonym, salt
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.items import Source, ordered
+from usecases.medical_imaging.items import MASKED, Source, ordered
 
 
 def image(path: Path, value: int = 100, size: tuple[int, int] = (20, 30)) -> Path:
@@ -69,6 +69,15 @@ def test_folders_in_a_class_are_patients_who_are_not_named(tmp_path: Path) -> No
     assert source.classes == ("healthy", "ill")
     assert source.cases[1].patient == pseudonym("Jane Doe", salt())
     assert "Jane" not in repr(source.cases[1].name)
+
+
+def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_said(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        image(tmp_path / "ill" / patient / "1.png")
+    (tmp_path / "cases.csv").write_text("path,what\n1.png,a\n")
+    source = found(tmp_path)
+    assert source.classes == ("p1", "p2")
+    assert said(source, "info") == ["a table that was not used", "one folder around all images: 'ill'"]
 
 
 def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
@@ -149,12 +158,34 @@ def test_volumes_give_slices_labelled_by_their_masks(tmp_path: Path) -> None:
     assert where.tolist() == [list(np.unravel_index(third.picture().pixels.argmax(), (10, 12)))]
 
 
+def test_sequences_with_one_mask_are_of_one_patient(tmp_path: Path) -> None:
+    """As nnU-Net lays them out."""
+    for name in ("imagesTr/x_0000.png", "imagesTr/x_0001.png", "imagesTr/y_0000.png", "labelsTr/x.png", "labelsTr/y.png"):
+        image(tmp_path / name)
+    cases = found(tmp_path).cases
+    assert [case.name for case in cases] == [f"imagesTr/{name}.png" for name in ("x_0000", "x_0001", "y_0000")]
+    assert cases[0].patient == cases[1].patient != ""
+    assert cases[2].patient == ""
+
+
 def test_images_without_labels_are_for_prediction_only(tmp_path: Path) -> None:
     image(tmp_path / "1.png")
     assert said(found(tmp_path)) == ["no labels; these images can be predicted on, not learnt from"]
-    with pytest.raises(UserError, match="has no images"):
-        (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"has no images\. Looked for: .*DICOM.*There: nothing"):
         found(tmp_path / "empty")
+    (tmp_path / "empty" / "notes.txt").write_text("a text")
+    with pytest.raises(UserError, match=r"has no images\..*There: notes\.txt"):
+        found(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"notes\.txt is none of these: images \(DICOM"):
+        found(tmp_path / "empty" / "notes.txt")
+
+
+def test_nothing_but_masks_is_said(tmp_path: Path) -> None:
+    image(tmp_path / "masks/1.png")
+    source = found(tmp_path)
+    assert [case.name for case in source.cases] == ["masks/1.png"]
+    assert said(source, "warning") == ["nothing but masks, by the names of files or folders"]
 
 
 def table(root: Path, text: str) -> Path:
@@ -185,8 +216,12 @@ def test_a_table_may_name_its_columns_otherwise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"which column is the path.*where, what"):
         found(file)
     assert found(file, columns={"path": "where", "label": "what"}).classes == ("0", "1")
+    with pytest.raises(DataError, match=r"which column is the label\. The file has the columns: where, what\."):
+        found(file, columns={"path": "where"})
+    masks = table(tmp_path, "where;what\n1.png;2.png\n")
+    assert found(masks, columns={"path": "where", "mask": "what"}).classes == MASKED
     with pytest.raises(DataError, match="Did you mean 'path'"):
-        found(file, columns={"pathh": "where"})
+        found(masks, columns={"pathh": "where"})
 
 
 def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
@@ -199,6 +234,9 @@ def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
     assert said(source, "warning") == ["an image that is not there", "an image that is listed again"]
     rows = {finding.what: list(finding.rows) for finding in source.findings}
     assert rows["an image that is not there"] == [3]
+    for text, fault in (("gone.png,a\n", "no row can be used"), ("", "the table has no rows")):
+        with pytest.raises(DataError, match=fault):
+            found(table(inner, f"path,label\n{text}"))
 
 
 def test_labels_outside_the_classes_are_errors(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -20,7 +23,7 @@ from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.conftest import TINY, Trained, body, images, train
 from usecases.medical_imaging import data, evidence, pipeline
 from usecases.medical_imaging.answers import MedicalRequest
-from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.config import MedicalConfig, Split
 from usecases.medical_imaging.predictor import MedicalPredictor
 from usecases.medical_imaging.splits import PARTS
 
@@ -158,6 +161,29 @@ def test_the_fewest_images_of_all_train_and_nothing_is_refused_as_unlike_so_few(
     assert "Too few images" in (trained.folder / "report.html").read_text("utf-8")
 
 
+def test_a_class_that_a_given_part_lacks_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    for part, kinds in {"train": (0, 1), "val": (0,), "test": (0, 1)}.items():
+        for kind, number in product(kinds, range(8)):
+            path = tmp_path / "data" / part / ("healthy", "ill")[kind] / f"{part}{kind}{number}" / "1.png"
+            path.parent.mkdir(parents=True)
+            cv2.imwrite(str(path), body(10_000 * len(part) + number, kind))
+    trained = train(tmp_path / "run", f"data.source={tmp_path / 'data'}", "model.size=32")
+    told = "class 'ill' has no image in the validation part of the split"
+    assert any(told in finding for finding in trained.metrics["data_findings"])
+    assert trained.metrics["choice"]["threshold"] == 0.5
+    report = (trained.folder / "report.html").read_text("utf-8")
+    assert "a probability of 50%" in report
+    assert "highest specificity" not in report
+    for path in (tmp_path / "data/test/ill").rglob("*.png"):
+        path.unlink()
+    found = {finding.what: finding.severity for finding in data.check(trained.config)}
+    assert found[told] == "warning"
+    assert found["class 'ill' has no image in the test part of the split"] == "error"
+    with pytest.raises(DataError, match="in the test part"):
+        data.load(trained.config, 32, 1)
+    assert len(list(data.folds(trained.config.model_copy(update={"split": Split(folds=3)}), 32, 1))) == 3
+
+
 def test_folds_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
     source = images(tmp_path / "data", {"healthy": 6, "rare": 6})
     with pytest.raises(DataError, match="fewer folds"):
@@ -183,20 +209,38 @@ def test_a_model_is_judged_again_on_other_images_and_not_on_its_own(folded: Trai
     predictor = MedicalPredictor.load(folded.folder / "artifact")
     with pytest.raises(UserError, match=r"cross-validation is in metrics.json"):
         pipeline.evaluate(predictor, folded.config)
-    other = images(tmp_path / "other", {"healthy": 6, "striped": 6})
+    other = images(tmp_path / "other", {"healthy": 6, "striped": 6}, first=100)
     config = folded.config.model_copy(update={"data": folded.config.data.model_copy(update={"source": str(other)})})
     found = pipeline.evaluate(predictor, config)
-    assert "12 images" in found["protocol"]
+    assert found["protocol"] == "12 images that the model was not trained or chosen on"
     assert found["data"]["images"]["test"] == 12
     (other / "striped").rename(other / "lump")
     with pytest.raises(UserError, match="healthy, striped; the data has healthy, lump"):
         pipeline.evaluate(predictor, config)
 
 
-def test_another_seed_would_judge_on_what_was_trained_on_and_is_refused(simulated: Trained) -> None:
+def test_a_folder_that_was_moved_is_judged_without_what_was_trained_on(tmp_path: Path) -> None:
+    source = images(tmp_path / "data", {"healthy": 14, "striped": 14}, each=2)
+    trained = train(tmp_path / "run", f"data.source={source}", "model.size=32")
+    predictor = MedicalPredictor.load(trained.folder / "artifact")
+    known = json.loads((trained.folder / "artifact" / "metadata.json").read_text("utf-8"))[pipeline.KNOWN]
+    assert len(known) == len(trained.fits[0][0].train) + len(trained.fits[0][0].validation)
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in known)
+    moved = source.rename(tmp_path / "moved")
+    config = trained.config.model_copy(update={"data": trained.config.data.model_copy(update={"source": str(moved)})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "RESAMPLES", 40)
+        again = pipeline.evaluate(predictor, config)
+    own = trained.metrics["model"]
+    assert {name: one["value"] for name, one in again["model"].items()} == {name: one["value"] for name, one in own.items()}
+    assert f"left out: {len(known)} that it was" in again["protocol"]
+
+
+def test_what_training_has_used_cannot_be_changed_when_a_model_is_judged_again(simulated: Trained) -> None:
     predictor = MedicalPredictor.load(simulated.folder / "artifact")
-    with pytest.raises(UserError, match="another seed or split"):
-        pipeline.evaluate(predictor, simulated.config.model_copy(update={"seed": 1}))
+    other = {"seed": 1, "split": simulated.config.split.model_copy(update={"test": 0.3})}
+    with pytest.raises(UserError, match="seed, split would change nothing"):
+        pipeline.evaluate(predictor, simulated.config.model_copy(update=other))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evidence, "RESAMPLES", 40)
         again = pipeline.evaluate(predictor, simulated.config)

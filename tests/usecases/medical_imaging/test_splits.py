@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.errors import DataError
+from shared.errors import DataError, UserError
 from usecases.medical_imaging import splits
 
 NONE = np.zeros((0, 2), np.int64)
@@ -40,9 +40,9 @@ def test_every_part_gets_of_a_rare_class() -> None:
     labels = np.array([0] * 60 + [1] * 3)
     parts = splits.split(labels, np.arange(63), 0.15, 0.2, 0)
     assert sorted(parts[60:]) == ["test", "train", "validation"]
-    with pytest.raises(DataError, match="class 1 has 2"):
-        splits.split(labels[:-1], np.arange(62), 0.15, 0.2, 0)
-    with pytest.raises(ValueError, match="below 1"):
+    with pytest.raises(DataError, match="class 'rare' has 2"):
+        splits.split(labels[:-1], np.arange(62), 0.15, 0.2, 0, ("usual", "rare"))
+    with pytest.raises(UserError, match="nothing to train on"):
         splits.split(labels, np.arange(63), 0.5, 0.5, 0)
 
 

@@ -6,6 +6,8 @@ The finder is a stand-in without a network: nothing here judges what is found, o
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.scans import BrightFinder
 from usecases.medical_imaging import writing
 from usecases.medical_imaging.answers import MedicalOptions
-from usecases.medical_imaging.found import NOTICE
+from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.found import NOTICE, Found
 
 HEADER = (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere")
 
@@ -105,6 +108,30 @@ def test_a_series_is_one_case_with_its_volume_and_lesions(tmp_path: Path) -> Non
     pixel = scans.SPACING[0] * scans.SPACING[1]
     assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
     assert case["diameter_mm"] == pytest.approx(np.hypot(7, 8), abs=0.01)
+
+
+class Sizer(BrightFinder):
+    """Tells large from small."""
+
+    classes = ("normal", "small", "large")
+
+    def _one(self, picture: Picture) -> Found:
+        found = super()._one(picture)
+        label = int(np.digitize(found.probabilities[1], (0.5, 0.9)))
+        return replace(found, label=label, probabilities=np.eye(3)[label])
+
+
+def test_the_page_counts_the_findings_of_a_series_in_plain_words(tmp_path: Path) -> None:
+    scans.series(tmp_path / "ct", (0, 0, 8, 10, 0, 0, 9))
+    scans.series(tmp_path / "well", (0, 0))
+    told = {}
+    for name, finder in (("two", BrightFinder()), ("three", Sizer())):
+        _process(tmp_path, tmp_path / name, finder)
+        told[name] = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
+    assert "7 pictures, 3 with the finding 'lesion'" in told["two"]
+    assert "2 pictures, none with the finding 'lesion'" in told["two"]
+    assert "7 pictures: 4 'normal', 2 'small', 1 'large'" in told["three"]
+    assert "2 pictures: 2 'normal'" in told["three"]
 
 
 def test_a_file_with_all_slices_is_segmented_frame_by_frame(tmp_path: Path) -> None:
