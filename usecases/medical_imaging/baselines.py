@@ -68,7 +68,7 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
             warnings.simplefilter("ignore", UserWarning)  # that a class has fewer images than there are folds: seen to here
             cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(seen, labels, groups)
             whole = [(train, test) for train, test in cut if len(np.unique(labels[train])) == len(known) and len(test)]
-    common = {"class_weight": "balanced", "max_iter": 300}
+    common = {"max_iter": 300}
     estimator: LogisticRegression = LogisticRegression(C=CAUTIOUS, **common)
     if whole:
         own = {"Cs": STRENGTHS, "cv": whole, "scoring": "neg_log_loss", "l1_ratios": (0.0,), "use_legacy_attributes": False}

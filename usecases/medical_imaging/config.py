@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.config import RunConfig, Section, Training
 from usecases.medical_imaging.network import Model
@@ -18,7 +18,7 @@ class Simulation(Section):
 
     patients: int = Field(2000, ge=10, description="simulated people")
     slices: int = Field(4, ge=1, le=20, description="of each of them")
-    ill: float = Field(0.6, gt=0, lt=1, description="share of people with lesions")
+    ill: float = Field(0.8, gt=0, lt=1, description="share of people with lesions")
 
 
 class Data(Section):
@@ -62,13 +62,12 @@ class Decide(Section):
     area: float = Field(0.5, gt=0, lt=1, description="probability from which on a pixel belongs to the mask")
 
 
-FEW = Model(steps=300)
+FEW = Model()
 MANY = Model(
-    backbone="residual",
     size=128,
     members=1,
     smoothing=0.0,
-    training=Training(epochs=6, batch_size=16, learning_rate=2e-3, weight_decay=0.01, average=0.98),
+    training=Training(epochs=4, batch_size=16, learning_rate=1e-3, weight_decay=0.01, average=0.98),
 )
 
 
@@ -78,14 +77,31 @@ class MedicalConfig(RunConfig):
     data: Data = Data()
     split: Split = Split()
     model: Model | None = Field(
-        None, description="null: by the data: images of one's own are few, simulated ones many, with masks"
+        None, description="knobs left out are by the data: images of one's own are few, simulated ones many, with masks"
     )
     changes: Changes = Changes()
     decide: Decide = Decide()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A change to one knob of the model leaves the others as they suit the data."""
+        model = given.get("model")
+        if not isinstance(model, dict):
+            return given
+        whole = _suited(given.get("data")).model_dump()
+        training = model.get("training", {})
+        if isinstance(training, dict):
+            training = {**whole["training"], **training}
+        return {**given, "model": {**whole, **model, "training": training}}
+
     @property
     def network(self) -> Model:
         """The model's knobs: as given, or what suits the data."""
-        if self.model is not None:
-            return self.model
-        return MANY if self.data.source == SIMULATED else FEW
+        return self.model or _suited(self.data.model_dump())
+
+
+def _suited(data: Any) -> Model:
+    """The model's knobs for what the section `data` says."""
+    source = data.get("source", SIMULATED) if isinstance(data, dict) else SIMULATED
+    return MANY if source == SIMULATED else FEW

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +30,7 @@ GROUP = 32  # images looked at together
 def train_networks(
     model: Model, train: Packed, validation: Packed, run: Run, chip: Choice, seed: int, name: str = ""
 ) -> tuple[list[FindingNetwork], list[Fitted]]:
-    """`model.members` networks, each with its own seed and the weights of its best epoch on validation.
+    """`model.members` networks on the CPU, each with its own seed and the weights of its best epoch on validation.
 
     Args:
         name: of these networks, where a run trains several sets of them.
@@ -42,8 +41,6 @@ def train_networks(
     classes = train.labels.shape[1]
     weights = class_weights(torch.from_numpy(train.labels).sum(0), model.balance)
     judged = Validation(validation, partial(quality, smoothing=model.smoothing), "log-likelihood of the smoothed class, and Dice")
-    depthwise = model.backbone == "imagenet" and chip.device == "cpu"  # their gradients take twice as long in bf16
-    own_chip = replace(chip, precision="fp32") if depthwise else chip
     training = long_enough(model, len(train))
     networks, fitted = [], []
     for member in range(model.members):
@@ -52,8 +49,10 @@ def train_networks(
         network = build(model, classes, train.masks is not None)
         title = f"{name} network {member + 1}".strip().replace(" ", "-")
         objective = Objective(weights, model.smoothing)
-        fitted.append(fit(network, objective, train, judged, training, run, own_chip, name=title, seed=own, collate=rows.take))
-        networks.append(network)
+        fitted.append(fit(network, objective, train, judged, training, run, chip, name=title, seed=own, collate=rows.take))
+        with torch.no_grad():
+            network.last.bias -= weights.log().to(network.last.bias.device)  # as often as they are, not as they were weighted
+        networks.append(network.to("cpu"))
     return networks, fitted
 
 

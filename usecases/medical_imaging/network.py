@@ -46,7 +46,7 @@ class Model(Section):
     standardise: bool = Field(True, description="each image to the same mean and contrast, so that exposure tells nothing")
     frozen: int = Field(1, ge=0, le=4, description="imagenet: first stages that keep ImageNet's weights, which is quicker")
     members: int = Field(2, ge=1, le=10, description="networks trained; how many predict is chosen on validation")
-    steps: int = Field(1, ge=1, description="of training at least: few images are passed over more often than training.epochs")
+    steps: int = Field(300, ge=1, description="of training at least: few images are passed over more often than training.epochs")
     training: Training = Training(epochs=6, batch_size=32, learning_rate=4e-4, weight_decay=0.01, average=0.98)
 
 

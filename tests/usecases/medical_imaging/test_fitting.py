@@ -9,10 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from shared.config import Hardware, Training
+from shared.config import Hardware, Training, resolve
 from shared.hardware import select
 from shared.runs import Run
 from usecases.medical_imaging.baselines import Baseline, fit_baseline, pixels
+from usecases.medical_imaging.config import FEW, MANY, MedicalConfig
 from usecases.medical_imaging.fitting import (
     choose,
     long_enough,
@@ -123,7 +124,7 @@ def test_the_baseline_is_logistic_regression_with_c_from_cross_validation() -> N
     scaled = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
     found = []
     for strength in np.logspace(-5, 1, 7):
-        reference = LogisticRegression(C=strength, class_weight="balanced", max_iter=300).fit(scaled, labels)
+        reference = LogisticRegression(C=strength, max_iter=300).fit(scaled, labels)
         found.append(np.abs(np.diff(made(seen))[:, 0] - reference.decision_function(scaled)).max())
     assert min(found) < 0.03  # the others are 3 and more away
 
@@ -136,3 +137,11 @@ def test_a_class_without_examples_is_never_the_baselines_answer() -> None:
     assert (three(seen).argmax(1) == labels).mean() > 0.95
     two = fit_baseline("features", seen[labels != 1], labels[labels != 1], 3, np.arange(60), 0)
     assert set(two(seen).argmax(1)) == {0, 2}
+
+
+def test_one_changed_knob_of_the_model_leaves_the_others_as_they_suit_the_data() -> None:
+    simulated = resolve(MedicalConfig, [], ["model.training.epochs=3"]).network
+    assert simulated == MANY.model_copy(update={"training": MANY.training.model_copy(update={"epochs": 3})})
+    own = resolve(MedicalConfig, [], ["data.source=images", "model.size=160"])
+    assert own.network == FEW.model_copy(update={"size": 160})
+    assert type(own).model_validate(own.model_dump()) == own
