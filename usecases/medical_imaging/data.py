@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shared import hardware
 from shared.data import sources
 from shared.errors import DataError, Finding, UserError
 from usecases.medical_imaging import checks, layouts, prepare, simulator, splits
@@ -103,10 +104,11 @@ def all_of(config: MedicalConfig, size: int, threads: int) -> Cases:
     return _split(found, parts, config)
 
 
-def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
+def check(config: MedicalConfig) -> list[Finding]:
     """Every mismatch of the data at once; never raises for bad data. All images are read."""
     if config.data.source == SIMULATED:
         return []
+    threads = hardware.select(config.hardware).threads
     try:
         return _looked_at(config, OVERVIEW, threads)[4]
     except DataError as error:
