@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from shared.config import Hardware
 from shared.errors import DataError
 from tests.usecases.medical_imaging.test_checks import pixels
 from usecases.medical_imaging import data, prepare
@@ -86,6 +88,21 @@ def test_masks_are_prepared_like_their_images_and_healthy_ones_need_none(tmp_pat
         assert np.array_equal(mask, wanted)
 
 
+def test_the_area_of_an_outlined_lesion_is_known_where_the_size_of_a_pixel_is_and_its_share_elsewhere() -> None:
+    outlined = np.zeros((40, 50), bool)
+    outlined[5:9, 10:15] = True
+    found = {}
+    for spacing in ((0.5, 2.0), None):
+
+        def picture(spacing: tuple[float, float] | None = spacing) -> Picture:
+            return Picture("a", np.ones((40, 50), np.float32), spacing)
+
+        found[spacing] = prepare.look(Case("a", picture, 1, lambda: outlined), 32).case.about
+    assert found[0.5, 2.0]["lesion_mm2"] == 20
+    assert found[None]["lesion_percent"] == 1
+    assert not {"lesion_percent"} & set(found[0.5, 2.0]) | {"lesion_mm2"} & set(found[None])
+
+
 def test_folds_judge_every_image_once(tmp_path: Path) -> None:
     made = list(data.folds(config(folder(tmp_path), folds=4), 32, 1))
     names = [case.name for cases in made for case in cases.test.cases]
@@ -108,6 +125,29 @@ def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no labels"):
         data.load(config(tmp_path), 32, 1)
     assert data.check(config("simulated")) == []
+
+
+def test_check_reads_with_the_threads_that_are_wanted_and_repeats_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    really = prepare.look_at
+
+    def look_at(cases: list[Case], size: int, threads: int) -> list[prepare.Seen]:
+        used.append(threads)
+        return really(cases, size, 1)
+
+    def picture() -> Picture:
+        warnings.warn("the patient was born on 19610504", stacklevel=1)
+        return Picture("a", np.ones((9, 9), np.float32))
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prepare.look_at([Case("a", picture, 0)], 32, 2)
+    assert not told
+    monkeypatch.setattr(prepare, "look_at", look_at)
+    data.check(config(folder(tmp_path, 2)).model_copy(update={"hardware": Hardware(threads=2)}))
+    assert used == [2]
 
 
 def test_simulated_people_are_others_in_each_part() -> None:
