@@ -56,8 +56,9 @@ def show_metrics(metrics: dict[str, Any]) -> None:
         table([{"": name, **{heads[m]: own[m] for m in shown}} for name, own in numbers.items()])
     else:
         table([{"": m.replace("_", " "), **{name: own[m] for name, own in numbers.items()}} for m in shown])
-    if "decisions" in metrics:
-        print(f"{metrics['decisions']}\n")
+    for said in ("decisions", "notice"):
+        if said in metrics:
+            print(f"{metrics[said]}\n")
     print(f"{metrics['protocol'][0].upper()}{metrics['protocol'][1:]}.")
 
 

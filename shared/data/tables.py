@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +21,7 @@ from shared.files import whole
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 SHOWN = 5
+FIRST = 100  # lines of JSON that tell a table's columns
 
 
 def read(
@@ -46,6 +48,26 @@ def read(
     else:
         table, findings = _read_delimited(path, kind, encoding, header)
     return table, findings
+
+
+def header(path: Path, encoding: str = "utf-8") -> list[str]:
+    """The names of a table's columns, of JSON lines those of the first ones; the rest is not read.
+
+    Raises:
+        UserError: as `read`.
+    """
+    kind = _kind(path, None)
+    if kind == "parquet":
+        return list(_open_parquet(path).schema_arrow.names)
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        if kind != "jsonl":
+            return _names(file, kind)
+        found: dict[str, None] = {}
+        for line in islice(file, FIRST):
+            with suppress(json.JSONDecodeError):
+                record = json.loads(line)
+                found |= dict.fromkeys(record) if isinstance(record, dict) else {}
+        return list(found)
 
 
 def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFrame]:
@@ -165,7 +187,7 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
     if len(delimiter) > 1:
         return _split_lines(path, delimiter, usable, header or []), findings
     with path.open(encoding=usable, newline="") as file:
-        names = header or [name.strip().lstrip("\ufeff") for name in next(csv.reader(file, delimiter=delimiter), [])]
+        names = header or _names(file, delimiter)
     bad: list[pa_csv.InvalidRow] = []
 
     def collect(row: pa_csv.InvalidRow) -> str:
@@ -203,6 +225,10 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
         examples = [row.text[:60] for row in bad[:2]]
         findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples))
     return frame, findings
+
+
+def _names(file: IO[str], delimiter: str) -> list[str]:
+    return [name.strip().lstrip("\ufeff") for name in next(csv.reader(file, delimiter=delimiter), [])]
 
 
 def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -> pd.DataFrame:

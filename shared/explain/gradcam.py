@@ -7,6 +7,7 @@ of it, runs the network once more where its answer is wanted too, and keeps the 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -45,7 +46,8 @@ def class_maps(
     - layercam: ReLU(sum of ReLU(G) * A) (Jiang et al. 2021): for earlier layers too, with sharper maps.
 
     The network should be in `eval` mode, so that the images of a batch do not mix. Everything up to the layer costs no more than
-    prediction. Any dtype, memory format and autocast context that the network runs in will do; maps are summed in float32.
+    prediction. Other threads may use the network meanwhile. Any dtype, memory format and autocast context that the network runs
+    in will do; maps are summed in float32.
 
     Args:
         layer: a part of the model that is run once and gives [batch, channels, rows, columns].
@@ -57,8 +59,11 @@ def class_maps(
         ValueError: the layer was not run, or gives something else.
     """
     seen: list[torch.Tensor] = []
+    own = threading.get_ident()
 
-    def start_here(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+    def start_here(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != own:
+            return None  # another thread uses the network, too
         torch.set_grad_enabled(True)  # until the `no_grad` around it ends
         seen.append(output.detach().requires_grad_())
         return seen[0].clone()  # what follows may work in place, which a leaf does not allow

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,25 @@ def test_maps_are_alike_in_bf16_channels_last_autocast_and_inference_mode() -> N
     for low in (mixed, halved):
         assert low.maps.dtype == low.logits.dtype == np.float32
         assert min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(low.maps, plain, strict=True)) > 0.98
+
+
+def test_other_threads_may_use_the_network_meanwhile() -> None:
+    model, targets = network(), [0, 1, 2, 0, 1]
+    alone, other = class_maps(model, model[5], IMAGES, targets), class_maps(model, model[5], -IMAGES, targets)
+    found: list[np.ndarray] = []
+
+    def meanwhile(*_: object) -> None:
+        if not found:
+            found.append(np.zeros(0))
+            with ThreadPoolExecutor(1) as pool:
+                found.append(pool.submit(lambda: class_maps(model, model[5], -IMAGES, targets)).result().maps)
+                found.append(pool.submit(lambda: model(-IMAGES).detach().numpy()).result())
+
+    model[2].register_forward_hook(meanwhile)
+    again = class_maps(model, model[5], IMAGES, targets)
+    np.testing.assert_allclose(again.maps, alone.maps, atol=1e-6)
+    np.testing.assert_allclose(found[1], other.maps, atol=1e-6)
+    np.testing.assert_allclose(found[2], other.logits, atol=1e-5)
 
 
 def test_one_logit_has_evidence_for_and_against() -> None:

@@ -75,6 +75,18 @@ def test_what_is_written_in_pieces_is_streamed_back(tmp_path: Path, suffix: str)
     assert pd.concat(pieces)["n"].astype(str).tolist() == list("012345")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_the_columns_are_told_without_reading_the_rest(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"table{suffix}"
+    with tables.writer(path) as append:
+        append(pa.table({"path": ["a", "b"], "label": ["x", "ü"]}))
+    assert tables.header(path) == ["path", "label"]
+    if suffix != ".parquet":
+        with path.open("ab") as file:
+            file.write(b'"\xff\xfe')  # where it would no longer be a table
+        assert tables.header(path) == ["path", "label"]
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), tables.writer(tmp_path / "a.parquet") as append:
         append(pa.table({"n": [1]}))

@@ -15,14 +15,14 @@ def test_every_method_is_shown_best_first_after_the_model_and_what_the_alerts_ar
     monkeypatch.setenv("COLUMNS", "80")
     metrics = {
         "headline": "average_precision", "name": "ours", "model": method(0.4), "baselines": {"simple": method(0.3)},
-        "parts": {"a network": method(0.35)}, "decisions": "Alerts: 7 a day.", "protocol": "by time",
+        "parts": {"a network": method(0.35)}, "decisions": "Alerts: 7 a day.", "notice": "No toy.", "protocol": "by time",
     }  # fmt: skip
     printing.show_metrics(metrics)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     heads, rows = [line.split() for line in lines[1:4]], [line for line in lines if "0." in line]
     assert heads == [["card"], ["precision", "average"], ["@100", "precision"]]
     assert [row.split("  ")[0] for row in rows] == ["ours", "a network", "simple"]
-    assert lines[-3:] == ["Alerts: 7 a day.", "", "By time."]
+    assert lines[-5:] == ["Alerts: 7 a day.", "", "No toy.", "", "By time."]
 
 
 def test_only_the_headline_s_list_length_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

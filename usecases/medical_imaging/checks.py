@@ -10,6 +10,7 @@ import numpy as np
 from shared.data.images import alike, collected
 from shared.errors import Collector, Finding
 from usecases.medical_imaging import confounders
+from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.prepare import Seen, file_of, placeholder
 from usecases.medical_imaging.splits import PARTS, VALIDATION, units
 
@@ -125,7 +126,7 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
             faults.add("warning", one.mask_error, "Draw it on the image as it is, or remove it", name)
         elif one.outlined is None:
             without += not one.error
-        elif one.outlined and label == 0 and len(classes) > 1:
+        elif one.outlined and label == 0 and is_healthy(classes[0]):
             fix = "Correct the label or the mask"
             faults.add("warning", f"a mask that marks something on an image of class '{classes[0]}'", fix, name)
         elif not one.outlined and label == len(classes) - 1 and len(classes) > 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shared import hardware
 from shared.data import sources
 from shared.errors import DataError, Finding, UserError, errors_first
 from usecases.medical_imaging import checks, layouts, prepare, simulator, splits
@@ -136,10 +137,11 @@ def _judgeable(found: Gathered, new: np.ndarray, chosen: np.ndarray, where: str)
         )
 
 
-def check(config: MedicalConfig, threads: int = 1) -> list[Finding]:
+def check(config: MedicalConfig) -> list[Finding]:
     """Every mismatch of the data at once; never raises for bad data. All images are read."""
     if config.data.source == SIMULATED:
         return []
+    threads = hardware.select(config.hardware).threads
     try:
         looked = _looked_at(config, OVERVIEW, threads)
         findings = looked[3]

@@ -23,6 +23,7 @@ from usecases.medical_imaging.fitting import look, quick
 from usecases.medical_imaging.found import Found
 from usecases.medical_imaging.framing import framed, unframed
 from usecases.medical_imaging.frozen import Frozen
+from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.network import FindingNetwork
 from usecases.medical_imaging.prepare import Prepared, is_coloured
 
@@ -167,14 +168,16 @@ class Finder:
         return np.exp(np.clip(beyond, -MOST, MOST))
 
     def unsure(self, probabilities: np.ndarray) -> np.ndarray:
-        """bool [n]: by the rule of abstention; where none could be guaranteed, by limits that allow either decision."""
+        """bool [n]: by the rule of abstention. Where none could be guaranteed, by limits that allow either decision; of more than
+        two classes, by those that let the decision be wrong more often than right.
+        """
         if self.abstention is not None:
             return self.abstention.refer(self.confidence(probabilities))
         labels = self.decide(probabilities)
         low, high = self.limits(probabilities, labels)
-        level = np.full(len(labels), 0.5)
-        if probabilities.shape[1] == 2:
-            level = np.where(labels == 1, self.threshold, 1 - self.threshold)
+        if probabilities.shape[1] > 2:
+            return low < 0.5
+        level = np.where(labels == 1, self.threshold, 1 - self.threshold)
         return (low < level) & (level < high)
 
     def maps(self, squares: np.ndarray, labels: np.ndarray, network: FindingNetwork | None = None) -> np.ndarray:
@@ -200,7 +203,7 @@ class Finder:
             return ()
         if self.abstention is None:
             return (f"the probability of '{self.classes[label]}' may be anything from {low:.0%} to {high:.0%}",)
-        return (f"decisions as unsure as this one are wrong in more than {self.config.decide.risk:.0%} of cases",)
+        return (f"it is less sure than the decisions of which at most {self.config.decide.risk:.0%} are wrong",)
 
     def _oddities(self, label: int, unusual: float, mask: np.ndarray | None, picture: Picture) -> tuple[str, ...]:
         """Why one picture should not be believed, however sure the networks are; () if nothing speaks against it."""
@@ -211,7 +214,7 @@ class Finder:
             reasons.append(f"it is unlike the images of training (novelty {unusual:.1f}, from 1 on none is believed)")
         if mask is not None and len(self.classes) == 2:
             marked = bool(mask.mean() > OUTLINED)
-            if marked and not label:
+            if marked and not label and is_healthy(self.classes[0]):  # what is benign may be marked
                 reasons.append("something is marked in it, though the class says that nothing is there")
             elif label and not mask.any():
                 reasons.append("nothing could be marked in it, though the class says that something is there")

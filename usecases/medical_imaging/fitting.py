@@ -51,7 +51,7 @@ def train_networks(
         objective = Objective(weights, model.smoothing)
         fitted.append(fit(network, objective, train, judged, training, run, chip, name=title, seed=own, collate=rows.take))
         with torch.no_grad():
-            network.last.bias -= weights.log().to(network.last.bias.device)  # as often as they are, not as they were weighted
+            network.last.bias.sub_(weights.log().to(network.last.bias.device))  # as often as they are, not as they were weighted
         networks.append(network.to("cpu"))
     return networks, fitted
 

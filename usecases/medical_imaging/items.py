@@ -139,6 +139,11 @@ def is_healthy(name: str) -> bool:
     return normal(name) in [*HEALTHY, normal(MASKED[0])]
 
 
+def is_finding(classes: Sequence[str], name: str) -> bool:
+    """Is a class something to be found? The second of two is; of more, all but a healthy first one."""
+    return name != classes[0] or (len(classes) > 2 and not is_healthy(name))
+
+
 def ordered(names: set[str]) -> tuple[str, ...]:
     """Classes as one reads them: healthy names first (see `HEALTHY`, `HARMLESS`), the others as they sort."""
     first = [*HEALTHY, *HARMLESS]

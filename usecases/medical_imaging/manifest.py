@@ -41,7 +41,7 @@ SEVERAL = ";"  # between masks of one image
 def lists_images(file: Path, config: Data) -> bool:
     """Has the table a column of paths and one of labels or masks?"""
     try:
-        header = list(tables.read(file)[0].columns)
+        header = tables.header(file)
     except (UserError, OSError):
         return False
     found = {role for role, names in ROLES.items() if config.columns.get(role) in header or columns.usual(names, header)}

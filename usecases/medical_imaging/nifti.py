@@ -14,6 +14,7 @@ import numpy as np
 from shared.errors import require
 from shared.files import whole
 from usecases.medical_imaging.cases import Known, Picture
+from usecases.medical_imaging.found import NOTICE
 from usecases.medical_imaging.scaling import FILE_LIMIT, VOLUME_LIMIT, Unreadable, damaged, limited, robust, stretched
 
 HEADER = 540  # bytes of the second version's; the first has 348
@@ -135,6 +136,7 @@ def write_mask(reference: Path, mask: np.ndarray, out: Path) -> None:
     for text in ("descrip", "aux_file", "intent_name", "db_name"):  # free text, which may name a person
         if text in known.keys():  # noqa: SIM118 (a header is no mapping)
             known[text] = b""
+    known["descrip"] = NOTICE.rstrip(".")  # has room for 80 bytes
     kind = nibabel.Nifti1Image if grid.first else nibabel.Nifti2Image
     data = kind(stored if times > 1 else stored[..., 0], None, known).to_bytes()
     with whole(out) as partial:

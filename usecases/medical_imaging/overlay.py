@@ -10,9 +10,11 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.items import is_finding
 
 PANEL = 490  # pixels of a panel's longer side; two of them and their margins fit into 1024
 NARROW = 224  # a panel's least width, so that text has room
@@ -61,6 +63,13 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     if not done:
         raise OSError(f"the image could not be encoded as {suffix}")
     return data.tobytes()
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """A mask as PNG, 255 where it is marked, with the notice in its text."""
+    text = PngInfo()
+    text.add_text("Comment", NOTICE)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, "PNG", pnginfo=text)
 
 
 def certainty(probability: float, low: float, high: float) -> str:
@@ -142,7 +151,7 @@ def _caption(width: int, found: Found, classes: Sequence[str], name: str) -> np.
     """The strip below: RGB uint8 of that width, as high as its text needs."""
     room = width - 2 * MARGIN
     lines: list[tuple[str, int, bool, Colour]] = []  # text, size, whether bold, colour
-    tint = RED if found.label else CALM
+    tint = RED if is_finding(classes, classes[found.label]) else CALM
     lines += [(text, 24, True, AMBER if found.reasons else tint) for text in _wrapped(classes[found.label], 24, True, room, 2)]
     lines.append((f"probability {certainty(found.probabilities[found.label], found.low, found.high)}", 18, False, TEXT))
     if found.reasons:

@@ -27,6 +27,7 @@ from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.data import Cases
 from usecases.medical_imaging.evidence import Method
 from usecases.medical_imaging.finder import Finder
+from usecases.medical_imaging.found import NOTICE
 from usecases.medical_imaging.frozen import Frozen, Views
 from usecases.medical_imaging.packing import Packed
 from usecases.medical_imaging.predictor import MedicalPredictor
@@ -106,10 +107,8 @@ def train(config: MedicalConfig, run: Run) -> None:
     together = pooled(judged)
     ours = next(iter(together.methods))
     explained = trust.explain(outcomes[-1].finder, last.test)
-    sure = together.confidence, together.refer, together.scores
     result = {
-        **evidence.summarise(together.cases, together.methods, ours),
-        "trust": trust.summarise(together.cases, together.methods[ours], *sure, explained, outcome.finder),
+        **summarise(together, ours),
         "data": last.about,
         "data_findings": [f"{found.what}. {found.fix}." for found in last.findings if found.severity != "info"],  # names no file
         "protocol": protocol(config, last.about, len(together.part)),
@@ -119,6 +118,7 @@ def train(config: MedicalConfig, run: Run) -> None:
         "timing": {"train_s": trained, **speed(outcome.finder)},
         "hardware": chip.describe(),
     }
+    result["trust"] |= trust.inspected(explained, outcome.finder)
     predictor = MedicalPredictor(outcome.finder)
     about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
     predictor.save(run.artifact_dir, about | {KNOWN: kept.known})
@@ -255,9 +255,16 @@ def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, An
             "or give their order in data.classes."
         )
     judged = judge(Outcome(finder, [], {}, {}), cases.test)
-    ours = name_of(finder)
-    found = evidence.summarise(judged.cases, judged.methods, ours)
+    found = summarise(judged, name_of(finder))
     return {**found, "data": cases.about, "protocol": protocol(config, cases.about, len(judged.part))}
+
+
+def summarise(judged: Judged, ours: str) -> dict[str, Any]:
+    """The numbers of all methods, and whether the decisions of the one that is used can be trusted."""
+    settled = judged.confidence, judged.refer, judged.novelty, judged.scores
+    found = trust.decisions(judged.cases, judged.methods[ours], *settled)
+    told = {"trust": found, "decisions": trust.told(found), "notice": NOTICE}
+    return {**evidence.summarise(judged.cases, judged.methods, ours), **told}
 
 
 def protocol(config: MedicalConfig, about: dict[str, Any], images: int) -> str:
@@ -311,4 +318,4 @@ def write_predictions(path: Path, judged: Judged, ours: str, classes: tuple[str,
     if method.dice is not None:
         columns["dice"] = method.dice
     with whole(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+        pq.write_table(pa.table(columns, metadata={"notice": NOTICE}), partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import joblib
 import numpy as np
 
 from shared.data.images import Print, printed
+from usecases.medical_imaging import measuring
 from usecases.medical_imaging.cases import Case
 from usecases.medical_imaging.framing import framed, framed_mask
 from usecases.medical_imaging.splits import units
@@ -100,11 +102,11 @@ def look(case: Case, size: int) -> Seen:
         seen.case = replace(seen.case, digest=digest)
         seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
-        _outline(seen, size)
+        _outline(seen, size, picture.spacing)
     return seen
 
 
-def _outline(seen: Seen, size: int) -> None:
+def _outline(seen: Seen, size: int, spacing: tuple[float, float] | None) -> None:
     assert seen.case.mask is not None
     try:
         mask = seen.case.mask()
@@ -115,6 +117,11 @@ def _outline(seen: Seen, size: int) -> None:
         seen.mask_error = "a mask of another size than its image"
         return
     seen.mask, seen.outlined = framed_mask(mask, size), bool(mask.any())
+    if spacing is None:
+        extent = {"lesion_percent": round(100 * float(mask.mean()), 4)}
+    else:
+        extent = {"lesion_mm2": round(measuring.area_mm2(mask, spacing), 2)}
+    seen.case = replace(seen.case, about={**extent, **seen.case.about})  # of simulated ones it is known already
     if seen.case.label is None:
         seen.case = replace(seen.case, label=int(seen.outlined))
 
@@ -126,7 +133,9 @@ def look_at(cases: Sequence[Case], size: int, threads: int, processes: bool = Fa
         processes: whether workers are processes, for cases that are computed; else threads, for cases that are read from files.
     """
     work = joblib.Parallel(threads, prefer="processes" if processes else "threads", return_as="generator")
-    return [seen for block in work(joblib.delayed(_look_block)(block, size) for block in _blocks(cases)) for seen in block]
+    with warnings.catch_warnings():  # readers of DICOM quote names, and what a thread sets of warnings another one takes back
+        warnings.simplefilter("ignore")
+        return [seen for block in work(joblib.delayed(_look_block)(block, size) for block in _blocks(cases)) for seen in block]
 
 
 def join_patients(seen: Sequence[Seen]) -> None:

@@ -18,9 +18,11 @@ from usecases.medical_imaging import answers, dicomseg, measuring, nifti, overla
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.items import is_finding, is_healthy
 from usecases.medical_imaging.series import Study
 
 OVERLAYS, MASKS = "overlays", "masks"
+SEVERAL = 0.1  # share of a volume's slices that are referred, from which on it is, though its likeliest is not
 Row = dict[str, Any]
 
 
@@ -72,9 +74,9 @@ def general(reason: str) -> str:
     return re.sub(r"\d+([.,]\d+)*", "…", reason)
 
 
-def something(found: Found) -> float:
-    """Probability that it is not the first class, which is the healthy one where there is one."""
-    return float(1 - found.probabilities[0])
+def something(found: Found, classes: Sequence[str]) -> float:
+    """Probability that there is something; of several classes that are all findings, that of the likeliest one."""
+    return float(found.probabilities.max() if is_finding(classes, classes[0]) else 1 - found.probabilities[0])
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Case:
         self.faults.append((self.study.names[file], reason))
 
     def add(self, file: int, frame: int, picture: Picture, found: Found) -> None:
-        likely = something(found)
+        likely = something(found, self.classes)
         area, diameter = answers.sizes(found, picture)
         row: Row = {
             "case": self.study.name,
@@ -138,10 +140,15 @@ class Case:
         if not self.seen:
             return None
         notes = self._overlays()
-        written, more = self._masks()
-        notes += more
         chief = max(self.seen, key=lambda one: one.something)
-        told = self._reasons()
+        written, more = self._masks(self._marked(chief.row["finding"]))
+        notes += more
+        told = self._reasons(chief)
+        referred = sum(bool(one.reasons) for one in self.seen)
+        if len(self.seen) > 1:
+            notes.insert(0, f"finding and probability are those of the likeliest of {len(self.seen):,} pictures")
+            if referred and not told:
+                notes.append(f"{referred:,} of its pictures are referred, not the likeliest")
         if self.faults:
             notes.append(f"{len(self.faults)} of its files could not be read to the end")
         lesions, volume = self._lesions()
@@ -152,9 +159,9 @@ class Case:
             "unreadable": len(self.faults),
             **{key: chief.row[key] for key in ("finding", "probability", "low", "high")},
             "picture": f"{chief.row['name']}#{chief.row['frame']}" if len(self.seen) > 1 else "",
-            "with_finding": sum(one.row["finding"] != self.classes[0] for one in self.seen),
+            "with_finding": sum(is_finding(self.classes, one.row["finding"]) for one in self.seen),
             "refer": bool(told),
-            "referred": sum(bool(one.reasons) for one in self.seen),
+            "referred": referred,
             "reasons": "; ".join(told),
             "novelty": max(one.row["novelty"] for one in self.seen),
             "lesions": lesions,
@@ -169,10 +176,16 @@ class Case:
         }
         return row, self._card(row, chief)
 
-    def _reasons(self) -> list[str]:
-        """Why it is referred: of several pictures, each kind of reason once, with the first one's numbers."""
+    def _reasons(self, chief: Seen) -> list[str]:
+        """Why it is referred; [] if it is not.
+
+        Of several pictures each kind of reason once, with the first one's numbers, where the one that is answered for is
+        referred or many are: of some hundred slices one nearly always is.
+        """
         if len(self.seen) == 1:
-            return list(self.seen[0].reasons)
+            return list(chief.reasons)
+        if not chief.reasons and sum(bool(one.reasons) for one in self.seen) < SEVERAL * len(self.seen):
+            return []
         counts = Counter(general(reason) for one in self.seen for reason in one.reasons)
         first = {general(reason): reason for one in reversed(self.seen) for reason in one.reasons}
         return [f"{n:,} of {len(self.seen):,} pictures: {first[kind]}" for kind, n in counts.most_common()]
@@ -182,7 +195,7 @@ class Case:
 
         One image may prove to be the first of many: those without a finding stay in the heap below all others.
         """
-        interest = bool(found.label or found.reasons)
+        interest = is_finding(self.classes, self.classes[found.label]) or bool(found.reasons)
         self.of_interest += interest
         if not self.options.overlays or (len(self.seen) > 1 and not interest):
             return
@@ -214,8 +227,18 @@ class Case:
     def _named(self, place: int) -> str:
         return f"{self.study.stem}__{place + 1:04d}" if len(self.seen) > 1 else self.study.stem
 
-    def _masks(self) -> tuple[str, list[str]]:
-        """Write the mask in the input's own kind, or as images; returns where it is, and why it is not as it should be."""
+    def _marked(self, finding: str) -> str:
+        """What masks mark, where the likeliest picture has that finding: masks themselves know one kind of thing only."""
+        if not is_healthy(finding):
+            return finding
+        return self.classes[1] if len(self.classes) == 2 else "finding"
+
+    def _masks(self, what: str) -> tuple[str, list[str]]:
+        """Write the mask in the input's own kind, or as images; returns where it is, and why it is not as it should be.
+
+        Args:
+            what: is marked.
+        """
         masks = [one.mask for one in self.seen if one.mask is not None]
         if not masks or not self.options.masks:
             return "", []
@@ -227,13 +250,13 @@ class Case:
             nifti.write_mask(self.study.paths[0], np.stack([one.mask() for one in masks]), self.out / name)
             return self._noted(name), []
         if self.study.kind == "DICOM" and (whole_file or len(self.study.paths) > 1):
-            name, why = self._segmentation()
+            name, why = self._segmentation(what)
             if not why:
                 return name, []
         notes = [f"the mask is written as images: {why}"] if self.study.kind != "image" else []
         return self._images(), notes
 
-    def _segmentation(self) -> tuple[str, str]:
+    def _segmentation(self, what: str) -> tuple[str, str]:
         """The name of the DICOM segmentation, "" where nothing is marked; and why it could not be written."""
         single = len(self.study.paths) == 1
         marked = [one for one in self.seen if one.mask is not None and (single or one.mask.packed.any())]
@@ -246,7 +269,7 @@ class Case:
         stack = np.stack([one.mask.mask() for one in marked if one.mask is not None])
         try:
             patient = self.patient or "anonymous"
-            dicomseg.write(paths, stack, self.out / name, self.classes[-1], patient, self.options.identities)
+            dicomseg.write(paths, stack, self.out / name, what, patient, self.options.identities)
         except dicomseg.UnreferableError as error:
             return "", str(error)
         return self._noted(name), ""
@@ -259,7 +282,7 @@ class Case:
                 continue
             names.append(f"{MASKS}/{self._named(place)}.png")
             with whole(self.out / names[-1]) as partial:
-                partial.write_bytes(overlay.encode(one.mask.mask().astype(np.uint8) * 255))
+                overlay.write_mask(partial, one.mask.mask())
             one.row["mask"] = names[-1]
         return names[0] if len(self.seen) == 1 and names else f"{len(names)} files" if names else ""
 

@@ -47,12 +47,13 @@ WORDS = {
     "dice": "Dice of the masks",
 }
 
-FACTS = {  # of simulated images
+FACTS = {  # of simulated images, and of others with masks
     "ill": "the person is ill (1) or not (0)",
     "skull": "the skull is in the image (1) or not (0)",
     "height_mm": "height of the slice, mm",
     "lesions": "lesions in the image",
     "lesion_mm2": "area of the lesions, mm²",
+    "lesion_percent": "area of the lesions, % of the image",
     "lesion_diameter_mm": "diameter of the lesions, mm",
 }
 
@@ -95,29 +96,23 @@ def write(run: Run, result: dict[str, Any], judged: Judged, test: Prepared, outc
 
 
 def tiles(result: Mapping[str, Any], two: bool) -> list[tuple[str, str]]:
-    model, trust = result["model"], result["trust"]
+    model = result["model"]
     found = [(f"{model['roc_auc']['value']:.3f}", "AUC: chance that a finding gets the higher probability")]
     if two:
         found.append((f"{model['sensitivity']['value']:.0%}", "of the findings are found (sensitivity)"))
         found.append((f"{model['specificity']['value']:.0%}", "of the others are left in peace (specificity)"))
     if "dice" in model:
         found.append((f"{model['dice']['value']:.2f}", "Dice: overlap of its masks with the true ones"))
-    found.append((f"{trust['referred']:.0%}", "of the images are referred to a human"))
+    found.append((f"{result['trust']['referred']:.0%}", "of the images are referred to a human"))
     return found
 
 
 def findings(result: Mapping[str, Any]) -> list[str]:
-    trust = result["trust"]
-    told = [f"How it was measured: {result['protocol']}."]
-    if trust["wrong_where_decided"] is not None:
-        told.append(
-            f"Of all decisions {trust['wrong']:.1%} would be wrong. It refers {trust['referred']:.1%} of the images to a "
-            f"human; of those it decides itself {trust['wrong_where_decided']:.1%} are wrong."
-        )
+    told = [f"How it was measured: {result['protocol']}.", result["decisions"]]
     if result["choice"]["novelty"] is None:
         told.append("Too few images to tell what is usual: nothing is refused as unlike them.")
     else:
-        told.append(f"Of pieces of ordinary photographs {trust['photographs_refused']:.0%} are refused.")
+        told.append(f"Of pieces of ordinary photographs {result['trust']['photographs_refused']:.0%} are refused.")
     if hard := [entry for entry in result["slices"] if entry["cases"] >= 20 and "roc_auc" in entry]:  # of all classes
         low = min(hard, key=lambda entry: entry["right"])
         told.append(

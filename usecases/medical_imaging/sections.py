@@ -65,7 +65,7 @@ def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
     if rule is None:
         text = (
             "Validation has too few patients to guarantee any rule, so what is referred is where the probability may lie on "
-            "either side of the decision."
+            "either side of the decision (of several classes, where that of the likeliest may be below a half)."
         )
     else:
         text = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from shared.explain.gradcam import energy_inside, pointing_game, randomisation_c
 from usecases.medical_imaging.evidence import Cases, Method
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.framing import framed
+from usecases.medical_imaging.items import is_finding
 from usecases.medical_imaging.network import FindingNetwork
 from usecases.medical_imaging.prepare import Prepared
 
@@ -48,7 +49,8 @@ class Explained:
 
 def explain(finder: Finder, test: Prepared) -> Explained:
     """Heat maps of cases with the finding, held against the masks and against a network that forgets."""
-    ill = test.labels > 0 if test.masks is None else test.masks.any((1, 2))
+    findings = [place for place, name in enumerate(finder.classes) if is_finding(finder.classes, name)]
+    ill = np.isin(test.labels, findings) if test.masks is None else test.masks.any((1, 2))
     places = np.flatnonzero(ill)[:EXPLAINED]
     squares, labels = test.images[places], test.labels[places]
     maps = np.concatenate([finder.maps(squares[k : k + 16], labels[k : k + 16]) for k in range(0, len(places), 16)] or [squares])
@@ -84,25 +86,28 @@ def _widened(mask: np.ndarray, margin: float) -> np.ndarray:
     return ndimage.distance_transform_edt(~mask) <= margin
 
 
-def summarise(
+def decisions(
     cases: Cases,
     ours: Method,
     confidence: np.ndarray,
     refer: np.ndarray,
+    novelty: np.ndarray,
     scores: Sequence[MaskScores] | None,
-    explained: Explained,
-    finder: Finder,
 ) -> dict[str, Any]:
-    """What metrics.json says of trust. `confidence`, `refer`, `scores`: [cases], see `pipeline.Judged`."""
+    """What it decides, leaves to humans and marks, for JSON.
+
+    Args:
+        confidence, refer, novelty, scores: [cases], see `pipeline.Judged`.
+    """
     wrong = ours.decided != cases.labels
     curve = RiskCoverage.of(confidence, wrong)
     found: dict[str, Any] = {
         "referred": float(refer.mean()),
+        "refused": float((novelty >= 1).mean()),
         "wrong": float(wrong.mean()),
         "wrong_where_decided": float(wrong[~refer].mean()) if (~refer).any() else None,
         "aurc": curve.area,
         "excess_aurc": curve.excess,
-        "photographs_refused": refused_photographs(finder),
     }
     if ours.probabilities.shape[1] == 2:
         point = operating_point(cases, ours)
@@ -112,9 +117,26 @@ def summarise(
         found["operating"] = {**counts, **shares, "predictive_values": values}
     if scores is not None:
         found["masks"] = {name: _plain(value) for name, value in vars(summarise_masks(scores)).items()}
-    maps = {"pointing_game": explained.pointing, "chance": explained.chance, "energy_in_mask": explained.energy}
-    found["heat_maps"] = {**maps, "after_forgetting": explained.randomised}
     return found
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """The main ones of `decisions` in words."""
+    decided = found["wrong_where_decided"]
+    return (
+        f"Of all decisions {found['wrong']:.1%} would be wrong. It refers {found['referred']:.1%} of the images to a human, "
+        f"{found['refused']:.1%} because they are unlike the images of training"
+        + (f"; of those it decides itself {decided:.1%} are wrong." if decided is not None else ".")
+    )
+
+
+def inspected(explained: Explained, finder: Finder) -> dict[str, Any]:
+    """What was tried with the model beyond judging its decisions, for JSON."""
+    maps = {"pointing_game": explained.pointing, "chance": explained.chance, "energy_in_mask": explained.energy}
+    return {
+        "photographs_refused": refused_photographs(finder),
+        "heat_maps": {**maps, "after_forgetting": explained.randomised},
+    }
 
 
 def operating_point(cases: Cases, ours: Method) -> OperatingPoint:

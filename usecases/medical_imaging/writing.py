@@ -20,7 +20,7 @@ from shared.usecase import Progress
 from usecases.medical_imaging import reading, series
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
-from usecases.medical_imaging.found import Found
+from usecases.medical_imaging.found import NOTICE, Found
 from usecases.medical_imaging.recording import Case, Row
 from usecases.medical_imaging.series import Study
 from usecases.medical_imaging.summary import Journal
@@ -53,7 +53,7 @@ CASE: dict[str, pa.DataType] = {
     "notes": pa.string(),
     "notice": pa.string(),
 }
-FAULT: dict[str, pa.DataType] = {"name": pa.string(), "case": pa.string(), "reason": pa.string()}
+FAULT: dict[str, pa.DataType] = dict.fromkeys(("name", "case", "reason", "notice"), pa.string())
 
 
 class Finder(Protocol):
@@ -190,7 +190,8 @@ class Writer:
         elif item.fault:
             self.case.fault(item.file, item.fault)
             name = item.study.names[item.file]
-            self.sheets.unreadable.write([{"name": name, "case": item.study.name, "reason": item.fault}])
+            told = {"name": name, "case": item.study.name, "reason": item.fault, "notice": NOTICE}
+            self.sheets.unreadable.write([told])
             self.journal.fault(name, item.fault)
         else:
             finished = self.case.finish()

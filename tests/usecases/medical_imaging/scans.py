@@ -22,7 +22,7 @@ STEP = 2.5
 class BrightFinder:
     """Not a network: calls bright pixels a lesion. The files that are written do not depend on how it was found."""
 
-    classes = ("normal", "lesion")
+    classes: tuple[str, ...] = ("normal", "lesion")
 
     def __init__(self, masks: bool = True, fail_at: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
         self.masks, self.fail_at, self.error, self.calls = masks, fail_at, error, 0

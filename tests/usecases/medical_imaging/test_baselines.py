@@ -30,9 +30,7 @@ def test_it_is_scikit_learns_at_the_strength_that_it_chose(classes: int) -> None
     scaled = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
     given = softmax(ours(seen), axis=1)
     nearest = min(
-        np.abs(
-            LogisticRegression(C=c, max_iter=300).fit(scaled, labels).predict_proba(scaled) - given
-        ).max()
+        np.abs(LogisticRegression(C=c, max_iter=300).fit(scaled, labels).predict_proba(scaled) - given).max()
         for c in baselines.STRENGTHS
     )
     assert nearest < 1e-3

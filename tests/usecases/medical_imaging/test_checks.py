@@ -151,6 +151,13 @@ def test_masks_that_do_not_fit_are_named() -> None:
     }
 
 
+def test_a_first_class_that_is_not_healthy_may_be_marked() -> None:
+    full = np.ones((40, 40), bool)
+    seen = prepare.look_at([replace(one, mask=lambda: full) for one in many()], 32, 1)
+    found = checks.check(seen, [""] * 64, ("benign", "malignant"), checks.pairs(seen), "data")
+    assert [one.what for one in found] == ["patients are not known"]
+
+
 def test_labels_that_follow_the_scanner_are_named() -> None:
     rng = np.random.default_rng(0)
     honest = [case(n, None, None, manufacturer=str(rng.choice(["A", "B"])), bytes=int(rng.integers(1000))) for n in range(120)]

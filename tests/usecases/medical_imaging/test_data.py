@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from shared.config import Hardware
 from shared.errors import DataError, UserError
 from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.test_checks import pixels
@@ -87,6 +89,21 @@ def test_masks_are_prepared_like_their_images_and_healthy_ones_need_none(tmp_pat
         wanted = np.zeros((60, 60), np.uint8)
         wanted[5:55, 30:] = label
         assert np.array_equal(mask, wanted)
+
+
+def test_the_area_of_an_outlined_lesion_is_known_where_the_size_of_a_pixel_is_and_its_share_elsewhere() -> None:
+    outlined = np.zeros((40, 50), bool)
+    outlined[5:9, 10:15] = True
+    found = {}
+    for spacing in ((0.5, 2.0), None):
+
+        def picture(spacing: tuple[float, float] | None = spacing) -> Picture:
+            return Picture("a", np.ones((40, 50), np.float32), spacing)
+
+        found[spacing] = prepare.look(Case("a", picture, 1, lambda: outlined), 32).case.about
+    assert found[0.5, 2.0]["lesion_mm2"] == 20
+    assert found[None]["lesion_percent"] == 1
+    assert not {"lesion_percent"} & set(found[0.5, 2.0]) | {"lesion_mm2"} & set(found[None])
 
 
 def test_folds_judge_every_image_once(tmp_path: Path) -> None:
@@ -201,6 +218,29 @@ def test_headers_link_the_files_and_folders_of_a_patient(tmp_path: Path) -> None
     found, warned = patients(tmp_path / "placeholders")
     assert len(set(found)) == 5
     assert any("nearly all headers have the same" in one for one in warned)
+
+
+def test_check_reads_with_the_threads_that_are_wanted_and_repeats_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    really = prepare.look_at
+
+    def look_at(cases: list[Case], size: int, threads: int) -> list[prepare.Seen]:
+        used.append(threads)
+        return really(cases, size, 1)
+
+    def picture() -> Picture:
+        warnings.warn("the patient was born on 19610504", stacklevel=1)
+        return Picture("a", np.ones((9, 9), np.float32))
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prepare.look_at([Case("a", picture, 0)], 32, 2)
+    assert not told
+    monkeypatch.setattr(prepare, "look_at", look_at)
+    data.check(config(folder(tmp_path, 2)).model_copy(update={"hardware": Hardware(threads=2)}))
+    assert used == [2]
 
 
 def test_simulated_people_are_others_in_each_part() -> None:

@@ -83,6 +83,14 @@ def test_a_mask_and_a_class_that_contradict_each_other_are_referred(bright: Find
     assert any("nothing could be marked" in reason for reason in found.reasons)
 
 
+def test_what_is_benign_may_be_marked(bright: Finder) -> None:
+    pixels = np.full((80, 64), 0.3)
+    pixels[20:40, 20:40] = 1
+    benign = replace(bright, classes=("benign", "malignant"), threshold=1.0)
+    benign.__dict__["fast"] = bright.fast
+    assert benign([picture(pixels)])[0].reasons == ()
+
+
 def test_a_colour_photograph_is_refused_by_a_model_of_grey_images(simulated: Trained) -> None:
     (found,) = simulated.finder([picture(load_sample_image("flower.jpg") / 255)])
     assert any("in colour" in reason for reason in found.reasons)
@@ -158,6 +166,14 @@ def test_of_two_classes_the_operating_point_decides_and_of_more_the_likeliest(si
     assert finder.decide(np.array([[0.75, 0.25], [0.85, 0.15]])).tolist() == [1, 0]
     assert finder.confidence(np.array([[0.75, 0.25], [0.85, 0.15]])).tolist() == [0.25, 0.85]
     assert finder.decide(np.array([[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]])).tolist() == [1, 0]
+
+
+def test_of_several_classes_what_may_well_be_wrong_is_referred_without_a_rule(
+    simulated: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = replace(simulated.finder, abstention=None)
+    monkeypatch.setattr(finder, "limits", lambda *_: (np.array([0.3, 0.45, 0.7]), np.array([0.45, 0.9, 0.9])))
+    assert finder.unsure(np.array([[0.38, 0.32, 0.3], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])).tolist() == [True, True, False]
 
 
 def test_a_saved_model_says_the_same_elsewhere(simulated: Trained, pictures: list[Picture], tmp_path: Path) -> None:

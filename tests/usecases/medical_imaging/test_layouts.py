@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from shared.data import tables
 from shared.errors import DataError, UserError
-from usecases.medical_imaging import layouts, prepare
+from usecases.medical_imaging import layouts, manifest, prepare
 from usecases.medical_imaging.anonymous import pseudonym, salt
 from usecases.medical_imaging.config import Data
 from usecases.medical_imaging.items import MASKED, Source, ordered
@@ -207,6 +208,14 @@ def test_a_table_lists_images_and_what_is_known_of_them(tmp_path: Path) -> None:
         assert [case.source for case in source.cases] == ["A", "B"]
         assert source.cases[0].patient == pseudonym("Doe", salt())
         assert [case.mask is not None for case in source.cases] == [True, False]
+
+
+def test_of_tables_beside_images_only_the_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = table(tmp_path, "image_id,dx\n1,mel\n")
+    monkeypatch.setattr(tables, "read", None)
+    assert manifest.lists_images(file, Data())
+    file.write_text("image_id,price\n1,5\n")
+    assert not manifest.lists_images(file, Data())
 
 
 def test_a_table_may_name_its_columns_otherwise(tmp_path: Path) -> None:

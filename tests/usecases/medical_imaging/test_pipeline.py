@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -24,6 +25,7 @@ from tests.usecases.medical_imaging.conftest import TINY, Trained, body, images,
 from usecases.medical_imaging import data, evidence, pipeline
 from usecases.medical_imaging.answers import MedicalRequest
 from usecases.medical_imaging.config import MedicalConfig, Split
+from usecases.medical_imaging.found import NOTICE
 from usecases.medical_imaging.predictor import MedicalPredictor
 from usecases.medical_imaging.splits import PARTS
 
@@ -245,11 +247,15 @@ def test_what_training_has_used_cannot_be_changed_when_a_model_is_judged_again(s
         patch.setattr(evidence, "RESAMPLES", 40)
         again = pipeline.evaluate(predictor, simulated.config)
     assert again["model"] == simulated.metrics["model"]
+    assert {"referred", "refused", "wrong_where_decided", "operating", "masks"} <= set(again["trust"])
+    assert again["trust"] == {name: simulated.metrics["trust"][name] for name in again["trust"]}
+    assert (again["decisions"], again["notice"]) == (simulated.metrics["decisions"], NOTICE)
 
 
-def test_no_file_of_a_run_tells_who_the_patients_are(tmp_path: Path) -> None:
-    """Names in headers and burnt into pixels; the report shows the images with the text covered."""
-    source, named = tmp_path / "data", set()
+@pytest.mark.parametrize("layout", ["folders", "manifest"])
+def test_no_file_of_a_run_tells_who_the_patients_are(tmp_path: Path, layout: str) -> None:
+    """Names in headers, of folders, in a table and burnt into pixels; the report shows the images with the text covered."""
+    source, named, table = tmp_path / "data", set(), ["path,label,patient"]
     for kind, label in enumerate(("healthy", "lesion")):
         for number in range(9):
             pixels = 4 * body(number, kind, 128, 96).astype(np.uint16)
@@ -257,14 +263,21 @@ def test_no_file_of_a_run_tells_who_the_patients_are(tmp_path: Path) -> None:
             cv2.putText(written, "DOE JOHN", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 255, 1)
             pixels[:20] = 4.0 * written
             file = f"{scans.NAME.lower()[:3]}{kind}{number}.dcm"
-            of = scans.uids()
-            scans.dicom(
-                source / label / file, pixels, 0, 1, of, PatientID=f"SECRET{kind}{number}", PatientName=f"DOE^JOHN{number}"
-            )
-            named |= {word.encode() for word in (f"SECRET{kind}{number}", f"DOE^JOHN{number}", *of)}
+            of, person = scans.uids(), f"Jane Roe{kind}{number}"
+            more = {"PatientID": f"SECRET{kind}{number}", "PatientName": f"DOE^JOHN{number}"}
+            scans.dicom(source / label / person / file, pixels, 0, 1, of, **more)
+            table.append(f"{label}/{person}/{file},{label},{person}")
+            named |= {word.encode() for word in (person, *more.values(), *of)}
+    (source / "healthy" / "Jane Roe00" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"junk" * 40)
+    table.append("healthy/Jane Roe00/broken.dcm,healthy,Jane Roe00")
+    if layout == "manifest":
+        (source / "cases.csv").write_text("\n".join(table))
     trained = train(tmp_path / "run", f"data.source={source}", "model.size=64")
+    assert "broken.dcm" in (trained.folder / "events.jsonl").read_text("utf-8")
+    assert rows(trained)["case"].str.endswith(".dcm").all()
     for path in (path for path in trained.folder.rglob("*") if path.is_file()):
-        content = path.read_bytes()
+        parquet = path.suffix == ".parquet"  # is compressed
+        content = str(pq.read_table(path).to_pydict()).encode() if parquet else path.read_bytes()
         for word in (*named, b"DOE JOHN", scans.BORN.encode(), b"St. Elsewhere"):
             assert word not in content, (path, word)
     cases, _ = trained.fits[0]
@@ -287,6 +300,11 @@ def test_data_that_does_not_fit_is_one_message(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             pipeline.train(config, Run.create("medical_imaging", config, tmp_path / f"run-{source}"))
         assert source in str(caught.value)
+
+
+def test_what_is_measured_says_that_this_is_no_medical_device(simulated: Trained) -> None:
+    assert simulated.metrics["notice"] == NOTICE
+    assert pq.read_schema(simulated.folder / "predictions.parquet").metadata[b"notice"] == NOTICE.encode()
 
 
 def test_predictions_have_a_row_for_each_judged_image(simulated: Trained) -> None:

@@ -15,9 +15,6 @@ from usecases.medical_imaging import trust
 from usecases.medical_imaging.evidence import Cases, Method
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.prepare import Prepared
-from usecases.medical_imaging.trust import Explained
-
-NOTHING = Explained(np.zeros(0, int), np.zeros((0, 8, 8)), None, None, None, {})
 
 
 def judged(labels: np.ndarray, decided: np.ndarray) -> tuple[Cases, Method]:
@@ -26,13 +23,13 @@ def judged(labels: np.ndarray, decided: np.ndarray) -> tuple[Cases, Method]:
     return Cases(names, labels, np.array(names), [{}] * len(labels)), Method(sure, decided)
 
 
-def test_predictive_values_follow_from_bayes_at_each_prevalence(simulated: Trained) -> None:
+def test_predictive_values_follow_from_bayes_at_each_prevalence() -> None:
     labels = np.repeat([1, 1, 0, 0], [90, 10, 80, 20])
     decided = np.repeat([1, 0, 0, 1], [90, 10, 80, 20])
     cases, method = judged(labels, decided)
     refer = np.zeros(200, bool)
     refer[90:100] = True  # all that were missed
-    found = trust.summarise(cases, method, method.probabilities.max(1), refer, None, NOTHING, simulated.finder)
+    found = trust.decisions(cases, method, method.probabilities.max(1), refer, 0.5 + 0.5 * refer, None)
     point = found["operating"]
     assert (point["true_positives"], point["false_negatives"], point["true_negatives"], point["false_positives"]) == (
         90,
@@ -45,18 +42,20 @@ def test_predictive_values_follow_from_bayes_at_each_prevalence(simulated: Train
         ill = float(share)
         assert right["value"] == pytest.approx(0.9 * ill / (0.9 * ill + 0.2 * (1 - ill)), abs=1e-6)
         assert clear["value"] == pytest.approx(0.8 * (1 - ill) / (0.8 * (1 - ill) + 0.1 * ill), abs=1e-6)
-    assert found["referred"] == 0.05
+    assert (found["referred"], found["refused"]) == (0.05, 0.05)
+    assert "5.0% because they are unlike the images of training; of those it decides itself 10.5%" in trust.told(found)
     assert found["wrong"] == pytest.approx(0.15)
     assert found["wrong_where_decided"] == pytest.approx(20 / 190)
     json.dumps(found, allow_nan=False)
 
 
-def test_a_model_that_refers_everything_has_no_share_of_wrong_decisions(simulated: Trained) -> None:
+def test_a_model_that_refers_everything_has_no_share_of_wrong_decisions() -> None:
     labels = np.arange(20) % 2
     cases, method = judged(labels, labels)
-    found = trust.summarise(cases, method, np.ones(20), np.ones(20, bool), None, NOTHING, simulated.finder)
+    found = trust.decisions(cases, method, np.ones(20), np.ones(20, bool), np.zeros(20), None)
     assert found["wrong_where_decided"] is None
     assert found["wrong"] == 0
+    assert trust.told(found).endswith("0.0% because they are unlike the images of training.")
     json.dumps(found, allow_nan=False)
 
 
@@ -97,6 +96,18 @@ def test_without_masks_or_findings_there_is_nothing_to_point_at(bright: Finder) 
     assert part.masks is not None
     clear = trust.explain(bright, replace(part, masks=0 * part.masks, labels=0 * part.labels))
     assert (clear.pointing, len(clear.maps)) == (None, 0)
+
+
+def test_every_class_is_explained_where_none_is_healthy(bright: Finder) -> None:
+    part = replace(spots(True), masks=None, labels=np.arange(12) % 2)
+    for classes, shown in ((("normal", "glioma", "meningioma"), 6), (("basophil", "eosinophil", "monocyte"), 12)):
+        assert len(trust.explain(replaced(bright, classes), part).places) == shown
+
+
+def replaced(finder: Finder, classes: tuple[str, ...]) -> Finder:
+    other = replace(finder, classes=classes)
+    other.__dict__["fast"] = finder.fast
+    return other
 
 
 def test_a_network_forgets_all_of_its_parts_from_the_end(simulated: Trained) -> None:

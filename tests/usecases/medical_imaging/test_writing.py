@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from PIL import Image
 
 from shared.errors import UserError
 from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.scans import BrightFinder
-from usecases.medical_imaging import writing
+from usecases.medical_imaging import overlay, writing
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
@@ -60,7 +61,7 @@ def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(
     drawn = sorted(path.name for path in (out / "overlays").iterdir())  # of volumes, what has a finding or is referred
     assert drawn == ["brain__0002.png", "brain__0003.png", "ct__0003.png", "ct__0004.png", "x__a.png", "y__a.png"]
     assert pd.read_csv(out / "unreadable.csv").to_dict("records") == [
-        {"name": "broken.png", "case": "broken.png", "reason": "the file is cut short"}
+        {"name": "broken.png", "case": "broken.png", "reason": "the file is cut short", "notice": NOTICE}
     ]
     page = (out / "summary.html").read_text(encoding="utf-8")
     assert page.count(NOTICE) == 2
@@ -70,6 +71,28 @@ def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(
         content = file.read_bytes() if file.is_file() else b""
         assert not [word for word in HEADER if word in content], file
         assert not file.name.startswith(".")
+
+
+def test_every_file_says_that_this_is_no_medical_device(tmp_path: Path) -> None:
+    source, out = tmp_path / "scans", tmp_path / "out"
+    scans.series(source / "ct")
+    scans.volume(source / "brain.nii.gz")
+    scans.png(source / "a.png", 9)
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    _process(source, out)
+    told = {
+        ".csv": lambda path: path.read_text("utf-8").splitlines()[1],
+        ".json": lambda path: path.read_text("utf-8"),
+        ".html": lambda path: path.read_text("utf-8"),
+        ".parquet": lambda path: str(pd.read_parquet(path)["notice"].tolist()),
+        ".png": lambda path: Image.open(path).info["Comment"],
+        ".gz": lambda path: nibabel.load(path).header["descrip"].item().decode() + ".",
+        ".dcm": lambda path: pydicom.dcmread(path).SegmentSequence[0].SegmentDescription,
+    }
+    files = {path for path in out.rglob("*") if path.is_file() and path.parent.name != "overlays"}  # on these it is drawn
+    assert {path.suffix for path in files} == set(told)
+    for path in files:
+        assert NOTICE in told[path.suffix](path), path
 
 
 def test_a_segmentation_lies_on_the_images_that_it_was_made_of(tmp_path: Path) -> None:
@@ -132,6 +155,68 @@ def test_the_page_counts_the_findings_of_a_series_in_plain_words(tmp_path: Path)
     assert "2 pictures, none with the finding 'lesion'" in told["two"]
     assert "7 pictures: 4 'normal', 2 'small', 1 'large'" in told["three"]
     assert "2 pictures: 2 'normal'" in told["three"]
+
+
+class Names(BrightFinder):
+    """The stand-in with other classes: the decision is the one that it is told to give, whatever is marked."""
+
+    def __init__(self, classes: tuple[str, ...], label: int) -> None:
+        super().__init__()
+        self.classes, self.label = classes, label
+
+    def _one(self, picture: Picture) -> Found:
+        probabilities = np.full(len(self.classes), 0.1)
+        probabilities[self.label] = 1.1 - 0.1 * len(self.classes)
+        return replace(super()._one(picture), label=self.label, probabilities=probabilities, reasons=())
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "marked", "found"),
+    [
+        (("normal", "lesion"), 0, "lesion", 0),  # the class does not see what the mask marks
+        (("benign", "malignant"), 0, "benign", 0),
+        (("normal", "glioma", "meningioma"), 1, "glioma", 3),
+        (("normal", "glioma", "meningioma"), 0, "finding", 0),
+        (("basophil", "eosinophil", "monocyte"), 0, "basophil", 3),  # none of them is healthy
+    ],
+)
+def test_a_segmentation_says_what_was_decided_and_a_first_class_counts_as_healthy_only_if_it_is(
+    tmp_path: Path, classes: tuple[str, ...], label: int, marked: str, found: int
+) -> None:
+    scans.series(tmp_path / "ct", (8, 9, 10))
+    _process(tmp_path / "ct", tmp_path / "out", Names(classes, label))
+    (segment,) = pydicom.dcmread(tmp_path / "out" / "masks" / "ct.dcm").SegmentSequence
+    assert segment.SegmentLabel == marked
+    case = _cases(tmp_path / "out").loc["ct"]
+    assert (case["finding"], case["with_finding"], case["overlays"]) == (classes[label], found, found)
+    if found:
+        red = cv2.imread(str(tmp_path / "out" / "overlays" / "ct__0001.png"))[..., ::-1]
+        assert (red == overlay.RED).all(2).any()
+
+
+@pytest.mark.parametrize(
+    ("lesions", "refer", "referred"),
+    [
+        ((6, 10), False, 1),  # of 30 slices a doubtful one beside a clear one
+        ((6, 6, 6, 10), True, 3),
+        ((6,), True, 1),  # the likeliest is doubtful itself
+    ],
+)
+def test_a_volume_is_referred_for_its_likeliest_slice_or_many_and_says_whose_probability_it_gives(
+    tmp_path: Path, lesions: tuple[int, ...], refer: bool, referred: int
+) -> None:
+    scans.enhanced(tmp_path / "v.dcm", (*lesions, *[0] * (30 - len(lesions))))
+    _process(tmp_path / "v.dcm", tmp_path / "out")
+    case = _cases(tmp_path / "out").loc["v.dcm"]
+    assert (case["refer"], case["referred"]) == (refer, referred)
+    assert isinstance(case["reasons"], str) == refer
+    assert ("pictures are referred, not the likeliest" in case["notes"]) != refer
+    told = "finding and probability are those of the likeliest of 30 pictures"
+    assert told in case["notes"]
+    assert told in (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
+    rows = pd.read_csv(tmp_path / "out" / "findings.csv")
+    assert case["picture"] == f"v.dcm#{rows['frame'][rows['p_lesion'].argmax()]}"
+    assert case["probability"] == rows["probability"][rows["p_lesion"].argmax()]
 
 
 def test_a_file_with_all_slices_is_segmented_frame_by_frame(tmp_path: Path) -> None:
