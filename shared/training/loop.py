@@ -26,6 +26,7 @@ from shared.runs import Run
 from shared.training import checkpoints
 
 Batch = Any
+Collate = Callable[[list[Any]], Batch]
 
 
 class Objective(Protocol):
@@ -68,7 +69,7 @@ def fit(
     *,
     name: str,
     seed: int,
-    collate: Callable[[list[Any]], Batch] | None = None,
+    collate: Collate | None = None,
 ) -> Fitted:
     """Train `model` in place and leave the best weights in it (without validation, the last ones).
 
@@ -85,9 +86,7 @@ def fit(
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    judged = None
-    if validation is not None and len(validation.data) > 0:  # type: ignore[arg-type]
-        judged = accelerator.prepare(DataLoader(validation.data, config.batch_size, collate_fn=collate))
+    judge = _judge(accelerator, kept, validation, config, collate)
 
     path = run.checkpoint_dir(name) / "state.safetensors"
     best: checkpoints.Weights = {}
@@ -105,14 +104,12 @@ def fit(
             step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
             entry = {"epoch": epoch + 1, **step.epoch(loader, lambda note: bar.update(task, advance=1, note=note))}
             _stop_if_diverged(accelerator, entry, name, config)
-            if validation is not None and judged is not None:
-                entry["metric"] = _judge(accelerator, kept, validation, judged)
+            if judge is not None:
+                entry["metric"] = judge()
             progress = _advance(progress, entry, config)
             if progress["best_epoch"] == epoch + 1:
                 best = {k: v.detach().clone() for k, v in kept.state_dict().items()}
-            if progress["done"]:
-                accelerator.set_trigger()
-            progress["done"] = accelerator.check_trigger()
+            progress["done"] = _on_any(accelerator, progress["done"])
             if accelerator.is_main_process:
                 parts = {"weights": model.state_dict(), "average": kept.state_dict(), "best": best}
                 checkpoints.save(path, parts, optimizer, progress)
@@ -190,11 +187,16 @@ class _Step:
 
 def _stop_if_diverged(accelerator: Accelerator, entry: dict[str, float], name: str, config: Training) -> None:
     """On all ranks, if on one of them the loss is not finite."""
-    if not math.isfinite(entry["loss"]):
-        accelerator.set_trigger()
-    if accelerator.check_trigger():
+    if _on_any(accelerator, not math.isfinite(entry["loss"])):
         fix = f"lower its training.learning_rate, which is {config.learning_rate:g}"  # below model, or model.vae
         raise UserError(f"The loss of {name} is not finite after epoch {entry['epoch']}: {fix}.")
+
+
+def _on_any(accelerator: Accelerator, here: bool) -> bool:
+    """Whether it holds on any of the ranks."""
+    if here:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())
 
 
 def _rate(step: int, total: int, warmup: float) -> float:
@@ -205,11 +207,21 @@ def _rate(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-@torch.no_grad()
-def _judge(accelerator: Accelerator, model: nn.Module, validation: Validation, loader: Any) -> float:
-    model.eval()
-    values = [accelerator.gather_for_metrics(validation.judge(model, batch)) for batch in loader]
-    return torch.cat(values).mean().item()
+def _judge(
+    accelerator: Accelerator, model: nn.Module, validation: Validation | None, config: Training, collate: Collate | None
+) -> Callable[[], float] | None:
+    """What gives the validation metric of the model as it then is; None: there is nothing to judge on."""
+    if validation is None or not len(validation.data):  # type: ignore[arg-type]
+        return None
+    loader = accelerator.prepare(DataLoader(validation.data, config.batch_size, collate_fn=collate))
+
+    @torch.no_grad()
+    def judge() -> float:
+        model.eval()
+        values = [accelerator.gather_for_metrics(validation.judge(model, batch)) for batch in loader]
+        return torch.cat(values).mean().item()
+
+    return judge
 
 
 def _advance(progress: dict[str, Any], entry: dict[str, float], config: Training) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from shared.config import Hardware, RunConfig, Training
 from shared.errors import UserError
-from shared.hardware import leave, select
+from shared.hardware import channels_last, leave, select
 from shared.runs import Run
 from shared.training import Validation, fit, loop
 
@@ -37,6 +38,12 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
 
 
+def convolution() -> nn.Module:
+    torch.manual_seed(1)
+    shaped = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Dropout(0.2), nn.Unflatten(1, (4, 2, 2)))
+    return channels_last(nn.Sequential(shaped, nn.Conv2d(4, 3, 2), nn.Flatten(), nn.Linear(3, 1)))
+
+
 def objective(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
     output = model(batch[:, :1])
     return {"loss": (output - batch[:, 1:2]).square().mean(), "output": output}
@@ -54,9 +61,9 @@ def train(run: Run, model: nn.Module, goal: Any = objective, **changes: Any) -> 
     )
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_a_stopped_training_ends_in_the_same_weights(tmp_path: Path, average: float) -> None:
-    whole = network()
+@pytest.mark.parametrize(("make", "average"), [(network, 0.0), (network, 0.9), (convolution, 0.9)])
+def test_a_stopped_training_ends_in_the_same_weights(tmp_path: Path, make: Callable[[], nn.Module], average: float) -> None:
+    whole = make()
     unbroken = train(Run(tmp_path / "whole", "t"), whole, average=average)
 
     calls = 0
@@ -70,8 +77,8 @@ def test_a_stopped_training_ends_in_the_same_weights(tmp_path: Path, average: fl
 
     run = Run(tmp_path / "broken", "t")
     with pytest.raises(KeyboardInterrupt):
-        train(run, network(), stops_in_the_third_epoch, average=average)
-    resumed = network()
+        train(run, make(), stops_in_the_third_epoch, average=average)
+    resumed = make()
     torch.manual_seed(99)  # whatever happened to the generator meanwhile
     again = train(run, resumed, average=average)
     for name, weight in whole.state_dict().items():
