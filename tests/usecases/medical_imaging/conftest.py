@@ -21,7 +21,7 @@ from usecases.medical_imaging.pipeline import Outcome
 
 TINY = (
     "model.backbone=residual", "model.size=64", "model.widths=[8,16]", "model.blocks=[1,1]", "model.masks=[8]",
-    "model.members=1", "model.training.epochs=1", "model.training.batch_size=8", "model.training.average=0",
+    "model.members=1", "model.training.epochs=1", "model.training.batch_size=8", "model.training.average=0", "model.steps=1",
 )  # fmt: skip
 PEOPLE = ("data.simulation.patients=10", "data.simulation.slices=3")
 
