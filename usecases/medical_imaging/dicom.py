@@ -21,11 +21,12 @@ from shared.errors import require
 from usecases.medical_imaging import display
 from usecases.medical_imaging.anonymous import pseudonym
 from usecases.medical_imaging.cases import Known, Picture
-from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged, limited
+from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged, limited, no_bomb
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")  # of pydicom, by preference
+DEFLATED_LIMIT = 128 << 20  # bytes, unpacked: zeros are empty elements by the million, which pydicom parses one by one
 VIDEO = "1.2.840.10008.1.2.4.10"  # and what follows, MPEG-2 to HEVC: 100 to 108
 COLOURS = ("Red", "Green", "Blue")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -129,8 +130,14 @@ def count(path: Path) -> int:
 
 
 def deflated(path: Path) -> bool:
-    """Is its header not to be had without unpacking all of it?"""
+    """Is its header not to be had without unpacking all of it?
+
+    Raises:
+        Unreadable: the file is too large to be looked at; an element may be as long as it is.
+    """
     pydicom = require("pydicom", "medical")
+    if path.stat().st_size > FILE_LIMIT:
+        raise Unreadable(f"the file has more than {FILE_LIMIT >> 20} MB")
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
             return False
@@ -160,8 +167,8 @@ def _inflated(data: bytes) -> None:
     while rest and not unpacking.eof:
         size += len(unpacking.decompress(rest, 1 << 20))
         rest = unpacking.unconsumed_tail
-        if size > FILE_LIMIT:
-            raise Unreadable(f"the file has more than {FILE_LIMIT >> 20} MB when it is unpacked")
+        if size > DEFLATED_LIMIT:
+            raise Unreadable(f"the file has more than {DEFLATED_LIMIT >> 20} MB when it is unpacked")
 
 
 def _checked(dataset: Any) -> int:
@@ -177,6 +184,7 @@ def _checked(dataset: Any) -> int:
         raise Unreadable("the DICOM file is damaged: what it says of its image contradicts itself")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
+        no_bomb(rows * columns * samples * count, len(dataset.PixelData))
         _streams(dataset, rows, columns, samples, count)
     elif "PixelData" in dataset:
         per_row = 2 if photometric == "YBR_FULL_422" else samples
@@ -212,8 +220,6 @@ def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) ->
     if syntax.startswith(VIDEO):
         raise Unreadable("the file is a video in DICOM: take single images out of it")
     _plugin(syntax, pydicom)
-    if syntax == RLE:
-        return
     offsets = None
     if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
         offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
@@ -223,6 +229,8 @@ def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) ->
             stream = next(streams)
         except StopIteration:
             raise Unreadable(f"the pixel data of the DICOM file is cut short: {number} of {count} images are there") from None
+        if syntax == RLE:  # tells no size
+            continue
         size = jpeg_size(stream) if stream.startswith(b"\xff\xd8") else _jpeg_2000_size(stream)
         if size != (rows, columns, samples):
             raise Unreadable("the compressed image has another size than the DICOM file's header says")

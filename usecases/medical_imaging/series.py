@@ -79,7 +79,8 @@ def files(source: Path) -> list[Path]:
 
     def results(folder: Path) -> bool:
         if folder not in old:
-            old[folder] = all((folder / name).is_file() for name in RESULTS) or (folder != source and results(folder.parent))
+            own = all(os.access(folder / name, os.R_OK) for name in RESULTS)
+            old[folder] = own or (folder != source and results(folder.parent))
         return old[folder]
 
     return [path for path in reading.files(source) if not results(path.parent)]
