@@ -1,12 +1,16 @@
-"""A thousand malformed files through the command line: each gives pictures or one reason, in bounded time and memory.
+"""Malformed files through the command line: each gives pictures or one reason, in bounded time and memory.
 
-What a header says of a person must stand nowhere in what is printed or written.
+What a header says of a person must stand nowhere in what is printed or written. All bombs are always among the files, and so
+many others that there are `COUNT`; a thousand are run with
+
+    MALFORMED=1000 python -m pytest tests/usecases/medical_imaging/test_malformed.py
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -24,7 +28,7 @@ pytest.importorskip("resource", reason="memory is measured as Unix does")
 from tests.usecases.medical_imaging import malformed
 from tests.usecases.medical_imaging.malformed import SECRET
 
-COUNT = 1000
+COUNT = int(os.environ.get("MALFORMED", "200"))
 MEMORY = 2e9  # bytes that a command may take
 HANGS = 300  # seconds after which a command counts as hung
 REASON = 120  # characters at most
@@ -75,12 +79,13 @@ def command(*arguments: str, script: str = "") -> Done:
     done = Done(**json.loads(ran.stdout))
     assert "Traceback" not in done.err, done.err[-5000:]
     assert SECRET.lower() not in (done.out + done.err).lower()
+    print("MEM", arguments[0][:10], done.memory / 1e9)
     assert done.memory < MEMORY, f"{done.memory / 1e9:.2f} GB"
     return done
 
 
 @pytest.fixture(scope="module")
-def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     """The folder, and the names of the files in it that may be images."""
     root = tmp_path_factory.mktemp("malformed") / "scans"
     with warnings.catch_warnings(action="ignore"):  # of pydicom, which is made to write what it should not
@@ -92,10 +97,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_thousand_malformed_files_are_predicted_on_or_named_with_one_reason(
-    thousand: tuple[Path, set[str]], simulated: Trained, tmp_path: Path
+def test_malformed_files_are_predicted_on_or_named_with_one_reason(
+    made: tuple[Path, set[str]], simulated: Trained, tmp_path: Path
 ) -> None:
-    (source, names), out = thousand, tmp_path / "out"
+    (source, names), out = made, tmp_path / "out"
     assert len(names) == COUNT
     done = command("predict", str(simulated.folder), str(source), "--out", str(out), "--json")
     assert done.code == 0, done.err
@@ -107,20 +112,20 @@ def test_a_thousand_malformed_files_are_predicted_on_or_named_with_one_reason(
     for reason in {row["reason"] for row in unreadable}:
         assert 0 < len(reason) < REASON
         assert "\n" not in reason
-    assert 300 < len(unreadable) < 900, "the files are too much alike"
+    assert 0.3 < len(unreadable) / COUNT < 0.9, "the files are too much alike"
     for file in (path for path in out.rglob("*") if path.is_file()):
         assert SECRET.lower().encode() not in file.read_bytes().lower(), file
         assert SECRET.lower() not in file.name.lower()
 
 
-def test_the_check_of_a_thousand_malformed_files_names_what_is_wrong(thousand: tuple[Path, set[str]]) -> None:
-    source, _ = thousand
+def test_the_check_of_malformed_files_names_what_is_wrong(made: tuple[Path, set[str]]) -> None:
+    source, _ = made
     done = command("check", "medical_imaging", "--data", str(source), "--json")
     findings = json.loads(done.out)
     assert done.code == int(any(finding["severity"] == "error" for finding in findings))
     unreadable = [finding for finding in findings if finding["what"].startswith("an image that cannot be read: ")]
     assert len(unreadable) > 10
-    assert 300 < sum(finding["count"] for finding in unreadable) < 3 * COUNT
+    assert 0.3 < sum(finding["count"] for finding in unreadable) / COUNT < 3
     assert max(len(finding["what"]) for finding in findings) < 2 * REASON
 
 
