@@ -71,6 +71,16 @@ MAKERS = (
 )
 
 
+def library() -> Any:
+    """pydicom, silenced: it logs values of headers, such as names and dates.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    return require("pydicom", "medical")
+
+
 def recognised(head: bytes) -> bool:
     """Does a file that begins so look like DICOM, with its preamble or (from before 1996) without?"""
     if head[128:132] == b"DICM":
@@ -92,12 +102,12 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
     Raises:
         Unreadable: damaged, too large, compressed in a way that nothing installed can decode, or not an image.
     """
-    pydicom = require("pydicom", "medical")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header, such as names and dates
+    library()
     with damaged("the DICOM file is damaged: its elements cannot be parsed"):
-        dataset = _parsed(data, pydicom)
+        dataset = parsed(data)
     with damaged("the DICOM file is damaged: what it says of its image contradicts itself"):
-        count = _checked(dataset)
+        _no_image(dataset)
+        count = checked(dataset)
         about = _about(dataset, salt, count)
         patient = _patient(dataset, salt)
         found = _decoded(dataset, count)
@@ -119,14 +129,15 @@ def count(path: Path) -> int:
     Raises:
         OSError: as `frames`.
     """
-    pydicom = require("pydicom", "medical")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    pydicom = library()
     with damaged("the DICOM file is damaged: its elements cannot be parsed"):
         if not deflated(path):
             told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
             if int(told.get("NumberOfFrames") or 1) == 1:
                 return 1
-        return _checked(_parsed(content(path, FILE_LIMIT), pydicom))
+        dataset = parsed(content(path, FILE_LIMIT))
+        _no_image(dataset)
+        return checked(dataset)
 
 
 def deflated(path: Path) -> bool:
@@ -144,11 +155,16 @@ def deflated(path: Path) -> bool:
     return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
 
 
-def _parsed(data: bytes, pydicom: Any) -> Any:
-    """The elements in `ELEMENTS`, and the group with the transfer syntax, which is guessed where it is missing."""
+def parsed(data: bytes, *more: str) -> Any:
+    """The elements in `ELEMENTS` and `more`, and the group with the transfer syntax, which is guessed where it is missing.
+
+    Raises:
+        Exception: of any kind, see `damaged`.
+    """
+    pydicom = require("pydicom", "medical")
     if data[128:132] == b"DICM":
         _inflated(data)
-    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(ELEMENTS))
+    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=[*ELEMENTS, *more])
     if not len(dataset) and not len(dataset.file_meta):
         raise Unreadable("the file is not an image that can be read")
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -171,9 +187,12 @@ def _inflated(data: bytes) -> None:
             raise Unreadable(f"the file has more than {DEFLATED_LIMIT >> 20} MB when it is unpacked")
 
 
-def _checked(dataset: Any) -> int:
-    """The number of images, after all that can be known before decoding was looked at."""
-    _no_image(dataset)
+def checked(dataset: Any) -> int:
+    """The number of images, after all that can be known before decoding was looked at.
+
+    Raises:
+        Exception: of any kind, see `damaged`.
+    """
     rows, columns, samples = (int(dataset.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
     samples, count = samples or 1, int(dataset.get("NumberOfFrames") or 1)
     limited(rows, columns, samples, count)
@@ -199,7 +218,7 @@ def _no_image(dataset: Any) -> None:
     kind = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
     title = kind.name if kind and kind.name != kind else ""  # of a class in the standard
     if "Segmentation Storage" in title:
-        raise Unreadable("the file is a segmentation, not an image: give it as a mask")
+        raise Unreadable("the file is a segmentation, not an image: give it as a mask, in a table or as x_seg.dcm beside x.dcm")
     if "DirectoryRecordSequence" in dataset or title == "Media Storage Directory Storage":
         raise Unreadable("the file is an index of a medium (DICOMDIR), not an image")
     if any(dataset.get(key) for key in PIXELS):

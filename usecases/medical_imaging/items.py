@@ -113,7 +113,7 @@ def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Ite
         name=item.name,
         picture=partial(picture, item.path, 0, salt),
         label=None if item.label is None else place[item.label],
-        mask=partial(masks.read, item.masks, 0) if use_masks else None,
+        mask=partial(masks.read, item.masks, 0, item.path) if use_masks else None,
         patient=anonymous.pseudonym(item.patient, salt) if item.patient else unnamed,
         source=item.source,
         row=item.row,
@@ -122,7 +122,7 @@ def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Ite
         yield case
         return
     for number in range(count):
-        mask = partial(masks.read, item.masks, number) if use_masks else None
+        mask = partial(masks.read, item.masks, number, item.path) if use_masks else None
         yield replace(case, name=f"{item.name}#{number + 1}", picture=partial(picture, item.path, number, salt), mask=mask)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import defaultdict
@@ -164,9 +163,8 @@ def _stacked(slices: list[Slice]) -> list[list[Slice]]:
 
 def _header(path: Path) -> Slice:
     """What the header tells of the slice's place; a file with several frames, or with a fault, is by itself."""
-    pydicom = require("pydicom", "medical")
+    pydicom = dicom.library()
     alone = Slice(path)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header
     try:
         with damaged("the header cannot be read"):
             if dicom.deflated(path):
@@ -209,7 +207,7 @@ def stack(study: Study) -> list[float] | None:
 
 def _frames(path: Path) -> list[float] | None:
     """The places of the frames of an enhanced object, which must be in the stack's order."""
-    pydicom = require("pydicom", "medical")
+    pydicom = dicom.library()
     tags = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
     try:
         with damaged("the header cannot be read"):

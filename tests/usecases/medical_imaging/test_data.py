@@ -341,17 +341,22 @@ def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatc
     cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
     files = [tmp_path / "a.tif", tmp_path / "b.png"]
     for number in range(30):
-        assert np.array_equal(masks.read(files, number), (pages[number] + np.eye(9, 7)) > 0)
+        assert np.array_equal(masks.read(files, number, tmp_path), (pages[number] + np.eye(9, 7)) > 0)
         assert len(decoded) <= number + 3
     with pytest.raises(OSError, match="only 30 image"):
-        masks.read(files, 30)
+        masks.read(files, 30, tmp_path)
     volume = np.zeros((7, 9, 4), np.int16)
     volume[2, 3, 1] = 5
     (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
-    assert [np.argwhere(masks.read([tmp_path / "volume"], place)).tolist() for place in range(4)] == [[], [[5, 4]], [], []]
+    assert [np.argwhere(masks.read([tmp_path / "volume"], place, tmp_path)).tolist() for place in range(4)] == [
+        [],
+        [[5, 4]],
+        [],
+        [],
+    ]
     monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
     with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
-        masks.read([tmp_path / "volume"], 0)
+        masks.read([tmp_path / "volume"], 0, tmp_path)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:
