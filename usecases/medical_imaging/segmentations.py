@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.data.images import content
 from usecases.medical_imaging import dicom, display, reading
-from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged
+from usecases.medical_imaging.scaling import Unreadable, damaged
 
 NEEDED = ("SegmentationType", "MaximumFractionalValue", "ReferencedSeriesSequence")
 DAMAGED = "the DICOM segmentation is damaged"
@@ -66,10 +66,11 @@ def marked(file: Path, image: Path) -> Iterator[np.ndarray]:
         yield plane
 
 
-@lru_cache(2)  # one for each image of a series
+@lru_cache(2)  # because each image of a series asks for the same one
 def _opened(file: Path, _changed: int) -> Segmentation:
+    data = content(file)
     with damaged(DAMAGED):
-        dataset = dicom.parsed(content(file, FILE_LIMIT), *NEEDED)
+        dataset = dicom.parsed(data, *NEEDED)
         if "SegmentationType" not in dataset:
             raise Unreadable("of DICOM files a segmentation alone can be a mask; others can be PNG, TIFF, BMP, JPEG or NIfTI")
         count = dicom.checked(dataset)
