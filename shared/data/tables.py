@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -41,7 +41,11 @@ def read(
     kind = _kind(path, delimiter)
     findings: list[Finding] = []
     if kind == "parquet":
-        table = _open_parquet(path).read().to_pandas(integer_object_nulls=True).reset_index(drop=True)
+        file = _open_parquet(path)
+        try:
+            table = file.read().to_pandas(integer_object_nulls=True).reset_index(drop=True)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path} is not a readable Parquet file: {error}") from None
         table.index += 1
     elif kind == "jsonl":
         table, findings = _read_json_lines(path, encoding)
@@ -61,12 +65,10 @@ def header(path: Path, encoding: str = "utf-8") -> list[str]:
         return list(_open_parquet(path).schema_arrow.names)
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         if kind != "jsonl":
-            return _names(file, kind)
+            return _names(path, file, kind)
         found: dict[str, None] = {}
         for line in islice(file, FIRST):
-            with suppress(json.JSONDecodeError):
-                record = json.loads(line)
-                found |= dict.fromkeys(record) if isinstance(record, dict) else {}
+            found |= dict.fromkeys(_record(line) or ())
         return list(found)
 
 
@@ -187,7 +189,7 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
     if len(delimiter) > 1:
         return _split_lines(path, delimiter, usable, header or []), findings
     with path.open(encoding=usable, newline="") as file:
-        names = header or _names(file, delimiter)
+        names = header or _names(path, file, delimiter)
     bad: list[pa_csv.InvalidRow] = []
 
     def collect(row: pa_csv.InvalidRow) -> str:
@@ -227,8 +229,11 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
     return frame, findings
 
 
-def _names(file: IO[str], delimiter: str) -> list[str]:
-    return [name.strip().lstrip("\ufeff") for name in next(csv.reader(file, delimiter=delimiter), [])]
+def _names(path: Path, file: IO[str], delimiter: str) -> list[str]:
+    try:
+        return [name.strip().lstrip("\ufeff") for name in next(csv.reader(file, delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read as a table: {error} in the header.") from None
 
 
 def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -> pd.DataFrame:
@@ -244,11 +249,7 @@ def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Find
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                record = None
-            if isinstance(record, dict):
+            if (record := _record(line)) is not None:
                 records.append(record)
                 numbers.append(number)
             else:
@@ -259,6 +260,17 @@ def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Find
     if not records:
         raise DataError([*findings, Finding("error", "no row could be read", str(path), "Give one JSON object a line")])
     return pd.DataFrame(records, index=pd.Index(numbers), dtype="object"), findings  # large whole ids stay whole
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """The JSON object in a line; None: there is none."""
+    try:
+        record = json.loads(line)
+        if "\\ud" in line.lower():  # half of a surrogate pair is no text
+            json.dumps(record, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or thousands of brackets
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _stream_json_lines(path: Path, rows: int, encoding: str) -> Iterator[pd.DataFrame]:

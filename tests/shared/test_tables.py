@@ -106,3 +106,19 @@ def test_another_delimiter_is_recognised_by_the_header(tmp_path: Path, delimiter
 def test_what_is_no_text_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match="not a text table"):
         tables.read(write(tmp_path / "a.csv", content))
+
+
+def test_what_parsers_stumble_over_is_a_finding_or_one_error(tmp_path: Path) -> None:
+    good = '{"a": 1}\n'
+    lines = [b'{"a": ' + b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b'{"a": "\\ud800"}']
+    file = write(tmp_path / "a.jsonl", good.encode() + b"\n".join(lines))
+    table, findings = tables.read(file)
+    assert (tables.header(file), table.index.tolist(), findings[0].rows) == (["a"], [1], [2, 3, 4])
+    wide = write(tmp_path / "a.csv", b"a,b" + b"x" * 200_000 + b"\n1,2\n")
+    for reading in (tables.header, tables.read):
+        with pytest.raises(UserError, match="in the header"):
+            reading(wide)
+    pd.DataFrame({"a": range(1000)}).to_parquet(tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    with pytest.raises(UserError, match="not a readable Parquet file"):
+        tables.read(write(tmp_path / "b.parquet", whole[:4] + b"\xff" * 400 + whole[404:]))

@@ -36,7 +36,7 @@ def pseudonym(identifier: str, salt: str) -> str:
 
     Without the salt nobody can try all numbers that a hospital gives and see which of them made the pseudonym.
     """
-    return hmac.new(salt.encode(), identifier.encode(), "sha256").hexdigest()[:12] if identifier else ""
+    return hmac.new(salt.encode(), identifier.encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:12] if identifier else ""
 
 
 def salt() -> str:

@@ -46,6 +46,7 @@ class Case:
         about: facts for slices, such as {"lesion_mm2": 51.2}.
         digest: hash of the pixels as a screen shows them, whatever file they are in; "" until it was looked at, and where it
             shows nothing: black slices at a volume's ends are the same for all patients.
+        row: of the table that lists it, from 1; 0: no table does.
     """
 
     name: str
@@ -56,3 +57,4 @@ class Case:
     source: str = ""
     about: Mapping[str, Known] = field(default_factory=dict)
     digest: str = ""
+    row: int = 0

@@ -109,23 +109,24 @@ def lacking(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str], where
 
 def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
+    files = Counter(file_of(one.case) for one in seen)  # a file may hold thousands
     for one in failed:
-        faults.add("warning", f"an image that cannot be read: {one.error}", "Restore it; it was left out", one.case.name)
-    files = Counter(file_of(one.case) for one in seen)
-    if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):  # a file may hold thousands
+        fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
+        single = files[file_of(one.case)] == 1  # images of one file are of one row, and are counted
+        faults.add("warning", one.error, fix, one.case.name, one.case.row if single else 0)
+    if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):
         fix = "Look at one of them: probably all have the same fault"
-        faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be read", fix)
+        faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be used", fix)
 
 
 def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
     without = 0
     for one in seen:
         name, label = one.case.name, one.case.label
-        if one.mask_error:
+        if one.error:
+            continue
+        if one.outlined is None:
             without += 1
-            faults.add("warning", one.mask_error, "Draw it on the image as it is, or remove it", name)
-        elif one.outlined is None:
-            without += not one.error
         elif one.outlined and label == 0 and is_healthy(classes[0]):
             fix = "Correct the label or the mask"
             faults.add("warning", f"a mask that marks something on an image of class '{classes[0]}'", fix, name)
@@ -134,7 +135,7 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
             faults.add("warning", f"an empty mask on an image of class '{classes[-1]}'", fix, name)
     if 0 < without < sum(not one.error for one in seen):
         fix = "Give masks to all; an empty one where nothing is to be seen. Without them no outlines are learnt"
-        faults.add("warning", f"{without:,} of {len(seen):,} images have no mask that can be used", fix)
+        faults.add("warning", f"{without:,} of {len(seen):,} images have no mask", fix)
 
 
 def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:

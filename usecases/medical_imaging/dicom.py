@@ -21,11 +21,12 @@ from shared.errors import require
 from usecases.medical_imaging import display
 from usecases.medical_imaging.anonymous import pseudonym
 from usecases.medical_imaging.cases import Known, Picture
-from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged, limited
+from usecases.medical_imaging.scaling import FILE_LIMIT, Unreadable, damaged, limited, no_bomb
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")  # of pydicom, by preference
+DEFLATED_LIMIT = 128 << 20  # bytes, unpacked: zeros are empty elements by the million, which pydicom parses one by one
 VIDEO = "1.2.840.10008.1.2.4.10"  # and what follows, MPEG-2 to HEVC: 100 to 108
 COLOURS = ("Red", "Green", "Blue")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -70,6 +71,16 @@ MAKERS = (
 )
 
 
+def library() -> Any:
+    """pydicom, silenced: it logs values of headers, such as names and dates.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    return require("pydicom", "medical")
+
+
 def recognised(head: bytes) -> bool:
     """Does a file that begins so look like DICOM, with its preamble or (from before 1996) without?"""
     if head[128:132] == b"DICM":
@@ -91,12 +102,12 @@ def frames(data: bytes, name: str, salt: str) -> Iterator[Picture]:
     Raises:
         Unreadable: damaged, too large, compressed in a way that nothing installed can decode, or not an image.
     """
-    pydicom = require("pydicom", "medical")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header, such as names and dates
+    library()
     with damaged("the DICOM file is damaged: its elements cannot be parsed"):
-        dataset = _parsed(data, pydicom)
+        dataset = parsed(data)
     with damaged("the DICOM file is damaged: what it says of its image contradicts itself"):
-        count = _checked(dataset)
+        _no_image(dataset)
+        count = checked(dataset)
         about = _about(dataset, salt, count)
         patient = _patient(dataset, salt)
         found = _decoded(dataset, count)
@@ -118,30 +129,42 @@ def count(path: Path) -> int:
     Raises:
         OSError: as `frames`.
     """
-    pydicom = require("pydicom", "medical")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    pydicom = library()
     with damaged("the DICOM file is damaged: its elements cannot be parsed"):
         if not deflated(path):
             told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"], force=True)
             if int(told.get("NumberOfFrames") or 1) == 1:
                 return 1
-        return _checked(_parsed(content(path, FILE_LIMIT), pydicom))
+        dataset = parsed(content(path, FILE_LIMIT))
+        _no_image(dataset)
+        return checked(dataset)
 
 
 def deflated(path: Path) -> bool:
-    """Is its header not to be had without unpacking all of it?"""
+    """Is its header not to be had without unpacking all of it?
+
+    Raises:
+        Unreadable: the file is too large to be looked at; an element may be as long as it is.
+    """
     pydicom = require("pydicom", "medical")
+    if path.stat().st_size > FILE_LIMIT:
+        raise Unreadable(f"the file has more than {FILE_LIMIT >> 20} MB")
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
             return False
     return str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
 
 
-def _parsed(data: bytes, pydicom: Any) -> Any:
-    """The elements in `ELEMENTS`, and the group with the transfer syntax, which is guessed where it is missing."""
+def parsed(data: bytes, *more: str) -> Any:
+    """The elements in `ELEMENTS` and `more`, and the group with the transfer syntax, which is guessed where it is missing.
+
+    Raises:
+        Exception: of any kind, see `damaged`.
+    """
+    pydicom = require("pydicom", "medical")
     if data[128:132] == b"DICM":
         _inflated(data)
-    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(ELEMENTS))
+    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=[*ELEMENTS, *more])
     if not len(dataset) and not len(dataset.file_meta):
         raise Unreadable("the file is not an image that can be read")
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -160,13 +183,16 @@ def _inflated(data: bytes) -> None:
     while rest and not unpacking.eof:
         size += len(unpacking.decompress(rest, 1 << 20))
         rest = unpacking.unconsumed_tail
-        if size > FILE_LIMIT:
-            raise Unreadable(f"the file has more than {FILE_LIMIT >> 20} MB when it is unpacked")
+        if size > DEFLATED_LIMIT:
+            raise Unreadable(f"the file has more than {DEFLATED_LIMIT >> 20} MB when it is unpacked")
 
 
-def _checked(dataset: Any) -> int:
-    """The number of images, after all that can be known before decoding was looked at."""
-    _no_image(dataset)
+def checked(dataset: Any) -> int:
+    """The number of images, after all that can be known before decoding was looked at.
+
+    Raises:
+        Exception: of any kind, see `damaged`.
+    """
     rows, columns, samples = (int(dataset.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
     samples, count = samples or 1, int(dataset.get("NumberOfFrames") or 1)
     limited(rows, columns, samples, count)
@@ -177,6 +203,7 @@ def _checked(dataset: Any) -> int:
         raise Unreadable("the DICOM file is damaged: what it says of its image contradicts itself")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
+        no_bomb(rows * columns * samples * count, len(dataset.PixelData))
         _streams(dataset, rows, columns, samples, count)
     elif "PixelData" in dataset:
         per_row = 2 if photometric == "YBR_FULL_422" else samples
@@ -191,7 +218,7 @@ def _no_image(dataset: Any) -> None:
     kind = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
     title = kind.name if kind and kind.name != kind else ""  # of a class in the standard
     if "Segmentation Storage" in title:
-        raise Unreadable("the file is a segmentation, not an image: give it as a mask")
+        raise Unreadable("the file is a segmentation, not an image: give it as a mask, in a table or as x_seg.dcm beside x.dcm")
     if "DirectoryRecordSequence" in dataset or title == "Media Storage Directory Storage":
         raise Unreadable("the file is an index of a medium (DICOMDIR), not an image")
     if any(dataset.get(key) for key in PIXELS):
@@ -212,8 +239,6 @@ def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) ->
     if syntax.startswith(VIDEO):
         raise Unreadable("the file is a video in DICOM: take single images out of it")
     _plugin(syntax, pydicom)
-    if syntax == RLE:
-        return
     offsets = None
     if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
         offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
@@ -223,6 +248,8 @@ def _streams(dataset: Any, rows: int, columns: int, samples: int, count: int) ->
             stream = next(streams)
         except StopIteration:
             raise Unreadable(f"the pixel data of the DICOM file is cut short: {number} of {count} images are there") from None
+        if syntax == RLE:  # tells no size
+            continue
         size = jpeg_size(stream) if stream.startswith(b"\xff\xd8") else _jpeg_2000_size(stream)
         if size != (rows, columns, samples):
             raise Unreadable("the compressed image has another size than the DICOM file's header says")

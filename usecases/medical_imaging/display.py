@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from usecases.medical_imaging.scaling import Unreadable, robust, stretched
+from usecases.medical_imaging.scaling import Unreadable, bands, robust, sampled, stretched
 
 GROUPS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
 
@@ -52,7 +52,7 @@ def shown(stored: np.ndarray, photometric: str, dataset: Any, groups: Mapping[st
         return _palette(stored, dataset)
     if photometric == "RGB":
         bits = int(dataset.get("BitsStored") or stored.dtype.itemsize * 8)
-        return np.clip(stored / np.float32(2.0**bits - 1), 0, 1).astype(np.float32, copy=False)
+        return stretched(stored, 0, 2.0**bits - 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Unreadable("the kind of colours (photometric interpretation) is not supported with that many bits")
     padding = _padding(stored, dataset)
@@ -78,25 +78,39 @@ def _padding(stored: np.ndarray, dataset: Any) -> np.ndarray | None:
 def _windowed(stored: np.ndarray, padding: np.ndarray | None, dataset: Any, groups: Mapping[str, Any]) -> np.ndarray:
     """Modality transformation (C.11.1), then VOI lookup table or window (C.11.2); without one, bytes as they are and other
     values stretched over the image's own range."""
-    values, moved = _modality(stored, dataset, groups)
     voi = groups.get("FrameVOILUTSequence", dataset)
-    if tables := voi.get("VOILUTSequence"):
-        table, first, highest = _table(tables[0], dataset)
-        return (table[_places(values, first, len(table))] / np.float32(highest)).astype(np.float32)
+    tables = voi.get("VOILUTSequence")
     centers, widths = numbers(voi.get("WindowCenter")), numbers(voi.get("WindowWidth"))
-    if centers and widths and widths[0] > 0:
-        return window(values, centers[0], widths[0], str(voi.get("VOILUTFunction") or "LINEAR").strip().upper())
+    has_window = bool(centers and widths) and widths[0] > 0
+    if not tables and not has_window:
+        low, high = _ends(stored if padding is None else stored[~padding], dataset, groups)
+    pixels = np.empty(stored.shape, np.float32)
+    for band in bands(stored):
+        values, _ = _modality(stored[band], dataset, groups)
+        if tables:
+            table, first, highest = _table(tables[0], dataset)
+            pixels[band] = stretched(table[_places(values, first, len(table))], 0, highest)
+        elif has_window:
+            function = str(voi.get("VOILUTFunction") or "LINEAR").strip().upper()
+            pixels[band] = window(values, centers[0], widths[0], function)
+        else:
+            pixels[band] = stretched(values, low, high)
+    return pixels
+
+
+def _ends(stored: np.ndarray, dataset: Any, groups: Mapping[str, Any]) -> tuple[float, float]:
+    """What is black and what is white of stored values without a window, in the modality's units."""
+    values, moved = _modality(sampled(stored), dataset, groups)
     bits = int(dataset.get("BitsStored") or 16)
-    if not moved and bits <= 8 and stored.dtype.kind == "u":
-        return np.clip(stored / np.float32(2**bits - 1), 0, 1).astype(np.float32, copy=False)
-    return stretched(values, *robust(values if padding is None else values[~padding]))
+    return (0, 2**bits - 1) if not moved and bits <= 8 and stored.dtype.kind == "u" else robust(values)
 
 
 def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
     """Values through a window, float32 in 0..1. Source: C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2
     (LINEAR_EXACT). What is named otherwise is taken as LINEAR, the default."""
     if function == "SIGMOID":
-        exponent = np.clip((values.astype(np.float32) - np.float32(center)) * np.float32(-4 / width), -80, 80)
+        exponent = (values.astype(np.float32) - np.float32(center)) * np.float32(-4 / width)
+        exponent = np.clip(np.nan_to_num(exponent), -80, 80)
         return (1 / (1 + np.exp(exponent))).astype(np.float32)
     if function != "LINEAR_EXACT":
         center, width = center - 0.5, width - 1
@@ -130,6 +144,8 @@ def _places(values: np.ndarray, first: int, length: int) -> np.ndarray:
 def _table(item: Any, dataset: Any) -> tuple[np.ndarray, int, int]:
     """Entries of a lookup table, the value that the first is for, and the highest value that an entry can have (C.11.1.1)."""
     entries, first, bits = (int(one) for one in item.LUTDescriptor)
+    if bits < 1:
+        raise Unreadable("the DICOM file is damaged: the entries of a lookup table have no bits")
     return _entries(item["LUTData"].value, entries or 1 << 16, dataset), first, (1 << min(bits, 16)) - 1
 
 
@@ -148,15 +164,18 @@ def _entries(data: Any, count: int, dataset: Any) -> np.ndarray:
 def _palette(stored: np.ndarray, dataset: Any) -> np.ndarray:
     """Colours by lookup tables (C.7.6.3.1.5 and 6). Some writers keep entries of 8 bits where they announce 16: such a table
     is taken for what it holds."""
-    channels, deep = [], False
+    tables: list[tuple[np.ndarray, int]] = []
     for colour in ("Red", "Green", "Blue"):
         entries, first, bits = (int(one) for one in dataset[f"{colour}PaletteColorLookupTableDescriptor"].value)
         plain = dataset.get(f"{colour}PaletteColorLookupTableData")
         data = plain if plain else _expanded(dataset[f"Segmented{colour}PaletteColorLookupTableData"].value, bits, dataset)
-        table = _entries(data, entries or 1 << 16, dataset)
-        deep |= bits > 8 and int(table.max()) > 255
-        channels.append(table[_places(stored, first, len(table))])
-    return np.stack(channels, axis=-1).astype(np.float32) / np.float32(65535 if deep else 255)
+        tables.append((_entries(data, entries or 1 << 16, dataset), first))
+    highest = 65535 if any(int(table.max()) > 255 for table, _ in tables) else 255
+    pixels = np.empty((*stored.shape, 3), np.float32)
+    for band in bands(stored):
+        for place, (table, first) in enumerate(tables):
+            pixels[band, ..., place] = stretched(table[_places(stored[band], first, len(table))], 0, highest)
+    return pixels
 
 
 def _expanded(data: bytes, bits: int, dataset: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
 MASKED = ("no finding", "finding")  # classes where only masks tell
+IMAGES = {"image", "images", "img", "imgs", "imagestr", "imagests", "scans"}  # folders that only say what is in them
+MASKS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "labelstr", "labels"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Item:
         masks: files whose union is where the finding is.
         patient: as the data set calls it; kept only as a pseudonym.
         part: "train", "validation" or "test" where the data set says; else "".
+        row: of the table that lists it, from 1; 0: no table does.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Item:
     patient: str = ""
     source: str = ""
     part: str = ""
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
     for item in items:
         if item.label is not None and item.label not in place:
             fix = f"Correct it, or add it to data.classes, which are: {', '.join(classes)}; the image was left out"
-            faults.add("error", f"a label that is none of the classes: '{item.label[:40]}'", fix, item.name)
+            faults.add("error", f"a label that is none of the classes: '{item.label[:40]}'", fix, item.name, item.row)
     if not names and any(item.masks for item in items):
         faults.add("info", "no labels, but masks", f"An image counts as '{classes[-1]}' where its mask is not empty")
     elif len(names) == 1:
@@ -94,7 +98,7 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
         if item.label is not None and item.label not in place:
             continue
         if names and item.label is None:
-            faults.add("info", "an image without a label", "It is not learnt from", item.name)
+            faults.add("info", "an image without a label", "It is not learnt from", item.name, item.row)
         for case in _cases(item, place, salt, use_masks=bool(item.masks) and (item.label is not None or not names)):
             cases.append(case)
             parts.append(item.part)
@@ -109,15 +113,16 @@ def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Ite
         name=item.name,
         picture=partial(picture, item.path, 0, salt),
         label=None if item.label is None else place[item.label],
-        mask=partial(masks.read, item.masks, 0) if use_masks else None,
+        mask=partial(masks.read, item.masks, 0, item.path) if use_masks else None,
         patient=anonymous.pseudonym(item.patient, salt) if item.patient else unnamed,
         source=item.source,
+        row=item.row,
     )
     if count == 1:
         yield case
         return
     for number in range(count):
-        mask = partial(masks.read, item.masks, number) if use_masks else None
+        mask = partial(masks.read, item.masks, number, item.path) if use_masks else None
         yield replace(case, name=f"{item.name}#{number + 1}", picture=partial(picture, item.path, number, salt), mask=mask)
 
 
@@ -132,6 +137,27 @@ def picture(path: Path, number: int, salt: str) -> Picture:
     """
     image = _opened.take(path, number, partial(reading.read, path, salt))
     return replace(image, about={**image.about, "bytes": path.stat().st_size})
+
+
+def name_of(path: Path, known: Iterable[str], patient: str, salt: str) -> str:
+    """What a file is called in findings and results: its path, with pseudonyms for folders, which may be named after persons.
+
+    Args:
+        path: within the source.
+        known: folders that keep their names, besides those that say what part of the data is in them.
+        patient: what becomes a pseudonym in the file's own name, too; "": nothing.
+    """
+    *folders, file = path.parts
+    kept = {*SPLITS, *(one.lower() for one in known)}
+    shown = [one if one.lower() in kept or says(one, IMAGES | MASKS) else anonymous.pseudonym(one, salt) for one in folders]
+    if patient:
+        file = re.sub(re.escape(patient), anonymous.pseudonym(patient, salt), file, flags=re.IGNORECASE)
+    return "/".join([*shown, file])
+
+
+def says(folder: str, names: set[str]) -> bool:
+    """Is a folder called by one of the names, however it is written?"""
+    return re.sub(r"[-_ ]", "", folder.lower()) in names
 
 
 def is_healthy(name: str) -> bool:

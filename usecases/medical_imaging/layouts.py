@@ -11,10 +11,8 @@ from pathlib import Path
 from shared.errors import Collector, UserError
 from usecases.medical_imaging import anonymous, dicom, manifest, medmnist, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.items import SPLITS, Item, Source, source_of
+from usecases.medical_imaging.items import IMAGES, MASKS, SPLITS, Item, Source, name_of, says, source_of
 
-IMAGES = {"image", "images", "img", "imgs", "imagestr", "imagests", "scans"}
-MASKS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "labelstr", "labels"}
 MASK = re.compile(r"(?P<of>.+?)[-_ ](mask|seg|segmentation)([-_ ]?\d+)?", re.IGNORECASE)
 ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # of PNG, JPEG and TIFF
@@ -87,48 +85,63 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
     Raises:
         UserError: the pattern is none, or there are no images.
     """
-    try:
-        find = re.compile(pattern) if pattern else None
-    except re.error as error:
-        raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
-    if find and not find.groups:
-        raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
     base = root.parent if root.is_file() else root
-    own, masks = _divided([_file(path, base) for path in _images(root, faults)])
+    names = _Names(base, pattern)
+    own, masks = _divided([_file(path, base) for path in _images(root, names, faults)])
     if not own:
         fix = "They were taken as images. If they are masks, give the images with them, as in x.png and x_mask.png"
-        faults.add("warning", "nothing but masks, by the names of files or folders", fix, masks[0].path.name)
+        faults.add("warning", "nothing but masks, by the names of files or folders", fix, names.of(masks[0].path))
         own, masks = [_File(file.path, file.folders, file.path.stem) for file in masks], []
-    paired = _paired(own, masks, faults)
+    paired = _paired(own, masks, names, faults)
     deep, own = own, _unwrapped(own)
-    if len(around := deep[0].folders[: len(deep[0].folders) - len(own[0].folders)]):
+    if len(deep[0].folders) > len(own[0].folders):
         fix = "The folders in it were taken as classes. If it is one itself, put the other class beside it"
-        faults.add("info", f"one folder around all images: '{'/'.join(around)}'", fix)
+        faults.add("info", "one folder around all images", fix)
     sharing = _sharing(paired)
     split = all(file.folders and file.folders[0].lower() in SPLITS for file in own)
     people = len({file.folders for file in own}) > MANY and sum(file.path in paired for file in own) > 0.9 * len(own)
-    salt = anonymous.salt()
     items = []
     for file in own:
         inner = file.folders[1:] if split else file.folders
         label, inner = (None, inner) if people or not inner else (inner[0], inner[1:])
-        patient = inner[0] if inner else ""
-        name = file.path.relative_to(base).as_posix()
-        if find:
-            match = find.search(name)
-            if match is None or match[1] is None:
-                faults.add("warning", "a path that data.patient_pattern does not match", "Its patient is unknown", name)
-            else:
-                patient = match[1]
-        if patient:
-            name = name.replace(patient, anonymous.pseudonym(patient, salt))
+        patient = names.patient(file.path) or (inner[0] if inner else "")
+        name = names.of(file.path, label or "", patient)
+        if pattern and not names.patient(file.path):
+            faults.add("warning", "a path that data.patient_pattern does not match", "Its patient is unknown", name)
         patient = patient or sharing.get(file.path, "")
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
     return items
 
 
-def _images(root: Path, faults: Collector) -> list[Path]:
+class _Names:
+    """What files are called, and whom `data.patient_pattern` finds in their paths."""
+
+    def __init__(self, base: Path, pattern: str) -> None:
+        """Raises UserError: the pattern is none."""
+        try:
+            self._find = re.compile(pattern) if pattern else None
+        except re.error as error:
+            raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
+        if self._find and not self._find.groups:
+            raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
+        self._base, self._salt = base, anonymous.salt()
+
+    def patient(self, path: Path) -> str:
+        """As the data set calls it; "": the pattern does not match, or there is none."""
+        match = self._find.search(path.relative_to(self._base).as_posix()) if self._find else None
+        return (match[1] or "") if match else ""
+
+    def of(self, path: Path, label: str = "", patient: str = "") -> str:
+        """See `items.name_of`.
+
+        Args:
+            label: name of the file's class. patient: as the data set calls it; "": as the pattern finds it.
+        """
+        return name_of(path.relative_to(self._base), [label], patient or self.patient(path), self._salt)
+
+
+def _images(root: Path, names: _Names, faults: Collector) -> list[Path]:
     """The file, or those of the tree, that are images by their ending or their start.
 
     Raises:
@@ -143,13 +156,15 @@ def _images(root: Path, faults: Collector) -> list[Path]:
         return [root]
     paths = []
     for path in reading.files(root):
-        if _may_be_image(path):
+        if path.is_dir():
+            faults.add("warning", "a folder that cannot be opened", "Permit to read it")
+        elif _may_be_image(path):
             paths.append(path)
         else:
-            faults.add("info", "a file that is no image", "It was passed over", path.name)
+            faults.add("info", "a file that is no image", "It was passed over", names.of(path))
     if not paths:
-        there = ", ".join(path.name for path in sorted(root.iterdir())[:SHOWN]) or "nothing"
-        raise UserError(f"{root} has no images. Looked for: {kinds}. There: {there}.")
+        there = sorted(path.name if path.is_file() else "a folder" for path in root.iterdir())[:SHOWN]
+        raise UserError(f"{root} has no images. Looked for: {kinds}. There: {', '.join(there) or 'nothing'}.")
     return paths
 
 
@@ -170,17 +185,13 @@ def _file(path: Path, base: Path) -> _File:
     return _File(path, path.relative_to(base).parent.parts, stem)
 
 
-def _generic(folder: str, names: set[str]) -> bool:
-    return re.sub(r"[-_ ]", "", folder.lower()) in names
-
-
 def _divided(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
     """Images and masks, each without the folders that say only which of both they are."""
     images: list[_File] = []
     masks: list[_File] = []
     for file in files:
-        in_masks = any(_generic(folder, MASKS) for folder in file.folders)
-        kept = tuple(folder for folder in file.folders if not _generic(folder, MASKS | IMAGES))
+        in_masks = any(says(folder, MASKS) for folder in file.folders)
+        kept = tuple(folder for folder in file.folders if not says(folder, MASKS | IMAGES))
         match = MASK.fullmatch(file.stem)
         if in_masks or match:
             masks.append(_File(file.path, kept, match["of"] if match else file.stem))
@@ -189,7 +200,7 @@ def _divided(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
     return images, masks
 
 
-def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) -> dict[Path, list[Path]]:
+def _paired(images: Sequence[_File], masks: Sequence[_File], names: _Names, faults: Collector) -> dict[Path, list[Path]]:
     """The masks of each image: of its folder and name; else of its name alone where that is clear; else of the start of its name,
     as in BraTS and nnU-Net (x_flair.nii.gz, x_0000.nii.gz for the mask x)."""
     exact: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)
@@ -206,7 +217,7 @@ def _paired(images: Sequence[_File], masks: Sequence[_File], faults: Collector) 
             found = starts.get((mask.folders, mask.stem), [])
         if not found:
             fix = "Give the mask the name of its image, as in x.png and x_mask.png; it was left out"
-            faults.add("warning", "a mask without an image", fix, mask.path.name)
+            faults.add("warning", "a mask without an image", fix, names.of(mask.path))
         for image in found:
             paired[image.path].append(mask.path)
     return paired

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
@@ -12,7 +13,7 @@ from shared.data import columns, tables
 from shared.errors import Collector, DataError, Finding, UserError, nearest
 from usecases.medical_imaging import anonymous, reading
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.items import SPLITS, Item
+from usecases.medical_imaging.items import SPLITS, Item, name_of
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".jsonl")
 ROLES = {  # usual names of the columns
@@ -62,6 +63,7 @@ def items(file: Path, config: Data, faults: Collector) -> list[Item]:
         fixes = [f"'{role}': {nearest(role, ROLES)}" for role in unknown]
         raise DataError([Finding("error", "data.columns has roles that there are not", str(file), " ".join(fixes))])
     table, found = tables.read(file)
+    found = [replace(finding, examples=[]) for finding in found]  # lines of the table, which may name patients
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise DataError(errors)
     faults.given += found
@@ -90,24 +92,22 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if path is None:
             continue
         if path in seen:
-            faults.add(
-                "warning", "an image that is listed again", "List each image once; the first row counts", given["path"], row
-            )
+            faults.add("warning", "an image that is listed again", "List each image once; the first row counts", row=row)
             continue
         seen.add(path)
         label = given.get("label") or None
         part = SPLITS.get(given.get("split", "").lower(), "")
         if given.get("split") and not part:
-            fix = f"Use train, val and test; '{given['split'][:20]}' was left out"
-            faults.add("warning", "a part that is none", fix, given["path"], row)
+            faults.add("warning", "a part that is none", "Use train, val and test; the row was left out", row=row)
             continue
         named = [mask for mask in given.get("mask", "").split(SEVERAL) if mask.strip()]
         masks = [mask for name in named if (mask := places.find(name.strip(), faults, row, "a mask"))]
+        if len(masks) < len(named):
+            continue
         patient = given.get("patient", "")
-        name = path.relative_to(places.root).as_posix() if path.is_relative_to(places.root) else path.name
-        if patient:
-            name = name.replace(patient, anonymous.pseudonym(patient, salt))
-        yield Item(path, name, _plain(label), tuple(masks), patient, given.get("source", ""), part)
+        inner = path.relative_to(places.root) if path.is_relative_to(places.root) else Path(path.name)
+        name = name_of(inner, [one for one in (label, given.get("split")) if one], patient, salt)
+        yield Item(path, name, _plain(label), tuple(masks), patient, given.get("source", ""), part, row)
 
 
 def _plain(label: str | None) -> str | None:
@@ -123,7 +123,7 @@ class _Places:
         self._by_name: dict[str, list[Path]] = {}
 
     def find(self, given: str, faults: Collector, row: int, what: str = "an image") -> Path | None:
-        """The file, or None with a finding."""
+        """The file, or None with a finding, which has the row alone: a path may name a patient."""
         path = PureWindowsPath(given)  # takes / and \\ both
         if not given or "\0" in given:
             faults.add("warning", "a row without a path", "It was left out", row=row)
@@ -132,7 +132,7 @@ class _Places:
             place = Path(given)
         elif path.anchor or ".." in path.parts:
             fix = "Write paths below the table's folder, or absolute ones; the row was left out"
-            faults.add("error", "a path that leads out of the table's folder", fix, given, row)
+            faults.add("error", "a path that leads out of the table's folder", fix, row=row)
             return None
         else:
             place = self.root.joinpath(*path.parts)
@@ -146,7 +146,7 @@ class _Places:
             return matches[0]
         fix = "Correct the path, or add the file; the row was left out"
         also = "" if not matches else f" ({len(matches)} files have this name: give the folder, too)"
-        faults.add("warning", f"{what} that is not there{also}", fix, given, row)
+        faults.add("warning", f"{what} that is not there{also}", fix, row=row)
         return None
 
     def _named(self, name: str) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.data import images
-from usecases.medical_imaging import nifti
+from usecases.medical_imaging import nifti, segmentations
 from usecases.medical_imaging.reading import InTurn
 
 HALF = 127  # a JPEG's black is not quite black
@@ -18,30 +18,35 @@ HALF = 127  # a JPEG's black is not quite black
 _opened = InTurn[np.ndarray]()
 
 
-def read(files: Sequence[Path], number: int) -> np.ndarray:
+def read(files: Sequence[Path], number: int, image: Path) -> np.ndarray:
     """The union of masks, bool [height, width]. What is not 0 is marked; in a JPEG what is above half.
 
     Args:
+        files: PNG, JPEG, BMP, TIFF, NIfTI, or DICOM segmentations, which refer to their images themselves.
         number: of the image among those of its file, from 0. A mask with a single image is that of all.
+        image: the image's file.
 
     Raises:
         OSError: one cannot be read, or they differ in size; the message says why.
     """
     if not files:
         raise OSError("no file is given")
-    return _opened.take(tuple(files), number, partial(_united, files))
+    return _opened.take((image, *files), number, partial(_united, files, image))
 
 
-def _united(files: Sequence[Path]) -> Iterator[np.ndarray]:
-    for several in zip(*map(_planes, files), strict=False):
+def _united(files: Sequence[Path], image: Path) -> Iterator[np.ndarray]:
+    for several in zip(*(_planes(file, image) for file in files), strict=False):
         if len({one.shape for one in several}) > 1:
             raise OSError("its parts are of different sizes")
         yield np.logical_or.reduce(several)
 
 
-def _planes(file: Path) -> Iterator[np.ndarray]:
+def _planes(file: Path, image: Path) -> Iterator[np.ndarray]:
     """Of each image, one at a time; without an end where there is only one."""
-    planes = nifti.marked(file) if nifti.recognised(nifti.header(file)) else _pages(file)
+    if segmentations.recognised(file):
+        planes = segmentations.marked(file, image)
+    else:
+        planes = nifti.marked(file) if nifti.recognised(nifti.header(file)) else _pages(file)
     first, second = next(planes, None), next(planes, None)
     if first is None:
         raise OSError("it holds no image")

@@ -5,6 +5,7 @@ Source: Yang et al., MedMNIST v2, Scientific Data 10:41, 2023. https://medmnist.
 
 from __future__ import annotations
 
+import io
 import threading
 import zipfile
 from functools import partial
@@ -17,9 +18,11 @@ import psutil
 from shared.errors import Collector, DataError, UserError
 from usecases.medical_imaging.cases import Case, Picture
 from usecases.medical_imaging.items import Source, ordered
+from usecases.medical_imaging.scaling import damaged
 
 PARTS = {"train": "train", "val": "validation", "test": "test"}
 LABEL_LIMIT = 64 << 20  # bytes
+HEADER_LIMIT = 1 << 16  # bytes; a header may claim gigabytes
 SHARE = 0.5  # of the free memory that images may take
 ORGANS = (
     *("bladder", "left femur", "right femur", "heart", "left kidney", "right kidney"),
@@ -116,20 +119,22 @@ class _Arrays:
                 raise UserError(f"{file}: {part}_images is not uint8 [images, height, width] or [images, height, width, 3].")
 
     def _read_headers(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        headers = {}
+        told = []
         try:
-            with zipfile.ZipFile(self.file) as archive:
+            with damaged("it is no archive of arrays, or damaged"), zipfile.ZipFile(self.file) as archive:
                 for member in archive.infolist():
-                    with archive.open(member) as stream:
-                        version = np.lib.format.read_magic(stream)
-                        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                        shape, _, kind = read(stream)
-                        if kind.hasobject or _bytes(shape, kind) > member.file_size:
-                            raise UserError(f"{self.file}: {member.filename} is no array of numbers, or is cut short.")
-                        headers[member.filename.removesuffix(".npy")] = (shape, kind)
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+                    with archive.open(member) as packed:
+                        stream = io.BytesIO(packed.read(HEADER_LIMIT))
+                    version = np.lib.format.read_magic(stream)
+                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shape, _, kind = read(stream)
+                    told.append((member, shape, kind))
+        except OSError as error:
             raise UserError(f"{self.file} is not a readable .npz file: {error}.") from None
-        return headers
+        for member, shape, kind in told:
+            if kind.hasobject or _bytes(shape, kind) > member.file_size:
+                raise UserError(f"{self.file}: {member.filename} is no array of numbers, or is cut short.")
+        return {member.filename.removesuffix(".npy"): (shape, kind) for member, shape, kind in told}
 
     def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         if name not in self._headers:
@@ -165,11 +170,8 @@ class _Arrays:
             return self._loaded[name]
 
     def _load(self, name: str) -> np.ndarray:
-        try:
-            with np.load(self.file, allow_pickle=False) as archive:
-                return np.asarray(archive[name])
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise OSError(f"the array {name} is damaged: {error}") from None
+        with damaged(f"the array {name} is damaged"), np.load(self.file, allow_pickle=False) as archive:
+            return np.asarray(archive[name])
 
 
 def _bytes(shape: tuple[int, ...], kind: np.dtype[Any]) -> int:

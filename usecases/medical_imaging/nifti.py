@@ -69,9 +69,7 @@ def frames(path: Path) -> Iterator[Picture]:
             for place in range(slices):
                 with damaged(BROKEN):
                     plane = np.ascontiguousarray(volume[::-1, ::-1, place].T)
-                    if (grid.slope, grid.intercept) != (1, 0):
-                        plane = plane * np.float64(grid.slope) + grid.intercept
-                    pixels = stretched(plane, low, high)
+                    pixels = stretched(plane, low, high, grid.slope, grid.intercept)
                 height, width = pixels.shape
                 name = f"{path.name}#{number * slices + place + 1}" if slices * volumes > 1 else path.name
                 yield Picture(

@@ -8,7 +8,7 @@ import numpy as np
 
 from shared.data import images
 from usecases.medical_imaging.cases import Picture
-from usecases.medical_imaging.scaling import VALUE_LIMIT, Unreadable, robust, stretched
+from usecases.medical_imaging.scaling import PIXEL_LIMIT, VALUE_LIMIT, Unreadable, no_bomb, robust, stretched
 
 FORMATS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"BM": "BMP", b"II": "TIFF", b"MM": "TIFF"}
 
@@ -24,14 +24,29 @@ def frames(data: bytes, name: str) -> Iterator[Picture]:
     """
     kind = next(name for magic, name in FORMATS.items() if data.startswith(magic))
     try:
-        count = len(images.headers(data))
+        several = count(data)
         for number, page in enumerate(images.pages(data, VALUE_LIMIT), 1):
             height, width = page.shape[:2]
             about = {"format": kind, "photometric": "RGB" if page.ndim == 3 else "MONOCHROME2", "bits": page.dtype.itemsize * 8}
-            about |= {"width": width, "height": height, "frames": count}
-            yield Picture(f"{name}#{number}" if count > 1 else name, shown(page), about=about)
+            about |= {"width": width, "height": height, "frames": several}
+            yield Picture(f"{name}#{number}" if several > 1 else name, shown(page), about=about)
     except OSError as error:
         raise Unreadable(str(error)) from None
+
+
+def count(data: bytes) -> int:
+    """How many images `frames` gives, after their sizes were compared with the limits.
+
+    Raises:
+        OSError: as `frames`, as far as the headers tell.
+    """
+    known = images.headers(data)
+    if not known:
+        raise Unreadable("the file holds no image")
+    if any(page.height * page.width > PIXEL_LIMIT for page in known):
+        raise Unreadable(f"the image has more than {PIXEL_LIMIT // 10**6} million pixels")
+    no_bomb(sum(page.height * page.width * page.samples for page in known), len(data))
+    return len(known)
 
 
 def shown(image: np.ndarray) -> np.ndarray:

@@ -59,12 +59,11 @@ class Seen:
     Attributes:
         case: with what its file told: patient, facts, digest, a label out of its mask.
         header: the patient as the file's header has it, pseudonym; "": it names none.
-        error: why it could not be read; "": it could. Then all below are empty.
+        error: why the image or its mask cannot be used; "": they can. Else all below are empty.
         image: uint8 [size, size] or [size, size, 3].
         mask: uint8 [size, size].
-        shape: height and width of the picture, and of its mask if it has one that could be read.
+        shape: height and width of the picture, and of its mask if it has one.
         outlined: has the mask (in its own size) a finding? None: no mask.
-        mask_error: why the mask cannot be used; "": it can, or there is none.
         print: to compare images that are nearly the same; None: there is nothing on it to compare.
     """
 
@@ -75,7 +74,6 @@ class Seen:
     mask: np.ndarray | None = None
     shape: tuple[int, int] = (0, 0)
     outlined: bool | None = None
-    mask_error: str = ""
     print: Print | None = None
 
 
@@ -89,7 +87,7 @@ def look(case: Case, size: int) -> Seen:
     try:
         picture = case.picture()
     except OSError as error:
-        return Seen(case, error=error.strerror or str(error) or "it cannot be read")
+        return Seen(case, error=f"an image that cannot be read: {error.strerror or error}")
     channels = 3 if is_coloured(picture.pixels) else 1
     square = framed(picture.pixels, size, channels)
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
@@ -102,20 +100,17 @@ def look(case: Case, size: int) -> Seen:
         seen.case = replace(seen.case, digest=digest)
         seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
-        _outline(seen, size, picture.spacing)
+        try:
+            mask = case.mask()
+        except OSError as error:
+            return Seen(case, error=f"a mask that cannot be read: {error.strerror or error}")
+        if mask.shape != shape:
+            return Seen(case, error="a mask of another size than its image")
+        _outline(seen, mask, size, picture.spacing)
     return seen
 
 
-def _outline(seen: Seen, size: int, spacing: tuple[float, float] | None) -> None:
-    assert seen.case.mask is not None
-    try:
-        mask = seen.case.mask()
-    except OSError as error:
-        seen.mask_error = f"a mask that cannot be read: {error.strerror or error}"
-        return
-    if mask.shape != seen.shape:
-        seen.mask_error = "a mask of another size than its image"
-        return
+def _outline(seen: Seen, mask: np.ndarray, size: int, spacing: tuple[float, float] | None) -> None:
     seen.mask, seen.outlined = framed_mask(mask, size), bool(mask.any())
     if spacing is None:
         extent = {"lesion_percent": round(100 * float(mask.mean()), 4)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from shared.data.images import content, headers
+from shared.data.images import content
 from shared.data.video import natural
 from usecases.medical_imaging import dicom, nifti, pictures
 from usecases.medical_imaging.anonymous import covered
@@ -64,14 +65,18 @@ def read(path: Path, salt: str) -> Iterator[Picture]:
 
 def count(path: Path) -> int:
     """How many images `read` gives, after the header was compared with the limits and the file; 1 where it promises what cannot
-    be: reading tells why."""
+    be: reading tells why.
+
+    Raises:
+        UserError: a package is missing.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
         if dicom.recognised(head):
             return dicom.count(path)
         if head.startswith(tuple(pictures.FORMATS)):
-            return max(1, len(headers(content(path, FILE_LIMIT)))) if head.startswith((b"II", b"MM")) else 1
+            return pictures.count(content(path, FILE_LIMIT)) if head.startswith((b"II", b"MM")) else 1
         return nifti.count(path) if nifti.recognised(nifti.header(path)) else 1
     except OSError:
         return 1
@@ -116,6 +121,8 @@ class InTurn(threading.local, Generic[Image]):
 
 
 def _frames(path: Path, salt: str) -> Iterator[Picture]:
+    if path.is_dir():
+        raise Unreadable("the folder cannot be opened")
     if not path.is_file():
         raise Unreadable("there is no such file")
     with path.open("rb") as file:
@@ -145,16 +152,28 @@ def _grey(picture: Picture) -> Picture:
 def files(folder: Path) -> list[Path]:
     """Files that may be images, in natural order (2 before 10), in the folder and in those below it.
 
-    Left out are hidden files and folders, DICOMDIR, what a name's ending tells to be no image (tables, texts, programs), and
-    links that lead out of the folder; folders behind links are not entered.
+    What cannot be opened is among them, so that reading it gives the reason: a broken link, a file or a folder without
+    permission. Left out are hidden files and folders, DICOMDIR, what a name's ending tells to be no image (tables, texts,
+    programs), what is no file (pipes, devices), and links that lead out of the folder; folders behind links are not entered.
     """
-    root = folder.resolve()
-    found = []
-    for place, folders, names in os.walk(folder):
+    root = os.path.realpath(folder)
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(place) / name
             skipped = name.startswith(".") or name.upper() == "DICOMDIR" or path.suffix.lower() in OTHER
-            if not skipped and path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(root)):
+            if not skipped and _is_file(path, root):
                 found.append(path)
     return sorted(found, key=lambda path: [natural(Path(part)) for part in path.relative_to(folder).parts])
+
+
+def _is_file(path: Path, root: str) -> bool:
+    """Is it a file, a link to one below `root`, or nothing that could be opened to see?"""
+    try:
+        if stat.S_ISREG(path.lstat().st_mode):
+            return True
+        may_be = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        may_be = True
+    return may_be and Path(os.path.realpath(path)).is_relative_to(root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import defaultdict
@@ -79,7 +78,8 @@ def files(source: Path) -> list[Path]:
 
     def results(folder: Path) -> bool:
         if folder not in old:
-            old[folder] = all((folder / name).is_file() for name in RESULTS) or (folder != source and results(folder.parent))
+            own = all(os.access(folder / name, os.R_OK) for name in RESULTS)
+            old[folder] = own or (folder != source and results(folder.parent))
         return old[folder]
 
     return [path for path in reading.files(source) if not results(path.parent)]
@@ -163,9 +163,8 @@ def _stacked(slices: list[Slice]) -> list[list[Slice]]:
 
 def _header(path: Path) -> Slice:
     """What the header tells of the slice's place; a file with several frames, or with a fault, is by itself."""
-    pydicom = require("pydicom", "medical")
+    pydicom = dicom.library()
     alone = Slice(path)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of the header
     try:
         with damaged("the header cannot be read"):
             if dicom.deflated(path):
@@ -208,7 +207,7 @@ def stack(study: Study) -> list[float] | None:
 
 def _frames(path: Path) -> list[float] | None:
     """The places of the frames of an enhanced object, which must be in the stack's order."""
-    pydicom = require("pydicom", "medical")
+    pydicom = dicom.library()
     tags = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
     try:
         with damaged("the header cannot be read"):

@@ -76,6 +76,23 @@ def test_broken_images_are_left_out_with_a_finding(tmp_path: Path) -> None:
     assert any("cannot be read" in finding.what for finding in cases.findings)
 
 
+def test_images_whose_masks_cannot_be_used_are_left_out_and_outlines_still_learnt(tmp_path: Path) -> None:
+    folder(tmp_path)
+    lines = ["path,label,mask"]
+    for number, path in enumerate(sorted(tmp_path.rglob("*.png"))):
+        size = (51, 60) if number in (5, 9) else (50, 60)
+        cv2.imwrite(str(tmp_path / f"m{number}.png"), np.full(size, 255, np.uint8))
+        lines.append(f"{path.relative_to(tmp_path).as_posix()},{path.relative_to(tmp_path).parts[0]},m{number}.png")
+    (tmp_path / "m3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    cases = data.load(config(tmp_path), 32, 1)
+    assert sum(cases.about["images"].values()) == 37
+    assert cases.masks
+    told = {found.what.partition(":")[0]: (found.count, list(found.rows)) for found in cases.findings}
+    assert told["a mask of another size than its image"] == (2, [6, 10])
+    assert told["a mask that cannot be read"] == (1, [4])
+
+
 def test_masks_are_prepared_like_their_images_and_healthy_ones_need_none(tmp_path: Path) -> None:
     folder(tmp_path)
     for image in list(tmp_path.glob("ill/*/*.png")):
@@ -324,21 +341,26 @@ def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatc
     cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
     files = [tmp_path / "a.tif", tmp_path / "b.png"]
     for number in range(30):
-        assert np.array_equal(masks.read(files, number), (pages[number] + np.eye(9, 7)) > 0)
+        assert np.array_equal(masks.read(files, number, tmp_path), (pages[number] + np.eye(9, 7)) > 0)
         assert len(decoded) <= number + 3
     with pytest.raises(OSError, match="only 30 image"):
-        masks.read(files, 30)
+        masks.read(files, 30, tmp_path)
     volume = np.zeros((7, 9, 4), np.int16)
     volume[2, 3, 1] = 5
     (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
-    assert [np.argwhere(masks.read([tmp_path / "volume"], place)).tolist() for place in range(4)] == [[], [[5, 4]], [], []]
+    assert [np.argwhere(masks.read([tmp_path / "volume"], place, tmp_path)).tolist() for place in range(4)] == [
+        [],
+        [[5, 4]],
+        [],
+        [],
+    ]
     monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
     with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
-        masks.read([tmp_path / "volume"], 0)
+        masks.read([tmp_path / "volume"], 0, tmp_path)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:
     def picture() -> Picture:
         raise OSError("the file is empty")
 
-    assert prepare.look(Case("x", picture), 32).error == "the file is empty"
+    assert prepare.look(Case("x", picture), 32).error == "an image that cannot be read: the file is empty"

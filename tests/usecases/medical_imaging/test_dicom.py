@@ -271,7 +271,9 @@ def deflated() -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes | Dataset], str]] = {
     "rows and columns": (lambda: changed("CT_small.dcm", Rows=65535, Columns=65535), "million values"),
     "frames": (lambda: changed("CT_small.dcm", NumberOfFrames=1_000_000), "100,000 images"),
-    "frames that are not there": (lambda: changed("CT_small.dcm", NumberOfFrames=90_000, Rows=10, Columns=10), "cut short"),
+    "frames that are not there": (lambda: changed("CT_small.dcm", NumberOfFrames=90_000, Rows=20, Columns=20), "cut short"),
+    "frames of single pixels": (lambda: changed("CT_small.dcm", NumberOfFrames=16_384, Rows=1, Columns=1), "less than 16 pixels"),
+    "frames for hours": (lambda: changed("MR_small_RLE.dcm", NumberOfFrames=50, Rows=6000, Columns=6000), "2,000 times"),
     "compressed frames that are not there": (lambda: changed("MR_small_jp2klossless.dcm", NumberOfFrames=90_000), "cut short"),
     "code stream": (code_stream, "another size"),
     "deflated": (deflated, "when it is unpacked"),
@@ -281,10 +283,37 @@ BOMBS: dict[str, tuple[Callable[[], bytes | Dataset], str]] = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_bombs_are_refused_before_anything_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom, "_decoded", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr(dicom, "FILE_LIMIT", 32 << 20)
+    monkeypatch.setattr(dicom, "DEFLATED_LIMIT", 32 << 20)
     made, why = BOMBS[kind]
     with pytest.raises(Unreadable, match=why):
         read(made())
+
+
+def test_a_header_promises_no_more_images_than_its_file_can_hold(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+
+    def promised(made: bytes | Dataset) -> int:
+        made.save_as(path, enforce_file_format=True) if isinstance(made, Dataset) else path.write_bytes(made)
+        return reading.count(path)
+
+    for name in ("rtdose.dcm", "SC_rgb_rle_2frame.dcm", "CT_small.dcm", "image_dfl.dcm"):
+        assert promised((FOLDER / name).read_bytes()) == len(read((FOLDER / name).read_bytes()))
+    assert promised(changed("rtdose.dcm", NumberOfFrames=90_000)) == 1
+    assert promised(changed("SC_rgb_rle_2frame.dcm", NumberOfFrames=90_000)) == 1
+    assert promised(deflated()) == 1
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_a_lookup_table_that_lies_shows_nothing_beyond_black_and_white(bits: int) -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [16, 0, bits], np.arange(0, 16_000, 1000, "<u2").tobytes()
+    dataset = small(RAMP, VOILUTSequence=[table])
+    if not bits:
+        with pytest.raises(Unreadable, match="no bits"):
+            read(dataset)
+    else:
+        (picture,) = read(dataset)
+        assert (picture.pixels.min(), picture.pixels.max()) == (0, 1)
 
 
 def test_a_missing_decoder_is_one_reason_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,7 +70,14 @@ def test_folders_in_a_class_are_patients_who_are_not_named(tmp_path: Path) -> No
     source = found(tmp_path)
     assert source.classes == ("healthy", "ill")
     assert source.cases[1].patient == pseudonym("Jane Doe", salt())
-    assert "Jane" not in repr(source.cases[1].name)
+    assert source.cases[1].name.endswith(f"/ill/{pseudonym('Jane Doe', salt())}/1.png")
+    image(tmp_path / "data/ill/visit/Jane Roe/Jane roe 2.png")
+    image(tmp_path / "data/ill/visit/Jane Roe/3_mask.png")
+    (tmp_path / "data/ill/visit/Jane Roe/Jane Roe").write_text("no image")
+    source = found(tmp_path, patient_pattern="(Jane Roe|Jane Doe)")
+    assert len(source.findings) == 4
+    assert "a path that data.patient_pattern does not match" in said(source, "warning")
+    assert "jane" not in repr((source.findings, [case.name for case in source.cases])).lower()
 
 
 def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_said(tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_s
     (tmp_path / "cases.csv").write_text("path,what\n1.png,a\n")
     source = found(tmp_path)
     assert source.classes == ("p1", "p2")
-    assert said(source, "info") == ["a table that was not used", "one folder around all images: 'ill'"]
+    assert said(source, "info") == ["a table that was not used", "one folder around all images"]
 
 
 def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
@@ -242,10 +250,19 @@ def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
     assert said(source) == ["a path that leads out of the table's folder"]
     assert said(source, "warning") == ["an image that is not there", "an image that is listed again"]
     rows = {finding.what: list(finding.rows) for finding in source.findings}
-    assert rows["an image that is not there"] == [3]
+    assert list(rows.values()) == [[2], [3], [5]]
+    assert not re.search(r"outside|gone|1\.png", repr(source.findings))  # paths may name patients
     for text, fault in (("gone.png,a\n", "no row can be used"), ("", "the table has no rows")):
         with pytest.raises(DataError, match=fault):
             found(table(inner, f"path,label\n{text}"))
+
+
+def test_a_row_whose_mask_is_not_there_is_left_out(tmp_path: Path) -> None:
+    for number in range(4):
+        image(tmp_path / f"{number}.png", number)
+    source = found(table(tmp_path, "path,label,mask\n0.png,a,3.png\n1.png,b,3.png;gone.png\n2.png,b,3.png\n"))
+    assert [case.name for case in source.cases] == ["0.png", "2.png"]
+    assert [(finding.what, list(finding.rows)) for finding in source.findings] == [("a mask that is not there", [2])]
 
 
 def test_labels_outside_the_classes_are_errors(tmp_path: Path) -> None:

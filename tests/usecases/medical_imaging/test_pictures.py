@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.usecases.medical_imaging import bombs
 from usecases.medical_imaging import pictures
 from usecases.medical_imaging.scaling import Unreadable, robust, stretched
 
@@ -57,6 +58,12 @@ def test_values_are_stretched_between_percentiles(kind: type) -> None:
     assert (low, high) == pytest.approx(tuple(np.percentile(values, (0.5, 99.5))))
     right = np.clip((values.astype(float) - low) / (high - low), 0, 1)
     np.testing.assert_allclose(stretched(values, low, high), right, atol=1e-5)
+
+
+def test_pages_that_unpack_to_hours_are_refused() -> None:
+    with pytest.raises(Unreadable, match="2,000 times"):
+        list(pictures.frames(bombs.tiff(100, 4000), "a"))
+    assert pictures.count(bombs.tiff(3, 20)) == len(list(pictures.frames(bombs.tiff(3, 20), "a"))) == 3
 
 
 def test_nothing_but_one_value_is_black_and_a_rare_one_shows() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from base64 import b64decode
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -252,6 +254,15 @@ def test_what_training_has_used_cannot_be_changed_when_a_model_is_judged_again(s
     assert (again["decisions"], again["notice"]) == (simulated.metrics["decisions"], NOTICE)
 
 
+def decoded(path: Path) -> bytes:
+    """What a file says, and what lies in it packed, escaped or as base64."""
+    if path.suffix == ".parquet":
+        return str(pq.read_table(path).to_pydict()).encode()
+    content = path.read_bytes()
+    packed = re.findall(rb"base64,([A-Za-z0-9+/]+=*)", content)
+    return b"\n".join([content, html.unescape(content.decode("latin-1")).encode("latin-1", "replace"), *map(b64decode, packed)])
+
+
 @pytest.mark.parametrize("layout", ["folders", "manifest"])
 def test_no_file_of_a_run_tells_who_the_patients_are(tmp_path: Path, layout: str) -> None:
     """Names in headers, of folders, in a table and burnt into pixels; the report shows the images with the text covered."""
@@ -270,16 +281,27 @@ def test_no_file_of_a_run_tells_who_the_patients_are(tmp_path: Path, layout: str
             named |= {word.encode() for word in (person, *more.values(), *of)}
     (source / "healthy" / "Jane Roe00" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"junk" * 40)
     table.append("healthy/Jane Roe00/broken.dcm,healthy,Jane Roe00")
+    visit = "healthy/visit/Ann Coe"  # neither its class's name nor its patient's
+    pixels = 4 * body(99, 0, 128, 96).astype(np.uint16)
+    pixels[:20] = 0
+    scans.dicom(source / visit / "x.dcm", pixels, 0, 1, scans.uids())
+    (source / visit / "y_mask.png").write_bytes(b"a mask without an image")
+    (source / visit / "notes").write_bytes(b"no image")
+    table += [f"{visit}/x.dcm,healthy,7", f"{visit}/x.dcm,healthy,7", f"{visit}/x.dcm,healthy,7,too,many"]
+    table.append("healthy/Jane Roe00/absent.dcm,healthy,Jane Roe00")
     if layout == "manifest":
         (source / "cases.csv").write_text("\n".join(table))
     trained = train(tmp_path / "run", f"data.source={source}", "model.size=64")
-    assert "broken.dcm" in (trained.folder / "events.jsonl").read_text("utf-8")
+    events = (trained.folder / "events.jsonl").read_text("utf-8")
+    assert "broken.dcm" in events
+    told = ("that is not there (row 23)", "listed again (row 21)") if layout == "manifest" else ("y_mask.png", "/notes")
+    assert all(one in events for one in told), events
     assert rows(trained)["case"].str.endswith(".dcm").all()
     for path in (path for path in trained.folder.rglob("*") if path.is_file()):
-        parquet = path.suffix == ".parquet"  # is compressed
-        content = str(pq.read_table(path).to_pydict()).encode() if parquet else path.read_bytes()
+        content = decoded(path)
         for word in (*named, b"DOE JOHN", scans.BORN.encode(), b"St. Elsewhere"):
             assert word not in content, (path, word)
+        assert not re.search(rb"jane.{0,3}roe|ann.{0,3}coe", content, re.IGNORECASE), path
     cases, _ = trained.fits[0]
     shown = np.concatenate([part.images for part in (cases.train, cases.validation, cases.test)])
     high, side = 128, 64

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_files_in_natural_order_without_what_is_hidden_or_leads_out(tmp_path: Pa
         "c/d/e.dcm",
         "within",
     ]
+
+
+def test_what_cannot_be_opened_is_listed_and_has_a_reason_and_pipes_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.dcm").symlink_to("gone.dcm")
+    (folder / "b.dcm").symlink_to("b.dcm")
+    (folder / "leads_out").symlink_to(tmp_path / "gone.dcm")
+    os.mkfifo(folder / "pipe.dcm")
+    (folder / "piped.dcm").symlink_to("pipe.dcm")
+    found = reading.files(folder)
+    if os.geteuid():  # root may open everything
+        (folder / "closed").mkdir(mode=0)
+        found = reading.files(folder)
+        assert found.pop().name == "closed"
+    assert [path.name for path in found] == ["a.dcm", "b.dcm"]
+    for path in [*found, folder]:
+        assert reading.count(path) == 1
+        with pytest.raises(Unreadable, match=r"no such file|cannot be opened|symbolic links"):
+            list(reading.read(path, "s"))
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
