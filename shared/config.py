@@ -68,7 +68,7 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
             problems.append(f"{path}: cannot be read as YAML ({error})")
             continue
         if isinstance(layer, dict):
-            _merge(merged, layer)
+            merge(merged, layer)
         else:
             problems.append(f"{path}: must hold `key: value` pairs, holds {type(layer).__name__}")
     for override in overrides:
@@ -79,7 +79,7 @@ def resolve(cls: type[C], files: Sequence[Path] = (), overrides: Sequence[str] =
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
-        _merge(merged, value)
+        merge(merged, value)
     try:
         config = cls.model_validate(merged)
     except ValidationError as error:
@@ -118,10 +118,11 @@ def _model(annotation: Any) -> type[BaseModel] | None:
     return next((m for m in map(_model, get_args(annotation)) if m), None)
 
 
-def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Put a layer's values over those of `into`, which is changed; sections are merged, not replaced."""
     for key, value in layer.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            merge(into[key], value)
         else:
             into[key] = value
 

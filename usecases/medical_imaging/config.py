@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config import RunConfig, Section, Training
+from shared.config import RunConfig, Section, Training, merge
 from usecases.medical_imaging.network import Model
 from usecases.medical_imaging.packing import Changes
 
@@ -16,8 +16,10 @@ SIMULATED = "simulated"
 class Simulation(Section):
     """Simulated slices of brains, which train where there is nothing else. They are no patients."""
 
-    patients: int = Field(2000, ge=10, description="simulated people")
-    slices: int = Field(4, ge=1, le=20, description="of each of them")
+    patients: int = Field(
+        4000, ge=10, description="simulated people to train on; besides, split's shares of as many to choose and to judge"
+    )
+    slices: int = Field(3, ge=1, le=20, description="of each of them")
     ill: float = Field(0.8, gt=0, lt=1, description="share of people with lesions")
 
 
@@ -64,11 +66,12 @@ class Decide(Section):
 
 FEW = Model()
 MANY = Model(
-    size=128,
+    size=160,
     members=1,
     smoothing=0.0,
-    training=Training(epochs=4, batch_size=16, learning_rate=1e-3, weight_decay=0.01, average=0.98),
+    training=Training(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.01, average=0.98),
 )
+MIRRORED = Changes(turn=0, zoom=0, shift=0, light=0, spoil=0)  # simulated people differ in all these already
 
 
 class MedicalConfig(RunConfig):
@@ -79,29 +82,36 @@ class MedicalConfig(RunConfig):
     model: Model | None = Field(
         None, description="knobs left out are by the data: images of one's own are few, simulated ones many, with masks"
     )
-    changes: Changes = Changes()
+    changes: Changes | None = Field(None, description="knobs left out are by the data: simulated images are only mirrored")
     decide: Decide = Decide()
 
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """A change to one knob of the model leaves the others as they suit the data."""
-        model = given.get("model")
-        if not isinstance(model, dict):
-            return given
-        whole = _suited(given.get("data")).model_dump()
-        training = model.get("training", {})
-        if isinstance(training, dict):
-            training = {**whole["training"], **training}
-        return {**given, "model": {**whole, **model, "training": training}}
+        """A change to one knob of a section that is by the data leaves the section's others as they suit it."""
+        made = dict(given)
+        for name, suited in zip(("model", "changes"), _suited(given.get("data")), strict=True):
+            if isinstance(given.get(name), dict):
+                made[name] = suited.model_dump()
+                merge(made[name], given[name])
+        return made
 
     @property
     def network(self) -> Model:
         """The model's knobs: as given, or what suits the data."""
-        return self.model or _suited(self.data.model_dump())
+        return self.model or _suited(self.data.model_dump())[0]
+
+    @property
+    def augmentation(self) -> Changes:
+        """The changes' knobs: as given, or what suits the data."""
+        return self.changes or _suited(self.data.model_dump())[1]
+
+    def settled(self) -> MedicalConfig:
+        """The same with nothing left to be told by the data."""
+        return self.model_copy(update={"model": self.network, "changes": self.augmentation})
 
 
-def _suited(data: Any) -> Model:
-    """The model's knobs for what the section `data` says."""
+def _suited(data: Any) -> tuple[Model, Changes]:
+    """The knobs for what the section `data` says."""
     source = data.get("source", SIMULATED) if isinstance(data, dict) else SIMULATED
-    return MANY if source == SIMULATED else FEW
+    return (MANY, MIRRORED) if source == SIMULATED else (FEW, Changes())

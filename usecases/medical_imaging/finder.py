@@ -21,7 +21,7 @@ from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.fitting import look, quick
 from usecases.medical_imaging.found import Found
-from usecases.medical_imaging.framing import framed, unframed
+from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.network import FindingNetwork
@@ -122,7 +122,8 @@ class Finder:
         return look(self.fast, as_batch(squares), self.flips)
 
     def _some(self, pictures: Sequence[Picture], heat: bool) -> list[Found]:
-        squares = np.stack([framed(picture.pixels, self.config.network.size, self.channels) for picture in pictures])
+        frames = [Frame.of(picture.pixels, self.config.network.size) for picture in pictures]
+        squares = np.stack([frame.image(picture.pixels, self.channels) for frame, picture in zip(frames, pictures, strict=True)])
         looked = self._look(squares)
         probabilities = self.temperature(looked["classes"].numpy())
         labels = self.decide(probabilities)
@@ -131,12 +132,11 @@ class Finder:
         maps = self.maps(squares, labels) if heat else np.zeros(squares.shape[:3], np.float32)
         areas = looked["mask"].float().sigmoid()[:, 0].numpy() if "mask" in looked else None
         found = []
-        for place, picture in enumerate(pictures):
-            shape = (picture.pixels.shape[0], picture.pixels.shape[1])
-            mask = None if areas is None else unframed(areas[place], shape) > self.config.decide.area
+        for place, (picture, frame) in enumerate(zip(pictures, frames, strict=True)):
+            mask = None if areas is None else frame.back(areas[place]) > self.config.decide.area
             sure = (probabilities[place], int(labels[place]), float(low[place]), float(high[place]))
             reasons = (*self._doubts(*sure), *self._oddities(int(labels[place]), float(unusual[place]), mask, picture))
-            found.append(Found(*sure, reasons, float(unusual[place]), unframed(maps[place], shape), mask))
+            found.append(Found(*sure, reasons, float(unusual[place]), frame.back(maps[place]), mask))
         return found
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:

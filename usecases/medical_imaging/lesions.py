@@ -15,35 +15,35 @@ import numpy as np
 from usecases.medical_imaging.anatomy import Push, Tissues
 
 Contrast = Literal["T1", "T1 with contrast agent", "T2", "FLAIR"]
-LEAST_MM2 = 12.0  # area of a lesion's cut through a slice from which on it is drawn and labelled: a disc of 3.9 mm
+LEAST_MM2 = 40.0  # area of a lesion's cut through a slice from which on it is drawn and labelled: a disc of 7.1 mm
 OUTER = 2.0  # radii within which every lesion stays
 
 KINDS = {"mass": 0.5, "diffuse": 0.2, "focus": 0.22, "cyst": 0.08}  # shares among ill people
-DIAMETERS = {"mass": (12, 38), "diffuse": (14, 36), "focus": (4.5, 13), "cyst": (7, 26)}  # mm
+DIAMETERS = {"mass": (12, 38), "diffuse": (14, 36), "focus": (8, 15), "cyst": (7, 26)}  # mm
 # Brightness against the mean of grey and white matter, lowest and highest: by kind and contrast; several where both occur.
 LEVELS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
     "T1": {
-        "mass": ((-0.6, -0.22), (-0.6, -0.22), (0.25, 0.7)),
-        "diffuse": ((-0.5, -0.2),),
-        "focus": ((-0.55, -0.25), (0.3, 0.7)),
+        "mass": ((-0.65, -0.3), (-0.65, -0.3), (0.3, 0.8)),
+        "diffuse": ((-0.55, -0.28),),
+        "focus": ((0.35, 0.8),),
         "cyst": ((-0.75, -0.5),),
     },
     "T1 with contrast agent": {
-        "mass": ((0.25, 1.1),),
-        "diffuse": ((-0.45, -0.17), (0.17, 0.5)),
-        "focus": ((0.3, 1.1),),
+        "mass": ((0.3, 1.1),),
+        "diffuse": ((-0.5, -0.25), (0.25, 0.6)),
+        "focus": ((0.4, 1.1),),
         "cyst": ((-0.75, -0.5),),
     },
     "T2": {
-        "mass": ((0.25, 0.9), (0.25, 0.9), (-0.45, -0.25)),
-        "diffuse": ((0.22, 0.7),),
-        "focus": ((0.3, 0.9), (-0.5, -0.3)),
+        "mass": ((0.35, 0.9), (0.35, 0.9), (-0.5, -0.3)),
+        "diffuse": ((0.3, 0.8),),
+        "focus": ((0.5, 1.0), (-0.6, -0.4)),
         "cyst": ((0.8, 1.2),),
     },
     "FLAIR": {
-        "mass": ((0.25, 0.9), (0.25, 0.9), (-0.5, -0.25)),
-        "diffuse": ((0.2, 0.7),),
-        "focus": ((0.3, 0.9),),
+        "mass": ((0.3, 0.9), (0.3, 0.9), (-0.5, -0.3)),
+        "diffuse": ((0.28, 0.8),),
+        "focus": ((0.4, 1.0),),
         "cyst": ((-0.8, -0.5),),
     },
 }

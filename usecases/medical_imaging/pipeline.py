@@ -148,14 +148,14 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     """Train the networks and the simple methods, and settle on validation how sure the model is."""
     count = len(cases.classes)
     train, validation = cases.train, settling.packed(cases.validation, count)
-    changed = Packed(train.images, train.labels, count, train.masks, config.changes)
+    changed = Packed(train.images, train.labels, count, train.masks, config.augmentation)
     networks, fits = fitting.train_networks(config.network, changed, validation, run, chip, config.seed, name)
-    networks, flips, choice = fitting.choose(networks, validation, config.changes.mirror)
+    networks, flips, choice = fitting.choose(networks, validation, config.augmentation.mirror)
     on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the finder computes
     channels = 1 if train.images.ndim == 3 else 3
     frozen = Frozen.pretrained(config.network.weights)
-    networks, views = [one.to("cpu") for one in networks], frozen(train.images)
-    finder = Finder(config, cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
+    views = frozen(train.images)
+    finder = Finder(config.settled(), cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
     finder, settled = settling.settle(finder, views, train.labels, cases.validation)
     groups = pd.factorize(np.array([case.patient or case.name for case in train.cases]))[0]  # pseudonyms differ from run to run
     shown = {"features": views.pooled, "pixels": baselines.pixels(train.images)}
@@ -242,7 +242,7 @@ def evaluate(predictor: MedicalPredictor, config: MedicalConfig) -> dict[str, An
         UserError: the configuration changes what training has used, the data has other classes, or nothing of a class is left.
     """
     finder, own = predictor.finder, predictor.finder.config
-    if changed := [part for part in SETTLED if getattr(config, part) != getattr(own, part)]:
+    if changed := [part for part in SETTLED if getattr(config, part) not in (None, getattr(own, part))]:
         raise UserError(
             f"A trained model is judged as it is: {', '.join(changed)} would change nothing. Train again, or leave it out. "
             "What can be changed: data.*, hardware.threads."

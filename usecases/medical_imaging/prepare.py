@@ -15,7 +15,7 @@ import numpy as np
 from shared.data.images import Print, printed
 from usecases.medical_imaging import measuring
 from usecases.medical_imaging.cases import Case
-from usecases.medical_imaging.framing import framed, framed_mask
+from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.splits import units
 
 THUMB = (32, 32)  # of prints; see `checks.NEAR`
@@ -89,14 +89,13 @@ def look(case: Case, size: int) -> Seen:
     except OSError as error:
         return Seen(case, error=f"an image that cannot be read: {error.strerror or error}")
     channels = 3 if is_coloured(picture.pixels) else 1
-    square = framed(picture.pixels, size, channels)
+    frame = Frame.of(picture.pixels, size)
     about = {**picture.about, "colour": "grey" if channels == 1 else "colour", **case.about}
-    shape = picture.pixels.shape[0], picture.pixels.shape[1]
     shown = np.rint(picture.pixels * 255).astype(np.uint8)
     told = replace(case, patient=case.patient or picture.patient, about=about)
-    seen = Seen(told, header=picture.patient, image=square, shape=shape)
+    seen = Seen(told, header=picture.patient, image=frame.image(picture.pixels, channels), shape=frame.shape)
     if np.ptp(shown, axis=(0, 1)).max() >= BLANK:
-        digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % shape).hexdigest()
+        digest = hashlib.blake2b(shown.tobytes(), digest_size=8, person=b"%dx%d" % frame.shape).hexdigest()
         seen.case = replace(seen.case, digest=digest)
         seen.print = printed(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.ndim == 3 else shown, THUMB)
     if case.mask is not None:
@@ -104,14 +103,14 @@ def look(case: Case, size: int) -> Seen:
             mask = case.mask()
         except OSError as error:
             return Seen(case, error=f"a mask that cannot be read: {error.strerror or error}")
-        if mask.shape != shape:
+        if mask.shape != frame.shape:
             return Seen(case, error="a mask of another size than its image")
-        _outline(seen, mask, size, picture.spacing)
+        _outline(seen, mask, frame, picture.spacing)
     return seen
 
 
-def _outline(seen: Seen, mask: np.ndarray, size: int, spacing: tuple[float, float] | None) -> None:
-    seen.mask, seen.outlined = framed_mask(mask, size), bool(mask.any())
+def _outline(seen: Seen, mask: np.ndarray, frame: Frame, spacing: tuple[float, float] | None) -> None:
+    seen.mask, seen.outlined = frame.mask(mask), bool(mask.any())
     if spacing is None:
         extent = {"lesion_percent": round(100 * float(mask.mean()), 4)}
     else:

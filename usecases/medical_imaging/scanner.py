@@ -11,7 +11,7 @@ from scipy import fft
 from usecases.medical_imaging.anatomy import Body, Tissues
 from usecases.medical_imaging.lesions import Contrast
 
-CONTRASTS: dict[Contrast, float] = {"T1": 0.3, "T1 with contrast agent": 0.25, "T2": 0.2, "FLAIR": 0.25}  # shares of people
+CONTRASTS: dict[Contrast, float] = {"T1": 0.2, "T1 with contrast agent": 0.3, "T2": 0.2, "FLAIR": 0.3}  # shares of people
 # Brightness of fluid, grey, white, bone, marrow, fat, vessels
 LOOKS: dict[Contrast, tuple[float, ...]] = {
     "T1": (0.16, 0.46, 0.64, 0.06, 0.45, 0.95, 0.3),

@@ -17,7 +17,7 @@ from shared.evaluation.selective import RiskCoverage
 from shared.explain.gradcam import energy_inside, pointing_game, randomisation_check
 from usecases.medical_imaging.evidence import Cases, Method
 from usecases.medical_imaging.finder import Finder
-from usecases.medical_imaging.framing import framed
+from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.items import is_finding
 from usecases.medical_imaging.network import FindingNetwork
 from usecases.medical_imaging.prepare import Prepared
@@ -153,7 +153,7 @@ def refused_photographs(finder: Finder) -> float:
     for photo in load_sample_images().images:
         for top in range(0, photo.shape[0] - 199, 100):
             pieces += [photo[top : top + 200, left : left + 200] / 255 for left in range(0, photo.shape[1] - 199, 110)]
-    squares = np.stack([framed(piece, side, finder.channels) for piece in pieces])
+    squares = np.stack([Frame.of(piece, side).image(piece, finder.channels) for piece in pieces])
     part = Prepared(squares, np.zeros(len(squares), np.int64), None, [])
     return float((finder.look_through(part).novelty >= 1).mean())
 

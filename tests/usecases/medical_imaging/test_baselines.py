@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from tests.usecases.medical_imaging.conftest import body
-from usecases.medical_imaging import baselines, framing
+from usecases.medical_imaging import baselines
 from usecases.medical_imaging.finder import as_batch
+from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.network import Model
 
@@ -70,7 +71,7 @@ def test_a_class_of_one_or_two_patients_is_fitted_without_warnings(ill: int, rec
 
 @pytest.mark.parametrize("side", [96, 128])
 def test_as_a_network_it_says_the_same(side: int) -> None:
-    images = np.stack([framing.framed(body(k, k % 2) / 255, side, 1) for k in range(12)])
+    images = np.stack([Frame.of(body(k, k % 2) / 255, side).image(body(k, k % 2) / 255, 1) for k in range(12)])
     frozen = Frozen.pretrained()
     seen = frozen(images).pooled
     ours = baselines.fit_baseline("features", seen, np.arange(12) % 2, 2, np.arange(12), 0)

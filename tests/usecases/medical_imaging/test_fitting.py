@@ -14,7 +14,7 @@ from shared.config import Hardware, Training, resolve
 from shared.hardware import select
 from shared.runs import Run
 from usecases.medical_imaging.baselines import Baseline, fit_baseline, pixels
-from usecases.medical_imaging.config import FEW, MANY, MedicalConfig
+from usecases.medical_imaging.config import FEW, MANY, MIRRORED, MedicalConfig
 from usecases.medical_imaging.fitting import (
     choose,
     long_enough,
@@ -150,3 +150,10 @@ def test_one_changed_knob_of_the_model_leaves_the_others_as_they_suit_the_data()
     own = resolve(MedicalConfig, [], ["data.source=images", "model.size=160"])
     assert own.network == FEW.model_copy(update={"size": 160})
     assert type(own).model_validate(own.model_dump()) == own
+    assert resolve(MedicalConfig, [], ["changes.turn=5"]).augmentation == MIRRORED.model_copy(update={"turn": 5})
+
+
+def test_an_artefact_keeps_the_knobs_that_were_told_by_the_data() -> None:
+    settled = MedicalConfig().settled()
+    assert (settled.model, settled.changes) == (MANY, MIRRORED)
+    assert settled.settled() == settled

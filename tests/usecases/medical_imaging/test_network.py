@@ -100,3 +100,13 @@ def test_the_loss_of_masks_is_least_where_they_are_right() -> None:
     right, nothing = 20 * (2 * wanted - 1), torch.full_like(wanted, -20.0)
     assert mask_loss(right, wanted) < 1e-3
     assert mask_loss(nothing, wanted) > 0.8 + 20 * 4 / 128 - 0.1  # Dice's loss is there although few pixels are wrong
+
+
+def test_a_small_finding_that_is_missed_counts_beside_a_large_one() -> None:
+    wanted = torch.zeros(3, 1, 32, 32)
+    wanted[0, 0, 4:28, 4:28] = 1
+    wanted[1, 0, 8:10, 8:10] = 1  # less than a hundredth of what is to be found
+    found = 20 * (2 * wanted - 1)
+    found[1] = -20.0
+    pixels = torch.nn.functional.binary_cross_entropy_with_logits(found, wanted)
+    assert mask_loss(found, wanted) - pixels == pytest.approx(0.5 * 0.8 / 2 + 0.5 * (1 - 1153 / 1157), abs=0.01)
