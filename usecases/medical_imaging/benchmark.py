@@ -74,7 +74,7 @@ def _result(tables: list[Table], seeds: Sequence[int], split: str, timing: dict[
             "differences": {
                 name: t_mean(values[ours][metric] - values[name][metric], low=-1, high=1).as_dict() for name in others
             },
-            "deviation": float(values[ours][metric].std(ddof=1)) if len(seeds) > 1 else 0.0,
+            "deviation": float(values[ours][metric].std(ddof=1)) if len(seeds) > 1 else None,
         }
         for metric in METRICS
     }
