@@ -20,7 +20,7 @@ LIGHT = 0.5  # of an image's contrast; and of the range -1..1 that its brightnes
 class Adversarial(Section):
     """The knobs of `draw_like`."""
 
-    steps: int = Field(1500, ge=1, description="of both networks")
+    steps: int = Field(1000, ge=1, description="of both networks")
     batch_size: int = Field(64, ge=2, description="images a step")
     learning_rate: float = Field(
         5e-4, gt=0, description="Adam's, of the generator, falling to 0; the discriminator's is twice that"

@@ -48,7 +48,7 @@ SIZE = 32  # pixels
 FEW = 200  # training images, where drawn ones have their best chance
 WIDTHS = (128, 64, 32)  # of the generator; of the discriminator in reverse
 GAN = Adversarial()
-STEPS = 400  # of a classifier
+STEPS = 300  # of a classifier
 CLASSIFIER = Model(
     backbone="residual",
     size=SIZE,
@@ -183,22 +183,27 @@ def compare(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, d
             "model": t_mean(values[ours], low=0).as_dict(),
             "baselines": {name: t_mean(values[name], low=0).as_dict() for name in others},
             "published": {},
-            "differences": {name: paired(values[ours] - values[name], draws[ours] - draws[name]).as_dict() for name in others},
+            "differences": {
+                name: paired(values[ours] - values[name], draws[ours] - draws[name], len(labels)).as_dict() for name in others
+            },
         }
     return found
 
 
-def paired(by_seed: np.ndarray, by_resample: np.ndarray) -> Interval:
+def paired(by_seed: np.ndarray, by_resample: np.ndarray, images: int) -> Interval:
     """The mean difference over seeds, and Student's t interval by what varies from seed to seed and from image to image.
 
-    The two variances add up, as those of independent causes do: seeds alone would tell nothing of other images.
+    The two variances add up, as those of independent causes do: seeds alone would tell nothing of other images. Degrees of freedom
+    are those of Welch (1947).
 
     Args:
         by_seed: [seeds] differences. by_resample: [resamples] of the images, of the mean over the seeds.
+        images: how many are resampled.
     """
+    variances = np.array([stats.sem(by_seed), np.nanstd(by_resample)]) ** 2
+    freedom = variances.sum() ** 2 / max((variances**2 / [len(by_seed) - 1, images - 1]).sum(), 1e-300)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1)) * variances.sum() ** 0.5)
     mean = float(by_seed.mean())
-    error = np.hypot(stats.sem(by_seed), np.nanstd(by_resample))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(by_seed) - 1) * error)
     return Interval(mean, mean - half, mean + half)
 
 
