@@ -18,7 +18,7 @@ LIGHT = 0.5  # of an image's contrast; and of the range -1..1 that its brightnes
 
 
 class Adversarial(Section):
-    """The knobs of `draw_like`."""
+    """The knobs of `fit_generator`."""
 
     steps: int = Field(1000, ge=1, description="of both networks")
     batch_size: int = Field(64, ge=2, description="images a step")
@@ -28,7 +28,7 @@ class Adversarial(Section):
     average: float = Field(0.99, ge=0, lt=1, description="decay a step of the running average of the generator, which is kept")
 
 
-def draw_like(
+def fit_generator(
     generator: Generator,
     discriminator: Discriminator,
     images: torch.Tensor,
@@ -37,13 +37,14 @@ def draw_like(
     hardware: Choice,
     seed: int,
 ) -> Generator:
-    """A generator that draws images like these, in evaluation mode on the CPU; the given networks are trained in place.
+    """Train a generator to draw images like these; what is returned is on the CPU, in evaluation mode.
 
     The hinge loss (Lim & Ye 2017, section 3); a faster discriminator (Heusel et al. 2017); both networks' images are changed
     at random in ways that gradients pass, so that few images are not learnt by heart (Zhao et al. 2020, section 3.2); and of the
     generator the running average is kept (Karras et al. 2018, section 4.1).
 
     Args:
+        generator, discriminator: trained in place.
         images: uint8 [n, channels, side, side]. labels: int64 [n].
     """
     torch.manual_seed(seed)

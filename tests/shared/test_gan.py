@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from shared.config import Hardware
 from shared.hardware import select
 from shared.models.gan import Discriminator, Generator
-from shared.training.adversarial import Adversarial, draw_like, varied
+from shared.training.adversarial import Adversarial, fit_generator, varied
 
 
 @pytest.mark.parametrize(("widths", "channels"), [((8, 6), 1), ((8, 6, 4), 3)])
@@ -34,7 +34,7 @@ def test_the_discriminator_cannot_be_steeper_than_its_norms_allow() -> None:
     for _ in range(30):  # the power method finds the norm step by step
         judge(torch.randn(2, 1, 16, 16), torch.tensor([0, 1]))
     for layer in [*judge.falls, judge.last, judge.own]:
-        matrix = layer.weight.detach().flatten(1)  # type: ignore[union-attr,operator]
+        matrix = layer.weight.detach().flatten(1)
         assert torch.linalg.matrix_norm(matrix, 2) == pytest.approx(1, abs=0.02)
 
 
@@ -53,7 +53,7 @@ def test_it_draws_the_class_that_it_is_asked_for() -> None:
     untrained, judge = Generator(2, (32, 16), length=8), Discriminator(2, (16, 32))
     chip = select(Hardware(device="cpu", precision="fp32"))
     knobs = Adversarial(steps=150, batch_size=16, learning_rate=4e-3)
-    generator = draw_like(untrained, judge, torch.from_numpy(images[:, None]), torch.from_numpy(labels), knobs, chip, seed=0)
+    generator = fit_generator(untrained, judge, torch.from_numpy(images[:, None]), torch.from_numpy(labels), knobs, chip, seed=0)
     wanted = torch.arange(100) % 2
     drawn = generator.draw(wanted, seed=0).numpy()
     knows = LogisticRegression().fit(_turned(images), labels)

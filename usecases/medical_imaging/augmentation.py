@@ -34,7 +34,7 @@ from shared.hardware import Choice, channels_last
 from shared.models.gan import Discriminator, Generator
 from shared.runs import Run, runs_root
 from shared.training import fit
-from shared.training.adversarial import Adversarial, draw_like
+from shared.training.adversarial import Adversarial, fit_generator
 from usecases.medical_imaging import data, overlay
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.finder import as_batch
@@ -138,7 +138,7 @@ def draw(real: Pool, classes: int, chip: Choice, seed: int) -> Pool:
     torch.manual_seed(seed)
     generator = channels_last(Generator(classes, WIDTHS, images.shape[1]))
     discriminator = channels_last(Discriminator(classes, WIDTHS[::-1], images.shape[1]))
-    generator = draw_like(generator, discriminator, images, labels, GAN, chip, seed)
+    generator = fit_generator(generator, discriminator, images, labels, GAN, chip, seed)
     wanted = np.random.default_rng(seed).permutation(real.labels)
     drawn = generator.draw(torch.from_numpy(wanted), seed).permute(0, 2, 3, 1).numpy()
     return Pool(drawn.reshape(real.images.shape), wanted)
@@ -193,8 +193,8 @@ def compare(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, d
 def paired(by_seed: np.ndarray, by_resample: np.ndarray, images: int) -> Interval:
     """The mean difference over seeds, and Student's t interval by what varies from seed to seed and from image to image.
 
-    The two variances add up, as those of independent causes do: seeds alone would tell nothing of other images. Degrees of freedom
-    are those of Welch (1947).
+    The two variances add up, as those of independent causes do: seeds alone would tell nothing of other images. Its degrees
+    of freedom are those of Welch (1947).
 
     Args:
         by_seed: [seeds] differences. by_resample: [resamples] of the images, of the mean over the seeds.
@@ -208,7 +208,10 @@ def paired(by_seed: np.ndarray, by_resample: np.ndarray, images: int) -> Interva
 
 
 def verdict(regime: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """In words, by the intervals alone, whether drawn images help, harm or neither, for each number of them."""
+    """In words, by the intervals alone, whether drawn images help, harm or neither, for each number of them.
+
+    A protocol has eight such intervals of 95%: that one of them excludes 0 by chance is not unlikely.
+    """
     told = []
     for name in BESIDE:
         better, worse = [], []
@@ -217,13 +220,10 @@ def verdict(regime: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
             low, high = sorted((-sign * difference["low"], -sign * difference["high"]))
             better += [metric] if low > 0 else []
             worse += [metric] if high < 0 else []
-        if better and not worse:
-            told.append(f"{name} helped ({', '.join(better)})")
-        elif worse and not better:
-            told.append(f"{name} harmed ({', '.join(worse)})")
-        else:
-            told.append(f"{name} made no difference that can be told from chance" if not better else f"{name} helped and harmed")
-    return f"With {regime}: {'; '.join(told)}."
+        outcomes = {"better": better, "worse": worse}
+        clear = " and ".join(f"{word} {', '.join(those)}" for word, those in outcomes.items() if those)
+        told.append(f"{name}: {clear or 'no difference that can be told from chance'}")
+    return f"With {regime}, {'; '.join(told)}."
 
 
 def show(path: Path, real: Pool, drawn: Pool) -> None:

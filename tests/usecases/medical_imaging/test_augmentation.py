@@ -48,7 +48,7 @@ def test_the_protocol_compares_in_both_regimes_and_the_test_part_changes_nothing
     assert list(found["metrics"]) == [f"{m}, {r} images" for r in ("12", "all") for m in ("roc_auc", "log_loss")]
     for entry in found["metrics"].values():
         assert set(entry["baselines"]) == set(entry["differences"]) == {*augmentation.BESIDE, augmentation.ALONE}
-    assert found["conclusion"].startswith("With 12 images: ")
+    assert found["conclusion"].startswith("With 12 images, half as many drawn beside: ")
     json.dumps(found, allow_nan=False)
     picture = cv2.imread(str(tmp_path / "runs" / "medical_imaging" / "augmentation" / "12-images.png"), cv2.IMREAD_GRAYSCALE)
     assert picture is not None
@@ -94,11 +94,11 @@ def test_an_interval_holds_what_seeds_and_images_change() -> None:
 @pytest.mark.parametrize(
     ("auc", "loss", "word"),
     [
-        ((-0.02, -0.01), (-0.1, 0.1), "helped (roc_auc)"),
-        ((-0.01, 0.01), (0.01, 0.02), "helped (log_loss)"),
-        ((0.01, 0.02), (-0.02, -0.01), "harmed (roc_auc, log_loss)"),
-        ((-0.01, 0.01), (-0.02, 0.01), "no difference"),
-        ((-0.02, -0.01), (-0.02, -0.01), "helped and harmed"),
+        ((-0.02, -0.01), (-0.1, 0.1), ": better roc_auc"),
+        ((-0.01, 0.01), (0.01, 0.02), ": better log_loss"),
+        ((0.01, 0.02), (-0.02, -0.01), ": worse roc_auc, log_loss"),
+        ((-0.01, 0.01), (-0.02, 0.01), ": no difference"),
+        ((-0.02, -0.01), (-0.02, -0.01), ": better roc_auc and worse log_loss"),
     ],
 )
 def test_the_verdict_follows_from_the_intervals(auc: tuple[float, float], loss: tuple[float, float], word: str) -> None:
