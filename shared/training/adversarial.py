@@ -13,8 +13,8 @@ from shared.hardware import Choice, keep_memory
 from shared.models.gan import Discriminator, Generator
 from shared.training.loop import accelerator_for
 
-SHIFT = 0.25  # of the side
-LIGHT = 0.5  # of an image's contrast; and of the range -1..1 that its brightness is changed by
+SHIFT = 0.25  # largest, of half the side
+LIGHT = 0.5  # largest change of contrast, as a share, and of brightness, which is -1..1
 
 
 class Adversarial(Section):
