@@ -107,7 +107,7 @@ def augmentation(folder: Path | None, seeds: Sequence[int], log: Callable[[str],
             real = some(cases.train, count, seed)
             drawn = draw(real, len(cases.classes), chip, seed)
             if seed == seeds[0]:
-                place = runs_root() / NAME / "augmentation" / f"{amount.replace(' ', '-')}.png"
+                place = runs_root() / NAME / "augmentation" / f"drawn-from-{amount.replace(' ', '-')}.png"
                 show(place, real, drawn)
                 log(f"{place}: of each class a row of drawn images and a row of real ones")
             pools = {WITHOUT: real, **{name: real.plus(drawn, share) for name, share in BESIDE.items()}, ALONE: drawn}

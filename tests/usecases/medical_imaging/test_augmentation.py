@@ -55,7 +55,9 @@ def test_the_protocol_compares_in_all_regimes_and_the_test_part_changes_nothing(
         assert set(entry["baselines"]) == set(entry["differences"]) == {*augmentation.BESIDE, augmentation.ALONE}
     assert found["conclusion"].startswith("With 8 images, a network from nothing, half as many drawn beside: ")
     json.dumps(found, allow_nan=False)
-    picture = cv2.imread(str(tmp_path / "runs" / "medical_imaging" / "augmentation" / "8-images.png"), cv2.IMREAD_GRAYSCALE)
+    picture = cv2.imread(
+        str(tmp_path / "runs" / "medical_imaging" / "augmentation" / "drawn-from-8-images.png"), cv2.IMREAD_GRAYSCALE
+    )
     assert picture is not None
     assert picture.shape == (4 * 32 * 3, 4 * 32 * 3)
     monkeypatch.setattr(augmentation, "METHODS", augmentation.METHODS[:1])
