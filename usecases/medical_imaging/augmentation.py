@@ -3,7 +3,7 @@
 A generator learns from the very images that a classifier has, all of the training part or few. The classifier is then trained
 with none, half as many and as many drawn images beside the real ones, and judged on validation images, which nothing was trained
 or chosen on. It is a network from nothing, always with the same number of steps and the usual random changes; of few images also
-logistic regression on ImageNet features, which suits them. Trained on drawn images alone it tells how good these are (Ravuri &
+logistic regression on ImageNet features. Trained on drawn images alone it tells how good these are (Ravuri &
 Vinyals 2019, "Classification accuracy score", section 3). Of the test part nothing is used, but that training images
 which are nearly the same as one in it are left out.
 """
@@ -170,6 +170,8 @@ def network(pool: Pool, classes: int, judged: Prepared, chip: Choice, seed: int)
         objective = Objective(weights, CLASSIFIER.smoothing)
         fit(made, objective, changed, None, training, run, chip, name="classifier", seed=seed, collate=rows.take)
     made = made.to("cpu").eval()
+    with torch.no_grad():
+        made.last.bias.sub_(weights.log())  # classes as often as they are, not as they were weighted
     return look_through([made], Packed(judged.images, judged.labels, classes), flips=False)["classes"].numpy()
 
 
