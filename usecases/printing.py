@@ -93,6 +93,8 @@ def show_bench(result: dict[str, Any]) -> None:
         )
     for number, source in enumerate(sources, 1):
         print(f"[{number}] {source}")
+    if "conclusion" in result:
+        print(result["conclusion"])
     print(f"{result['split']}; seeds {', '.join(map(str, result['seeds']))}")
 
 

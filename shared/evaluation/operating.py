@@ -53,23 +53,6 @@ def threshold_for_sensitivity(scores: np.ndarray, labels: np.ndarray, sensitivit
     return float(positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1])
 
 
-def youden_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold of the largest sensitivity + specificity - 1 (Youden 1950); of equal ones the most sensitive.
-
-    Arguments as for `threshold_for_sensitivity`.
-
-    Raises:
-        ValueError: there is no positive or no negative.
-    """
-    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    positives, negatives = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    if positives.size == 0 or negatives.size == 0:
-        raise ValueError("Youden's index needs positives and negatives")
-    found = 1 - np.searchsorted(positives, positives, "left") / positives.size
-    rejected = np.searchsorted(negatives, positives, "left") / negatives.size
-    return float(positives[np.argmax(np.round(found + rejected, 12))])
-
-
 @dataclass(frozen=True)
 class OperatingPoint:
     """What a threshold does.

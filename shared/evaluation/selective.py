@@ -61,11 +61,6 @@ class RiskCoverage:
         """Risk where at least this share of rows (above 0, up to 1) is decided."""
         return float(self.risk[np.ceil(coverage * len(self.risk) - 1e-9).astype(int) - 1])
 
-    def coverage_at(self, risk: float) -> float:
-        """The largest share of rows that can be decided with at most this risk; 0 if none."""
-        fine = np.flatnonzero(self.risk <= risk)
-        return float(self.coverage[fine[-1]]) if fine.size else 0.0
-
 
 @dataclass(frozen=True)
 class Abstention:

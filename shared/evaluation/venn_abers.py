@@ -54,11 +54,6 @@ class VennAbers:
         places = np.searchsorted(self.low_scores, scores, "right"), np.searchsorted(self.high_scores, scores, "left")
         return self.low[places[0]], self.high[places[1]]
 
-    def probability(self, scores: np.ndarray) -> np.ndarray:
-        """The one probability that regrets least, whichever end turns out right, by log-loss (Vovk et al. 2015, section 4)."""
-        low, high = self.interval(scores)
-        return high / (1 - low + high)
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {name: getattr(self, name).tolist() for name in ("low_scores", "low", "high_scores", "high")}

@@ -17,7 +17,7 @@ from scipy import ndimage, stats
 from torch import nn
 from torch.nn import functional as F
 
-Kind = Literal["gradcam", "hirescam", "layercam"]
+Kind = Literal["gradcam", "layercam"]
 
 
 class Maps(NamedTuple):
@@ -42,7 +42,6 @@ def class_maps(
     """The evidence for one class of each image, from the activations A of a layer and the gradients G of the class's logit.
 
     - gradcam: ReLU(sum over channels of mean(G) * A) (Selvaraju et al. 2017): for the last convolutions.
-    - hirescam: ReLU(sum of G * A), which cannot point at what the logit did not use (Draelos & Carin 2020).
     - layercam: ReLU(sum of ReLU(G) * A) (Jiang et al. 2021): for earlier layers too, with sharper maps.
 
     The network should be in `eval` mode, so that the images of a batch do not mix. Everything up to the layer costs no more than

@@ -81,7 +81,7 @@ def fit(
     started = time.monotonic()
     torch.manual_seed(seed)
     keep_memory()
-    accelerator = _accelerator(hardware, seed)
+    accelerator = accelerator_for(hardware, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
@@ -123,7 +123,8 @@ def fit(
     return Fitted(progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history)
 
 
-def _accelerator(hardware: Choice, seed: int) -> Accelerator:
+def accelerator_for(hardware: Choice, seed: int) -> Accelerator:
+    """Accelerate, set to this device and precision, whatever they were before in this process."""
     precision = "bf16" if hardware.precision == "bf16" else "no"
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # else a second fit could not have another precision

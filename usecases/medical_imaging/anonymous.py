@@ -6,6 +6,7 @@ import functools
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from usecases.medical_imaging.cases import Picture
+from usecases.medical_imaging.cases import Known, Picture
 
 SALT = "USECASES_SALT"
 SMALLEST = 64  # pixels; a smaller image is no place for text that can be read
@@ -54,13 +55,19 @@ def _random() -> str:
 
 
 def covered(picture: Picture) -> Picture:
-    """The picture with burnt-in text blacked out, and `hidden` telling where that was."""
+    """The picture with burnt-in text blacked out, `hidden` telling where that was and `about["covered"]` the share of it."""
     found = burnt_in_text(picture.pixels)
     if not found.any():
         return picture
     pixels = picture.pixels.copy()
     pixels[found] = 0
-    return replace(picture, pixels=pixels, hidden=found if picture.hidden is None else found | picture.hidden)
+    hidden = found if picture.hidden is None else found | picture.hidden
+    return replace(picture, pixels=pixels, hidden=hidden, about={**picture.about, "covered": round(float(hidden.mean()), 4)})
+
+
+def exposed(about: Mapping[str, Known]) -> bool:
+    """Does the header say that there is text in the image (BurnedInAnnotation, PS3.3 C.7.6.1), though none was found to cover?"""
+    return about.get("burnt in") == "YES" and "covered" not in about
 
 
 def burnt_in_text(pixels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from shared.errors import UserError
 from shared.evaluation.intervals import t_mean
 from shared.runs import Run
 from usecases.medical_imaging import data, evidence, pipeline
+from usecases.medical_imaging.augmentation import augmentation
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.predictor import NAME
 
@@ -74,7 +75,7 @@ def _result(tables: list[Table], seeds: Sequence[int], split: str, timing: dict[
             "differences": {
                 name: t_mean(values[ours][metric] - values[name][metric], low=-1, high=1).as_dict() for name in others
             },
-            "deviation": float(values[ours][metric].std(ddof=1)) if len(seeds) > 1 else 0.0,
+            "deviation": float(values[ours][metric].std(ddof=1)) if len(seeds) > 1 else None,
         }
         for metric in METRICS
     }
@@ -83,4 +84,4 @@ def _result(tables: list[Table], seeds: Sequence[int], split: str, timing: dict[
             "timing": timing, "hardware": chip.describe()}  # fmt: skip
 
 
-BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {"pneumoniamnist": pneumoniamnist}
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {"pneumoniamnist": pneumoniamnist, "augmentation": augmentation}

@@ -9,7 +9,7 @@ import numpy as np
 
 from shared.data.images import alike, collected
 from shared.errors import Collector, Finding
-from usecases.medical_imaging import confounders
+from usecases.medical_imaging import anonymous, confounders
 from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.prepare import Seen, file_of, placeholder
 from usecases.medical_imaging.splits import PARTS, VALIDATION, units
@@ -82,6 +82,7 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     _classes(seen, classes, unit, faults)
     _copies(seen, parts, linked, faults)
     _patients(seen, parts, faults)
+    _exposed(seen, faults)
     _confounders(seen, unit, faults)
     return faults.findings
 
@@ -187,6 +188,13 @@ def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> 
         if len(several) > 1:
             fix = "Keep each patient in one part; the images count in the later part only"
             faults.add("warning", f"a patient in {' and in '.join(sorted(several, reverse=True))}", fix, f"pseudonym {patient}")
+
+
+def _exposed(seen: Sequence[Seen], faults: Collector) -> None:
+    for one in seen:
+        if anonymous.exposed(one.case.about):
+            what = "the header says that text is burnt into the image, but none was found to cover"
+            faults.add("warning", what, "Look at it, and cover what may name a patient", one.case.name)
 
 
 def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Collector) -> None:

@@ -22,8 +22,10 @@ from shared.evaluation.classification import Ranked
 from shared.evaluation.intervals import Interval, bootstrap_groups
 from usecases.medical_imaging.cases import Case, Known
 
-NUMBERS = ("width", "height", "aspect", "bytes", "bits")
+NUMBERS = ("width", "height", "aspect", "bytes", "bits", "covered")
 NAMES = ("format", "colour", "photometric", "modality", "manufacturer", "source")
+# Where pixels are stored as they are. Elsewhere a file's size tells how much an image shows, which a finding may well change.
+PLAIN = ("BMP", "Implicit VR Little Endian", "Explicit VR Little Endian", "Explicit VR Big Endian")
 MOST = 4000  # cases that are looked at; drawn at random beyond
 FOLDS = 5
 RARE = 5  # cases below which a name counts as "another"
@@ -61,6 +63,9 @@ def _facts(about: Mapping[str, Known], source: str) -> dict[str, Known | None]:
     width, height = about.get("width"), about.get("height")
     if isinstance(width, int | float) and isinstance(height, int | float) and height:
         found["aspect"] = width / height
+    if about.get("format") not in PLAIN and about.get("transfer syntax") not in PLAIN:
+        found["bytes"] = None
+    found["covered"] = about.get("covered", 0.0)  # a box over burnt-in text is seen by a network, too
     return found | ({"source": source} if source else {})
 
 

@@ -17,7 +17,6 @@ from usecases.medical_imaging.config import SIMULATED, MedicalConfig
 from usecases.medical_imaging.items import Source, is_healthy
 from usecases.medical_imaging.prepare import Prepared, Seen
 
-SIMULATED_CLASSES = ("no lesion", "lesion")
 OVERVIEW = 64  # pixels; enough to check
 
 
@@ -179,7 +178,7 @@ def _no_errors(findings: list[Finding]) -> None:
 
 def _gathered(source: Source, seen: list[Seen], unit: np.ndarray, findings: list[Finding], size: int) -> Gathered:
     usable = [place for place, one in enumerate(seen) if not one.error and one.case.label is not None]
-    everything = prepare.packed([seen[place] for place in usable], size)
+    everything = prepare.stacked([seen[place] for place in usable], size)
     parts = np.array([source.parts[place] for place in usable], dtype="<U10")
     return Gathered(source, everything, parts, np.unique(unit[usable], return_inverse=True)[1], findings)
 
@@ -254,6 +253,6 @@ def _simulated(config: MedicalConfig, size: int, threads: int, wanted: Collectio
     for part, seed, count in zip(splits.PARTS, (1000 + config.seed, 1, 2), counts, strict=True):
         cases = simulator.cases(seed, 0, count if part in wanted else 0, knobs.slices, knobs.ill)
         seen = prepare.look_at(cases, size, threads, processes=threads > 1)
-        made.append(prepare.packed(seen, size))
-    about = {"name": SIMULATED, "simulated": True, **_counts(*made), "classes": list(SIMULATED_CLASSES)}
-    return Cases(made[0], made[1], made[2], SIMULATED_CLASSES, True, about)
+        made.append(prepare.stacked(seen, size))
+    about = {"name": SIMULATED, "simulated": True, **_counts(*made), "classes": list(simulator.CLASSES)}
+    return Cases(made[0], made[1], made[2], simulator.CLASSES, True, about)

@@ -35,7 +35,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Cases:
+class Labelled:
     """What is known of the judged cases: [cases] each, and `about` for slices."""
 
     names: Sequence[str]
@@ -84,7 +84,7 @@ def _share_of(values: np.ndarray, of: np.ndarray) -> Statistic:
     return share
 
 
-def bootstrap(cases: Cases, methods: Mapping[str, Method]) -> Bootstrap:
+def bootstrap(cases: Labelled, methods: Mapping[str, Method]) -> Bootstrap:
     """All metrics of all methods in the same resamples of patients; names are `metric method`."""
     made = {
         f"{metric} {name}": one for name, method in methods.items() for metric, one in statistics(cases.labels, method).items()
@@ -92,7 +92,7 @@ def bootstrap(cases: Cases, methods: Mapping[str, Method]) -> Bootstrap:
     return bootstrap_groups(cases.patients, made, resamples=RESAMPLES)
 
 
-def summarise(cases: Cases, methods: Mapping[str, Method], ours: str) -> dict[str, Any]:
+def summarise(cases: Labelled, methods: Mapping[str, Method], ours: str) -> dict[str, Any]:
     """The numbers for metrics.json. `ours` is the model that is used, all others are simple baselines."""
     draws = bootstrap(cases, methods)
     found = {name: [key.removesuffix(f" {name}") for key in draws.values if key.endswith(f" {name}")] for name in methods}
@@ -118,7 +118,7 @@ def summarise(cases: Cases, methods: Mapping[str, Method], ours: str) -> dict[st
     return {**result, "conclusion": conclude(result, ours, best)}
 
 
-def slices(cases: Cases, method: Method) -> list[dict[str, Any]]:
+def slices(cases: Labelled, method: Method) -> list[dict[str, Any]]:
     """The model by kinds of cases; a slice of one class alone has no AUC, so the share of right decisions is told, too."""
     found, told = [], set()
     for name, inside in kinds(cases.about):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -109,11 +109,12 @@ def look(networks: Sequence[FindingNetwork], images: torch.Tensor, flips: bool) 
 
 
 def look_through(networks: Sequence[FindingNetwork], data: Packed, flips: bool) -> dict[str, torch.Tensor]:
-    """`look` at all images, without the masks: `classes`, `spread`, `features`, and `dice` [n] where the masks are known."""
+    """`look` at all images, without masks and features: `classes`, `spread`, and `dice` [n] where the masks are known."""
     parts = []
     for start in range(0, len(data), GROUP):
         batch = data.__getitems__(range(start, min(len(data), start + GROUP)))
         looked = look(networks, batch["image"], flips)
+        del looked["features"]
         if "mask" in looked:
             found = looked.pop("mask") > 0
             looked["dice"] = dice(found, batch["mask"])
@@ -153,13 +154,3 @@ def choose(
 def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean log-loss of logits [n, classes] at the temperature where it is lowest (Guo et al. 2017, section 4.2)."""
     return min(float(F.cross_entropy(logits / float(t), labels)) for t in TEMPERATURES)
-
-
-def describe(fitted: Sequence[Fitted]) -> Mapping[str, Any]:
-    """Figures of the trainings for metrics.json."""
-    return {
-        "networks": len(fitted),
-        "best_epochs": [one.best_epoch for one in fitted],
-        "seconds": sum(one.seconds for one in fitted),
-        "examples_per_s": sum(one.examples_per_s for one in fitted) / len(fitted),
-    }

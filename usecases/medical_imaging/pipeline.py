@@ -72,12 +72,12 @@ class Judged:
     novelty: np.ndarray
 
     @property
-    def cases(self) -> evidence.Cases:
+    def cases(self) -> evidence.Labelled:
         """What is known of the cases; of a case whose patient is not known the case stands for one."""
         own = self.part.cases
         patients = np.array([case.patient or case.name for case in own])
         about = [{**case.about, **({"source": case.source} if case.source else {})} for case in own]
-        return evidence.Cases([case.name for case in own], self.part.labels, patients, about)
+        return evidence.Labelled([case.name for case in own], self.part.labels, patients, about)
 
 
 def train(config: MedicalConfig, run: Run) -> None:
@@ -121,7 +121,7 @@ def train(config: MedicalConfig, run: Run) -> None:
     result["trust"] |= trust.inspected(explained, outcome.finder)
     predictor = MedicalPredictor(outcome.finder)
     about = {key: result[key] for key in ("data", "protocol", "seed", "model", "name")}
-    predictor.save(run.artifact_dir, about | {KNOWN: kept.known})
+    predictor.save(run.artifact_dir, about | {KNOWN: kept.known, "notice": NOTICE})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", together, ours, outcome.finder.classes)
     report.write(run, result, together, last.test, outcome, explained)

@@ -180,7 +180,7 @@ def file_of(case: Case) -> str:
     return case.name.rpartition("#")[0] or case.name
 
 
-def packed(seen: Sequence[Seen], size: int) -> Prepared:
+def stacked(seen: Sequence[Seen], size: int) -> Prepared:
     """The cases that were seen and have a label, together. Their single images are let go."""
     usable = [one for one in seen if one.image is not None and one.case.label is not None]
     colour = any(one.image is not None and one.image.ndim == 3 for one in usable)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shared.files import whole
-from usecases.medical_imaging import answers, dicomseg, measuring, nifti, overlay, series
+from usecases.medical_imaging import anonymous, answers, dicomseg, measuring, nifti, overlay, series
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
@@ -58,7 +58,7 @@ class Bits:
 
 
 @dataclass
-class Seen:
+class Entry:
     """Numbers of one picture, by which its case is judged."""
 
     row: Row
@@ -80,7 +80,7 @@ def something(found: Found, classes: Sequence[str]) -> float:
 
 
 @dataclass
-class Case:
+class Recorder:
     """Takes in the pictures of one study in order.
 
     Memory grows with its number of pictures by a row and a bit a pixel each; of overlays, it holds the few that will be written.
@@ -93,9 +93,10 @@ class Case:
     classes: Sequence[str]
     options: MedicalOptions
     out: Path
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Entry] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
     patient: str = ""
+    exposed: int = 0
     best: float = -1.0
     thumbnail: bytes = b""
     of_interest: int = 0
@@ -129,7 +130,8 @@ class Case:
             "notice": NOTICE,
         }
         mask = None if found.mask is None else Bits.of(found.mask)
-        self.seen.append(Seen(row, file, likely, found.reasons, mask, area))
+        self.seen.append(Entry(row, file, likely, found.reasons, mask, area))
+        self.exposed += anonymous.exposed(picture.about)
         self.patient = self.patient or picture.patient
         if likely > self.best:
             self.best, self.thumbnail = likely, overlay.encode(overlay.thumbnail(picture, found), ".jpg")
@@ -149,6 +151,8 @@ class Case:
             notes.insert(0, f"finding and probability are those of the likeliest of {len(self.seen):,} pictures")
             if referred and not told:
                 notes.append(f"{referred:,} of its pictures are referred, not the likeliest")
+        if self.exposed:
+            notes.append(f"headers of {self.exposed:,} of its pictures tell of burnt-in text, but none was found to cover")
         if self.faults:
             notes.append(f"{len(self.faults)} of its files could not be read to the end")
         lesions, volume = self._lesions()
@@ -176,7 +180,7 @@ class Case:
         }
         return row, self._card(row, chief)
 
-    def _reasons(self, chief: Seen) -> list[str]:
+    def _reasons(self, chief: Entry) -> list[str]:
         """Why it is referred; [] if it is not.
 
         Of several pictures each kind of reason once, with the first one's numbers, where the one that is answered for is
@@ -320,7 +324,7 @@ class Case:
             return f"{told}, {counts[self.classes[1]] or 'none'} with the finding '{self.classes[1]}'"
         return f"{told}: " + ", ".join(f"{counts[name]} '{name}'" for name in self.classes if counts[name])
 
-    def _card(self, row: Row, chief: Seen) -> Card:
+    def _card(self, row: Row, chief: Entry) -> Card:
         details = [self._counted()] if len(self.seen) > 1 else []
         details += [f"{row['lesions']} lesion{'s' * (row['lesions'] != 1)}"] if row["lesions"] else []
         details += [

@@ -15,7 +15,7 @@ from shared.evaluation.operating import OperatingPoint, operate
 from shared.evaluation.segmentation import MaskScores, summarise_masks
 from shared.evaluation.selective import RiskCoverage
 from shared.explain.gradcam import energy_inside, pointing_game, randomisation_check
-from usecases.medical_imaging.evidence import Cases, Method
+from usecases.medical_imaging.evidence import Labelled, Method
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.items import is_finding
@@ -63,14 +63,14 @@ def explain(finder: Finder, test: Prepared) -> Explained:
     few = squares[:SPOILT]
     network = finder.fast[0]
     randomised = (
-        randomisation_check(network, from_the_end(network), lambda spoilt: finder.maps(few, labels[:SPOILT], as_network(spoilt)))
+        randomisation_check(network, from_the_end(network), lambda spoilt: finder.maps(few, labels[:SPOILT], _network(spoilt)))
         if len(few)
         else {}
     )
     return Explained(places, maps, pointing, chance, energy, randomised)
 
 
-def as_network(module: nn.Module) -> FindingNetwork:
+def _network(module: nn.Module) -> FindingNetwork:
     assert isinstance(module, FindingNetwork)  # a copy of one
     return module
 
@@ -87,7 +87,7 @@ def _widened(mask: np.ndarray, margin: float) -> np.ndarray:
 
 
 def decisions(
-    cases: Cases,
+    cases: Labelled,
     ours: Method,
     confidence: np.ndarray,
     refer: np.ndarray,
@@ -139,7 +139,7 @@ def inspected(explained: Explained, finder: Finder) -> dict[str, Any]:
     }
 
 
-def operating_point(cases: Cases, ours: Method) -> OperatingPoint:
+def operating_point(cases: Labelled, ours: Method) -> OperatingPoint:
     """Sensitivity and specificity of the decisions as they were made."""
     return operate(ours.decided, cases.labels, 0.5, groups=cases.patients)
 

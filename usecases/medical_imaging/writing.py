@@ -21,7 +21,7 @@ from usecases.medical_imaging import reading, series
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
-from usecases.medical_imaging.recording import Case, Row
+from usecases.medical_imaging.recording import Recorder, Row
 from usecases.medical_imaging.series import Study
 from usecases.medical_imaging.summary import Journal
 
@@ -178,12 +178,12 @@ class Writer:
 
     def __init__(self, out: Path, classes: Sequence[str], options: MedicalOptions, sheets: Tables, journal: Journal) -> None:
         self.out, self.classes, self.options, self.sheets, self.journal = out, classes, options, sheets, journal
-        self.case: Case | None = None
+        self.case: Recorder | None = None
 
     def add(self, item: Item, found: Found | None) -> None:
         """`found` is None if, and only if, the item has no picture."""
         if self.case is None or self.case.study is not item.study:
-            self.case = Case(item.study, self.classes, self.options, self.out)
+            self.case = Recorder(item.study, self.classes, self.options, self.out)
         if item.picture is not None and found is not None:
             self.case.add(item.file, item.frame, item.picture, found)
             self.journal.picture(found)

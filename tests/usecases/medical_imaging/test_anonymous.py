@@ -96,6 +96,7 @@ def test_covered_text_is_black_in_colour_too_and_told() -> None:
     assert picture.hidden is not None
     assert picture.hidden.shape == pixels.shape
     assert picture.pixels[picture.hidden].max() == 0
+    assert picture.about["covered"] == pytest.approx(picture.hidden.mean(), abs=1e-4)
     assert picture.pixels[ink].max() == 0
     np.testing.assert_array_equal(picture.pixels[~picture.hidden], colour[~picture.hidden])
     assert colour.max() == 1  # the given picture is left as it was

@@ -46,6 +46,7 @@ def test_of_one_seed_a_difference_has_limits_that_json_can_hold() -> None:
     one = dict.fromkeys(benchmark.METRICS, 0.9)
     found = benchmark._result([{"ours": one, "other": one}], [0], "", {})
     json.dumps(found, allow_nan=False)
+    assert found["metrics"]["roc_auc"]["deviation"] is None
     assert found["metrics"]["roc_auc"]["differences"]["other"] == {"value": 0, "low": -1, "high": 1}
 
 

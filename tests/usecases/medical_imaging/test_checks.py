@@ -180,3 +180,31 @@ def test_the_probe_sees_facts_about_files_only_and_no_patient_twice() -> None:
     assert leaked is not None
     assert leaked.auc.low > 0.7
     assert told.auc.low < 0.6
+
+
+def test_the_probe_reads_how_much_was_covered_and_the_size_of_files_whose_pixels_are_stored_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    sizes = 5000 + 2000 * labels + rng.integers(100, size=120)
+
+    def guessed(**about: object) -> confounders.Probe | None:
+        cases = [case(n, None, None) for n in range(120)]
+        told = [{name: values[n] for name, values in about.items()} for n in range(120)]  # type: ignore[index]
+        return confounders.probe(
+            [replace(one, about=facts) for one, facts in zip(cases, told, strict=True)], labels, np.arange(120)
+        )
+
+    assert guessed(format=["PNG"] * 120, bytes=sizes) is None  # what is on the image, not where it comes from
+    stored = guessed(format=["DICOM"] * 120, bytes=sizes, **{"transfer syntax": ["Explicit VR Little Endian"] * 120})
+    assert stored is not None
+    assert (stored.column, stored.alone > 0.9) == ("bytes", True)
+    boxes = guessed(covered=np.where(labels, 0.05, 0.01))
+    assert boxes is not None
+    assert (boxes.column, boxes.alone > 0.9) == ("covered", True)
+
+
+def test_text_that_a_header_tells_of_and_nobody_found_is_warned_of() -> None:
+    what = "the header says that text is burnt into the image, but none was found to cover"
+    told: list[dict[str, Known]] = [{"burnt in": "YES"}, {"burnt in": "YES", "covered": 0.01}, {"burnt in": "NO"}]
+    found = [findings([*many(), case(64, None, None, **about)]) for about in told]
+    assert [one.get(what) for one in found] == ["warning", None, None]

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics
 
 from usecases.medical_imaging import evidence
-from usecases.medical_imaging.evidence import Cases, Method
+from usecases.medical_imaging.evidence import Labelled, Method
 
 ONES = np.ones(300)
 
@@ -76,7 +76,7 @@ def test_intervals_are_over_patients_and_wider_than_over_images() -> None:
     method = Method(method.probabilities[rows], method.decided[rows])
     widths = []
     for patients in (rows, np.arange(400)):
-        cases = Cases([str(k) for k in range(400)], labels, patients, [{}] * 400)
+        cases = Labelled([str(k) for k in range(400)], labels, patients, [{}] * 400)
         interval = evidence.bootstrap(cases, {"ours": method}).interval("roc_auc ours")
         widths.append(interval.high - interval.low)
     assert widths[0] > 2.5 * widths[1]
@@ -85,7 +85,7 @@ def test_intervals_are_over_patients_and_wider_than_over_images() -> None:
 def test_the_conclusion_names_the_best_simple_method_and_which_is_better() -> None:
     labels, good = drawn(2, skill=4)
     poor, worse = drawn(2, seed=0, skill=1)[1], Method(np.full((300, 2), 0.5), np.zeros(300, int))
-    cases = Cases([str(k) for k in range(300)], labels, np.arange(300), [{}] * 300)
+    cases = Labelled([str(k) for k in range(300)], labels, np.arange(300), [{}] * 300)
     found = evidence.summarise(cases, {"network": good, "poor": poor, "constant": worse}, "network")
     assert found["best_baseline"] == "poor"
     assert "better than the best other method (poor)" in found["conclusion"]
@@ -102,7 +102,7 @@ def test_the_conclusion_names_the_best_simple_method_and_which_is_better() -> No
 def test_slices_are_words_small_numbers_and_thirds_of_large_ones() -> None:
     labels, method = drawn(2)
     about = [{"source": "AB"[k % 2], "lesions": k % 3, "mm2": float(k % 100), "one": "same"} for k in range(300)]
-    found = {entry["slice"]: entry for entry in evidence.slices(Cases([""] * 300, labels, np.arange(300), about), method)}
+    found = {entry["slice"]: entry for entry in evidence.slices(Labelled([""] * 300, labels, np.arange(300), about), method)}
     assert found["source: A"]["cases"] == 150
     assert found["lesions: 2"]["cases"] == 100
     thirds = [entry["cases"] for name, entry in found.items() if name.startswith("mm2")]
@@ -117,7 +117,7 @@ def test_slices_are_words_small_numbers_and_thirds_of_large_ones() -> None:
 def test_a_slice_of_one_class_has_no_auc_and_small_ones_are_left_out() -> None:
     labels, method = drawn(2)
     about = [{"kind": "few" if k < 5 else f"only {labels[k]}"} for k in range(300)]
-    found = {entry["slice"]: entry for entry in evidence.slices(Cases([""] * 300, labels, np.arange(300), about), method)}
+    found = {entry["slice"]: entry for entry in evidence.slices(Labelled([""] * 300, labels, np.arange(300), about), method)}
     assert set(found) == {"kind: only 0", "kind: only 1"}
     assert all("roc_auc" not in entry for entry in found.values())
 
@@ -125,5 +125,5 @@ def test_a_slice_of_one_class_has_no_auc_and_small_ones_are_left_out() -> None:
 def test_facts_that_divide_the_cases_alike_are_one_slice() -> None:
     labels, method = drawn(2)
     about = [{"contrast": "T1" if k % 2 else "T2", "source": "T1" if k % 2 else "T2"} for k in range(300)]
-    names = [entry["slice"] for entry in evidence.slices(Cases([""] * 300, labels, np.arange(300), about), method)]
+    names = [entry["slice"] for entry in evidence.slices(Labelled([""] * 300, labels, np.arange(300), about), method)]
     assert names == ["contrast: T1", "contrast: T2"]

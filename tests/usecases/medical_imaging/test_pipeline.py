@@ -324,6 +324,7 @@ def test_data_that_does_not_fit_is_one_message(tmp_path: Path) -> None:
 
 def test_what_is_measured_says_that_this_is_no_medical_device(simulated: Trained) -> None:
     assert simulated.metrics["notice"] == NOTICE
+    assert json.loads((simulated.folder / "artifact" / "metadata.json").read_text("utf-8"))["notice"] == NOTICE
     assert pq.read_schema(simulated.folder / "predictions.parquet").metadata[b"notice"] == NOTICE.encode()
 
 

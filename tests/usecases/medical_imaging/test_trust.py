@@ -12,15 +12,15 @@ import torch
 from tests.usecases.medical_imaging.conftest import Trained
 from tests.usecases.medical_imaging.test_finder import Bright
 from usecases.medical_imaging import trust
-from usecases.medical_imaging.evidence import Cases, Method
+from usecases.medical_imaging.evidence import Labelled, Method
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.prepare import Prepared
 
 
-def judged(labels: np.ndarray, decided: np.ndarray) -> tuple[Cases, Method]:
+def judged(labels: np.ndarray, decided: np.ndarray) -> tuple[Labelled, Method]:
     sure = np.where(decided[:, None] == [0, 1], 0.9, 0.1)
     names = [str(place) for place in range(len(labels))]
-    return Cases(names, labels, np.array(names), [{}] * len(labels)), Method(sure, decided)
+    return Labelled(names, labels, np.array(names), [{}] * len(labels)), Method(sure, decided)
 
 
 def test_predictive_values_follow_from_bayes_at_each_prevalence() -> None:
