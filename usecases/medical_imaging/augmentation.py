@@ -45,7 +45,7 @@ from usecases.medical_imaging.finder import as_batch
 from usecases.medical_imaging.fitting import look_through
 from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.network import Model, Objective, build, class_weights
-from usecases.medical_imaging.packing import Packed
+from usecases.medical_imaging.packing import Changes, Packed
 from usecases.medical_imaging.predictor import NAME
 from usecases.medical_imaging.prepare import Prepared
 
@@ -161,7 +161,7 @@ def network(pool: Pool, classes: int, judged: Prepared, chip: Choice, seed: int)
     training = CLASSIFIER.training
     places = np.resize(np.random.default_rng(seed).permutation(len(pool.labels)), STEPS * training.batch_size)
     config = resolve(MedicalConfig)
-    changed = Packed(pool.images[places], pool.labels[places], classes, changes=config.changes)
+    changed = Packed(pool.images[places], pool.labels[places], classes, changes=Changes())
     weights = class_weights(torch.bincount(torch.from_numpy(pool.labels), minlength=classes), CLASSIFIER.balance)
     torch.manual_seed(seed)
     made = build(CLASSIFIER, classes, masks=False)
