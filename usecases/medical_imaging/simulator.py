@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import product
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _about(somebody: Person, k: int, cuts: list[tuple[Lesion, lesions.Cut]], mas
 
 
 def cases(seed: int, start: int, people: int, slices: int, ill: float, size: int = 192) -> list[Case]:
-    """Simulated people start, start + 1, ... as cases. Only masks are worked out now, images when they are asked for.
+    """Simulated people start, start + 1, ... as cases. They are made when they are asked for; masks tell the labels.
 
     Args:
         seed: of all people; one person is the same however many others are made.
@@ -156,37 +157,27 @@ def cases(seed: int, start: int, people: int, slices: int, ill: float, size: int
         ill: share of people with lesions; not each of their slices shows one.
         size: pixels to a side.
     """
-    return [case for index in range(start, start + people) for case in _cases(seed, index, slices, ill, size)]
-
-
-def _cases(seed: int, index: int, slices: int, ill: float, size: int) -> list[Case]:
-    somebody = _person(seed, index, slices, ill, size)
-    patient = f"simulated-{index:06d}"
     made = []
-    for k, height in enumerate(somebody.heights):
-        cuts: list[tuple[Lesion, lesions.Cut]] = []
-        if any(abs(lesion.centre[2] - height) < lesion.reach for lesion in somebody.lesions):
-            cuts = _cuts(somebody, height, _tissues(somebody, height).brain)
-        about, label = _about(somebody, k, cuts, _mask(somebody, cuts)), int(bool(cuts))
+    for index, k in product(range(start, start + people), range(slices)):
         given = (seed, index, slices, ill, size, k)
-        picture, mask = partial(_picture, *given), partial(_outlined, *given)
-        made.append(Case(f"{patient}/{k + 1}", picture, label, mask, patient, str(about["contrast"]), about))
+        patient = f"simulated-{index:06d}"
+        made.append(Case(f"{patient}/{k + 1}", partial(_picture, *given), None, partial(_outlined, *given), patient))
     return made
+
+
+@lru_cache(maxsize=1)
+def _made(seed: int, index: int, slices: int, ill: float, size: int, k: int) -> Slice:
+    return _slice(_person(seed, index, slices, ill, size), k)
 
 
 def _picture(seed: int, index: int, slices: int, ill: float, size: int, k: int) -> Picture:
     """Renders one slice of a simulated person."""
-    somebody = _person(seed, index, slices, ill, size)
-    made = _slice(somebody, k)
+    made = _made(seed, index, slices, ill, size, k)
     patient = f"simulated-{index:06d}"
-    about: dict[str, Known] = {"format": "simulated", "modality": "MR", "width": size, "height": size}
+    about = {"format": "simulated", "modality": "MR", "width": size, "height": size, **made.about}
     return Picture(f"{patient}#{k + 1}", made.pixels, made.spacing, patient, about)
 
 
 def _outlined(seed: int, index: int, slices: int, ill: float, size: int, k: int) -> np.ndarray:
-    """The mask of one slice of a simulated person, without rendering it."""
-    somebody = _person(seed, index, slices, ill, size)
-    if not somebody.lesions:
-        return np.zeros((size, size), bool)
-    height = somebody.heights[k]
-    return _mask(somebody, _cuts(somebody, height, _tissues(somebody, height).brain))
+    """Its mask, for nothing if it was the last that was rendered."""
+    return _made(seed, index, slices, ill, size, k).mask
