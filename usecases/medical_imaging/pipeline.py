@@ -23,7 +23,7 @@ from shared.runs import Run
 from shared.training import Fitted
 from usecases.medical_imaging import baselines, data, evidence, fitting, report, settling, trust
 from usecases.medical_imaging.cases import Picture
-from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.config import SIMULATED, MedicalConfig
 from usecases.medical_imaging.data import Cases
 from usecases.medical_imaging.evidence import Method
 from usecases.medical_imaging.finder import Finder
@@ -84,6 +84,7 @@ def train(config: MedicalConfig, run: Run) -> None:
     """Fit networks on some patients, choose on others, judge on the last; write artefact and report."""
     chip = hardware.select(config.hardware)
     run.say(f"Computing on {chip}")
+    run.say("Simulating images" if config.data.source == SIMULATED else "Reading images")
     started = time.monotonic()
     outcomes, judged, last = [], [], None
     for number, cases in enumerate(divisions(config, chip.threads), 1):
