@@ -235,7 +235,7 @@ def paired(by_seed: np.ndarray, by_resample: np.ndarray, images: int) -> Interva
 def verdict(regime: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """In words, by the intervals alone, whether drawn images help, harm or neither, for each number of them.
 
-    A protocol has eight such intervals of 95%: that one of them excludes 0 by chance is not unlikely.
+    A protocol has a dozen such intervals of 95%: that one of them excludes 0 by chance is not unlikely.
     """
     told = []
     for name in BESIDE:

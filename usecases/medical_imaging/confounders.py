@@ -121,7 +121,8 @@ def _linear(table: pd.DataFrame) -> tuple[Any, np.ndarray]:
 def _trees(table: pd.DataFrame, seed: int) -> tuple[Any, np.ndarray]:
     """Boosted trees, and the facts as they want them."""
     named = [column in NAMES for column in table]
-    values = [pd.factorize(table[column])[0] if column in NAMES else table[column] for column in table]
+    missing = -1  # a number, as of names: no number here is below 0, and a fold may know none of a fact
+    values = [pd.factorize(table[column])[0] if column in NAMES else table[column].fillna(missing) for column in table]
     trees = HistGradientBoostingClassifier(
         max_iter=40,
         max_leaf_nodes=8,

@@ -201,6 +201,8 @@ def test_the_probe_reads_how_much_was_covered_and_the_size_of_files_whose_pixels
     boxes = guessed(covered=np.where(labels, 0.05, 0.01))
     assert boxes is not None
     assert (boxes.column, boxes.alone > 0.9) == ("covered", True)
+    once = guessed(bytes=[None] * 119 + [9], format=["PNG"] * 119 + ["BMP"])  # a fact that some folds know nothing of
+    assert once is None or once.auc.low < 0.6
 
 
 def test_text_that_a_header_tells_of_and_nobody_found_is_warned_of() -> None:
