@@ -22,7 +22,6 @@ from usecases.medical_imaging.network import FindingNetwork, Model
 SIDE = 28  # of the plain pixels
 Sees = Literal["pixels", "features"]
 STRENGTHS = np.logspace(-5, -1, 5)  # of C, tried by cross-validation
-MOST = 4000  # images that it is fitted on; drawn at random beyond
 CAUTIOUS = 1e-3  # C, where a class has too few groups to try any
 FOLDS = 4
 
@@ -56,9 +55,6 @@ def fit_baseline(sees: Sees, seen: np.ndarray, labels: np.ndarray, classes: int,
         labels: [n] places of the classes; a class may have no images.
         groups: [n] of images that must stay together, such as patients.
     """
-    if len(seen) > MOST:
-        some = np.random.default_rng(seed).permutation(len(seen))[:MOST]
-        seen, labels, groups = seen[some], labels[some], groups[some]
     mean, scale = seen.mean(0), seen.std(0) + 1e-6
     known, rarest = np.unique(labels, return_counts=True)
     folds = max(2, min(FOLDS, int(rarest.min())))

@@ -17,7 +17,7 @@ class Simulation(Section):
     """Simulated slices of brains, which train where there is nothing else. They are no patients."""
 
     patients: int = Field(
-        4000, ge=10, description="simulated people to train on; besides, split's shares of as many to choose and to judge"
+        3500, ge=10, description="simulated people to train on; besides, split's shares of as many to choose and to judge"
     )
     slices: int = Field(3, ge=1, le=20, description="of each of them")
     ill: float = Field(0.8, gt=0, lt=1, description="share of people with lesions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,6 @@ from shared.evaluation.selective import Abstention, decision_confidence
 from shared.evaluation.temperature import Temperature
 from shared.evaluation.venn_abers import VennAbers, interval_classes
 from shared.explain.gradcam import class_maps
-from shared.hardware import channels_last
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.fitting import look, quick
@@ -91,8 +89,7 @@ class Finder:
     @cached_property
     def fast(self) -> list[FindingNetwork]:
         """The same functions, laid out for prediction on the processor."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        return [channels_last(one.to("cpu", dtype)) for one in quick(copy.deepcopy(self.networks))]
+        return quick(self.networks, self.precision)
 
     def __call__(self, pictures: Sequence[Picture], heat: bool = True) -> list[Found]:
         """An opinion on each picture.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from shared.config import Training
 from shared.data import rows
-from shared.hardware import Choice
+from shared.hardware import Choice, channels_last
 from shared.models.cnn import fuse
 from shared.models.segmentation import dice
 from shared.runs import Run
@@ -75,9 +76,14 @@ def quality(model: nn.Module, batch: Batch, smoothing: float) -> torch.Tensor:
     return value
 
 
-def quick(networks: Sequence[FindingNetwork]) -> list[FindingNetwork]:
-    """The networks for prediction alone, normalisation in the convolutions: they are changed and cannot be trained on."""
-    return [fuse(network) for network in networks]
+def quick(networks: Sequence[FindingNetwork], precision: str) -> list[FindingNetwork]:
+    """Copies of the networks for prediction alone on the processor, normalisation in the convolutions: they cannot be trained on.
+
+    Args:
+        precision: "bf16" or "fp32".
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return [channels_last(fuse(copy.deepcopy(network)).to("cpu", dtype)) for network in networks]
 
 
 @torch.no_grad()
@@ -93,14 +99,14 @@ def look(networks: Sequence[FindingNetwork], images: torch.Tensor, flips: bool) 
         features: [batch, length] of the first network.
         mask: [batch, 1, height, width] mean logits, where the networks have masks.
     """
-    made = []
+    made, both = [], torch.cat([images, images.flip(3)]) if flips else images
     for network in networks:
-        made.append(network(images))
-        if flips:
-            mirrored = network(images.flip(3))
-            if "mask" in mirrored:
-                mirrored["mask"] = mirrored["mask"].flip(3)
-            made.append(mirrored)
+        output = network(both)
+        for mirrored, part in enumerate(zip(*(value.split(len(images)) for value in output.values()), strict=True)):
+            one = dict(zip(output, part, strict=True))
+            if mirrored and "mask" in one:
+                one["mask"] = one["mask"].flip(3)
+            made.append(one)
     spread = torch.stack([one["classes"] for one in made], 1)
     looked = {"classes": spread.mean(1), "spread": spread, "features": made[0]["features"]}
     if "mask" in made[0]:
@@ -123,7 +129,7 @@ def look_through(networks: Sequence[FindingNetwork], data: Packed, flips: bool) 
 
 
 def choose(
-    networks: Sequence[FindingNetwork], validation: Packed, mirror: bool
+    networks: Sequence[FindingNetwork], validation: Packed, mirror: bool, precision: str = "fp32"
 ) -> tuple[list[FindingNetwork], bool, dict[str, Any]]:
     """The cheapest way to predict that is nearly the best on validation: one network or all, mirrored looks too or not.
 
@@ -131,12 +137,13 @@ def choose(
 
     Args:
         mirror: whether an image and its mirror image have the same label.
+        precision: as for `quick`.
 
     Returns:
         The networks to keep, whether to look at mirror images, and the figures.
     """
     labels = torch.from_numpy(validation.labels).argmax(1)
-    spread = torch.cat([look_through([one], validation, mirror)["spread"] for one in networks], 1)
+    spread = torch.cat([look_through([one], validation, mirror)["spread"] for one in quick(networks, precision)], 1)
     looks = 2 if mirror else 1
     ways = {}
     for members in dict.fromkeys((1, len(networks))):

@@ -35,6 +35,7 @@ from usecases.medical_imaging.prepare import Prepared, joined
 
 TIMED, TIMED_SIDE = 40, 224
 KNOWN = "trained_on"  # in the artefact's metadata: hashes of images; see `data.Cases`
+MOST = 4000  # training images, drawn at random, that simple methods learn from and that tell what is usual
 SETTLED = ("seed", "split", "model", "changes", "decide")  # parts of the configuration that training has used
 NETWORK = {"imagenet": "fine-tuned EfficientNet-lite0", "residual": "residual network"}
 MIXED = "what validation chose in each fold"
@@ -151,28 +152,33 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     train, validation = cases.train, settling.packed(cases.validation, count)
     changed = Packed(train.images, train.labels, count, train.masks, config.augmentation)
     networks, fits = fitting.train_networks(config.network, changed, validation, run, chip, config.seed, name)
-    networks, flips, choice = fitting.choose(networks, validation, config.augmentation.mirror)
-    on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the finder computes
+    precision = hardware.select(config.hardware.model_copy(update={"device": "cpu"})).precision  # where the finder computes
+    networks, flips, choice = fitting.choose(networks, validation, config.augmentation.mirror, precision)
     channels = 1 if train.images.ndim == 3 else 3
     frozen = Frozen.pretrained(config.network.weights)
-    views = frozen(train.images)
-    finder = Finder(config.settled(), cases.classes, channels, networks, frozen, flips, precision=on_cpu.precision)
-    finder, settled = settling.settle(finder, views, train.labels, cases.validation)
-    groups = pd.factorize(np.array([case.patient or case.name for case in train.cases]))[0]  # pseudonyms differ from run to run
-    shown = {"features": views.pooled, "pixels": baselines.pixels(train.images)}
+    some = train.take(np.random.default_rng(config.seed).permutation(len(train))[:MOST])
+    views = frozen(some.images)
+    finder = Finder(config.settled(), cases.classes, channels, networks, frozen, flips, precision=precision)
+    finder, settled = settling.settle(finder, views, some.labels, cases.validation)
+    groups = pd.factorize(np.array([case.patient or case.name for case in some.cases]))[0]  # pseudonyms differ from run to run
+    shown = {"features": views.pooled, "pixels": baselines.pixels(some.images)}
     rivals = {}
     for title, kind in RIVALS.items():
-        rivals[title] = baselines.fit_baseline(kind, shown[kind], train.labels, count, groups, config.seed)
+        rivals[title] = baselines.fit_baseline(kind, shown[kind], some.labels, count, groups, config.seed)
     outcome = Outcome(finder, fits, {**choice, **settled}, rivals)
-    return outcome if cases.masks else simpler(outcome, views, cases)
+    return outcome if cases.masks else simpler(outcome, views, some.labels, cases.validation)
 
 
-def simpler(outcome: Outcome, views: Views, cases: Cases) -> Outcome:
-    """The outcome with logistic regression on ImageNet features as its model, if that does better on validation."""
+def simpler(outcome: Outcome, views: Views, labels: np.ndarray, validation: Prepared) -> Outcome:
+    """The outcome with logistic regression on ImageNet features as its model, if that does better on validation.
+
+    Args:
+        views: of training images, whose classes are `labels` [n].
+    """
     network = outcome.finder
     alone = baselines.as_network(outcome.rivals[SIMPLE], network.config.network)
     finder = replace(network, networks=[alone], flips=False)
-    finder, settled = settling.settle(finder, views, cases.train.labels, cases.validation)
+    finder, settled = settling.settle(finder, views, labels, validation)
     if settled["loss"] >= outcome.choice["loss"]:
         return replace(outcome, choice={**outcome.choice, "loss_of_simple": settled["loss"]})
     choice = {**settled, "members": 1, "flips": False, "loss_of_network": outcome.choice["loss"]}

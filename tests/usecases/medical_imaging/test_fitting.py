@@ -54,7 +54,9 @@ def test_networks_find_a_spot_and_where_it_is(tmp_path: Path) -> None:
     assert roc_auc_score(spotted(48, 1)[1], looked["classes"][:, 1]) > 0.97
     assert looked["spread"].shape == (48, 4, 2)
     assert looked["dice"].mean() > 0.7
-    torch.testing.assert_close(look_through(quick(networks), others, True)["classes"], looked["classes"], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        look_through(quick(networks, "fp32"), others, True)["classes"], looked["classes"], atol=1e-3, rtol=1e-3
+    )
 
 
 def _with(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:

@@ -89,7 +89,7 @@ def test_a_network_that_does_better_on_validation_stays_the_model(folded: Traine
     rivals = {**outcome.rivals, pipeline.SIMPLE: _guessing(outcome)}
     network = replace(outcome, finder=outcome.unused, rivals=rivals, choice={"loss": 0.69}, unused=None)
     views = outcome.finder.frozen(cases.train.images)
-    kept = pipeline.simpler(network, views, cases)
+    kept = pipeline.simpler(network, views, cases.train.labels, cases.validation)
     assert kept.finder is outcome.unused
     assert kept.choice["loss"] == 0.69
     assert kept.choice["loss_of_simple"] >= 0.69
