@@ -35,8 +35,8 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
     for column in rows[0] if rows else []:
-        short = not table.columns and column != "" and max(len(str(row[column])) for row in rows) <= SHORT
-        table.add_column(column, overflow="fold", no_wrap=short or column in NARROW or "\n" in column)
+        short = max(len(str(row[column])) for row in rows) <= SHORT and (not table.columns or column in NARROW)
+        table.add_column(column, overflow="fold", no_wrap=(short and column != "") or "\n" in column)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)

@@ -30,3 +30,13 @@ def test_only_the_headline_s_list_length_is_shown(capsys: pytest.CaptureFixture[
     printing.show_metrics({"headline": "ndcg@10", "name": "ours", "model": model, "baselines": {}, "protocol": "by time"})
     said = capsys.readouterr().out
     assert ("0.5000" in said, "0.6250" in said) == (True, False)
+
+
+def test_a_long_value_does_not_push_out_what_it_is_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    printing.table([{"": "cases", "value": "29"}, {"": "notice", "value": "a notice that is longer than the line " * 3}])
+    said = capsys.readouterr().out
+    assert "cases" in said
+    assert "notice  a notice" in said.replace(" ┃", "")
