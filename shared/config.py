@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,6 +48,10 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, description="of splits, initial weights and shuffling")
     hardware: Hardware = Hardware()
     tensorboard: bool = Field(False, description="also write TensorBoard events (extra: tensorboard)")
+
+    def settled(self) -> Self:
+        """The same with nothing left open, such as a knob whose default is told by others; a run's folder keeps this one."""
+        return self
 
 
 C = TypeVar("C", bound=RunConfig)

@@ -42,7 +42,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
-        write_text(folder / "config.yaml", dump(config))
+        write_text(folder / "config.yaml", dump(config.settled()))
         write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now(), "pid": os.getpid()})
         return cls(folder, usecase, tensorboard=config.tensorboard)
 

@@ -21,7 +21,6 @@ from scipy import ndimage
 
 from shared.errors import UserError, require
 
-ORIGIN = np.array([98.0, 134.0, 72.0], np.float32)  # voxel of the anterior commissure, where MNI coordinates are 0
 CENTRE = np.array([98.0, 117.0, 92.0], np.float32)  # voxel about which heads turn and differ in size
 VENTRICLES = np.array([98.0, 118.0, 88.0], np.float32)  # voxel between the lateral ventricles
 BRIDGED = 24.0  # mm: gaps of the brain's surface that the hull closes, such as between temporal lobe and cerebellum

@@ -98,8 +98,10 @@ def augmentation(folder: Path | None, seeds: Sequence[int], log: Callable[[str],
     config = resolve(MedicalConfig, [], [f"data.source={folder}"])
     chip = hardware.select(config.hardware)
     cases = data.load(config, SIZE, chip.threads)
-    if len(cases.train) <= FEW:
-        raise UserError(f"{folder} has {len(cases.train):,} training images; this needs more than {FEW}.")
+    rarest = int(np.bincount(cases.train.labels, minlength=len(cases.classes)).min())
+    if len(cases.train) < FEW + len(cases.classes) or rarest < 2:
+        least = f"{FEW + len(cases.classes)} training images, and 2 of each class"
+        raise UserError(f"{folder} has {len(cases.train):,} training images, {rarest} of the rarest class; this needs {least}.")
     begun, found = time.monotonic(), {}
     for amount, count, methods in ((f"{FEW} images", FEW, METHODS), ("all images", len(cases.train), METHODS[:1])):
         logits: dict[str, dict[str, list[np.ndarray]]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -99,19 +99,18 @@ class MedicalConfig(RunConfig):
     @property
     def network(self) -> Model:
         """The model's knobs: as given, or what suits the data."""
-        return self.model or _suited(self.data.model_dump())[0]
+        return self.model or _suited(self.data)[0]
 
     @property
     def augmentation(self) -> Changes:
         """The changes' knobs: as given, or what suits the data."""
-        return self.changes or _suited(self.data.model_dump())[1]
+        return self.changes or _suited(self.data)[1]
 
-    def settled(self) -> MedicalConfig:
-        """The same with nothing left to be told by the data."""
+    def settled(self) -> Self:
         return self.model_copy(update={"model": self.network, "changes": self.augmentation})
 
 
 def _suited(data: Any) -> tuple[Model, Changes]:
     """The knobs for what the section `data` says."""
-    source = data.get("source", SIMULATED) if isinstance(data, dict) else SIMULATED
+    source = data.get("source", SIMULATED) if isinstance(data, dict) else getattr(data, "source", SIMULATED)
     return (MANY, MIRRORED) if source == SIMULATED else (FEW, Changes())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -60,7 +63,7 @@ class FindingNetwork(nn.Module):
         model: the knobs.
         classes: how many.
         masks: whether there is a decoder of masks.
-        side: larger images are made as small as this first; 0: they are looked at as they are.
+        side: images are brought to this size first, as `frozen.Frozen` does; 0: they are looked at as they are.
     """
 
     def __init__(self, model: Model, classes: int, masks: bool, side: int = 0) -> None:
@@ -101,8 +104,9 @@ class FindingNetwork(nn.Module):
             mask: [batch, 1, height, width] logits, with masks.
         """
         x = (images.to(self.last.weight.dtype) - MEAN) / SCALE
-        if 0 < self.side < x.shape[2]:
-            x = F.interpolate(x, size=(self.side, self.side), mode="area")
+        if self.side and x.shape[2] != self.side:
+            weights = _resizing(x.shape[2], self.side).to(x)
+            x = weights @ x @ weights.T
         if self.model.standardise:
             x = CONTRAST * (x - x.mean((1, 2, 3), keepdim=True)) / (x.std((1, 2, 3), keepdim=True) + 0.02)
         x = x.expand(-1, 3, -1, -1)
@@ -119,6 +123,13 @@ class FindingNetwork(nn.Module):
             made["mask"] = self.decoder(found[-self.levels - 1 :], (images.shape[2], images.shape[3]))
             pooled = torch.cat([pooled, evidence(made["mask"]).to(pooled.dtype)], 1)
         return {"classes": self.last(self.dropout(pooled)).float(), "features": pooled.float(), **made}
+
+
+@lru_cache(maxsize=4)
+def _resizing(before: int, after: int) -> torch.Tensor:
+    """[after, before], by which OpenCV multiplies an image's columns, and its rows, to resize it."""
+    method = cv2.INTER_AREA if before > after else cv2.INTER_CUBIC
+    return torch.from_numpy(cv2.resize(np.eye(before, dtype=np.float32), (before, after), interpolation=method))
 
 
 def build(model: Model, classes: int, masks: bool) -> FindingNetwork:

@@ -25,7 +25,9 @@ class Changes(Section):
     spoil: float = Field(
         0.2, ge=0, le=1, description="how often an image is blurred, noisy, or has an area covered; each on its own"
     )
-    mix: float = Field(0.0, ge=0, description="mixup: Beta distribution's parameter; 0: images are not mixed")
+    mix: float = Field(
+        0.0, ge=0, description="mixup: Beta distribution's parameter; 0: images are not mixed, nor where there are masks"
+    )
 
 
 class Packed(Dataset[dict[str, torch.Tensor]]):

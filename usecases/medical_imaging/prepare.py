@@ -105,6 +105,8 @@ def look(case: Case, size: int) -> Seen:
             return Seen(case, error=f"a mask that cannot be read: {error.strerror or error}")
         if mask.shape != frame.shape:
             return Seen(case, error="a mask of another size than its image")
+        if mask.any() and mask[frame.rows, frame.columns].sum() < mask.sum() / 2:
+            return Seen(case, error="a mask that lies where the image is dark")
         _outline(seen, mask, frame, picture.spacing)
     return seen
 

@@ -69,7 +69,7 @@ def test_a_class_of_one_or_two_patients_is_fitted_without_warnings(ill: int, rec
     assert not [one for one in recwarn if issubclass(one.category, UserWarning)]
 
 
-@pytest.mark.parametrize("side", [96, 128])
+@pytest.mark.parametrize("side", [32, 64, 96, 128, 224])
 def test_as_a_network_it_says_the_same(side: int) -> None:
     images = np.stack([Frame.of(body(k, k % 2) / 255, side).image(body(k, k % 2) / 255, 1) for k in range(12)])
     frozen = Frozen.pretrained()

@@ -364,3 +364,13 @@ def test_a_case_that_fails_is_kept_with_its_reason() -> None:
         raise OSError("the file is empty")
 
     assert prepare.look(Case("x", picture), 32).error == "an image that cannot be read: the file is empty"
+
+
+def test_a_mask_that_lies_where_the_image_is_dark_is_named() -> None:
+    """Dark borders are cut off: the network would be taught that nothing is there, though the label says so."""
+    pixels, outlined = np.full((300, 300), 0.02, np.float32), np.zeros((300, 300), bool)
+    pixels[100:200, 100:200] = 0.8
+    outlined[10:30, 10:30] = True
+    assert "dark" in prepare.look(Case("a", lambda: Picture("a", pixels), 1, lambda: outlined), 32).error
+    outlined[110:150, 110:150] = True
+    assert prepare.look(Case("a", lambda: Picture("a", pixels), 1, lambda: outlined), 32).error == ""

@@ -14,7 +14,7 @@ from shared.config import Hardware, Training, resolve
 from shared.hardware import select
 from shared.runs import Run
 from usecases.medical_imaging.baselines import Baseline, fit_baseline, pixels
-from usecases.medical_imaging.config import FEW, MANY, MIRRORED, MedicalConfig
+from usecases.medical_imaging.config import FEW, MANY, MIRRORED, Data, MedicalConfig
 from usecases.medical_imaging.fitting import (
     choose,
     long_enough,
@@ -159,3 +159,11 @@ def test_an_artefact_keeps_the_knobs_that_were_told_by_the_data() -> None:
     settled = MedicalConfig().settled()
     assert (settled.model, settled.changes) == (MANY, MIRRORED)
     assert settled.settled() == settled
+    own = MedicalConfig.model_validate({"data": Data(source="images"), "model": {"members": 1}})
+    assert own.model == FEW.model_copy(update={"members": 1})
+
+
+def test_a_run_s_folder_holds_the_knobs_that_were_told_by_the_data(tmp_path: Path) -> None:
+    Run.create("medical_imaging", MedicalConfig(), tmp_path / "run")
+    kept = resolve(MedicalConfig, [tmp_path / "run" / "config.yaml"])
+    assert (kept.model, kept.changes) == (MANY, MIRRORED)
