@@ -203,14 +203,35 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
 def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Finding]]:
     """The part of each image, and what is wrong with them."""
     labels, shares, names = found.everything.labels, (config.split.validation, config.split.test), found.source.classes
+    where, faults = config.data.source, list[Finding]()
     try:
-        if (found.parts == splits.TRAIN).any():
-            parts = splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
+        if (found.parts != "").any():
+            given, faults = _given(found.parts, where)
+            parts = splits.within(labels, found.unit, given.tolist(), *shares, config.seed, names)
         else:
             parts = splits.split(labels, found.unit, *shares, config.seed, names)
     except DataError as error:
         return found.parts, error.findings
-    return parts, checks.lacking(labels, parts, names, config.data.source)
+    return parts, [*faults, *checks.lacking(labels, parts, names, where)]
+
+
+def _given(parts: np.ndarray, where: str) -> tuple[np.ndarray, list[Finding]]:
+    """The split that the data came with, in which the unmarked images are those to train on where none is marked so.
+
+    Raises:
+        DataError: there are none to train on.
+    """
+    unmarked = parts == ""
+    if not (parts == splits.TRAIN).any():
+        if unmarked.any():
+            return np.where(unmarked, splits.TRAIN, parts), []
+        fix = "Give images to train on, or cross-validate (split.folds), which keeps no split"
+        raise DataError([Finding("error", "the data comes with a split, but without any image to train on", where, fix)])
+    if not unmarked.any():
+        return parts, []
+    fix = "They were left out. Mark those that are to be learnt from as train"
+    what = f"{unmarked.sum():,} image(s) of no part, where others are marked as train"
+    return parts, [Finding("warning", what, where, fix, int(unmarked.sum()))]
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -45,6 +45,38 @@ def test_a_folder_becomes_parts_without_a_patient_in_two(tmp_path: Path) -> None
     assert cases.about["images"] == {"train": len(parts[0]), "validation": len(parts[1]), "test": len(parts[2])}
     again = data.load(config(tmp_path), 32, 1)
     assert np.array_equal(again.test.images, cases.test.images)
+
+
+def marked(root: Path, part: Callable[[int], str]) -> Path:
+    """A table of 60 images with a part for each."""
+    lines = ["path,label,split"]
+    for number in range(60):
+        cv2.imwrite(str(root / f"{number}.png"), np.rint(255 * pixels(number, 60)).astype(np.uint8))
+        lines.append(f"{number}.png,{('healthy', 'ill')[number % 2]},{part(number)}")
+    (root / "list.csv").write_text("\n".join(lines))
+    return root / "list.csv"
+
+
+def test_where_no_image_is_marked_as_train_those_of_no_part_are_and_the_given_test_is_kept(tmp_path: Path) -> None:
+    cases = data.load(config(marked(tmp_path, lambda number: "test" if number < 20 else "")), 32, 1)
+    assert {case.name for case in cases.test.cases} == {f"{number}.png" for number in range(20)}
+    assert len(cases.train) + len(cases.validation) == 40
+    assert not [finding for finding in cases.findings if "of no part" in finding.what]
+
+
+def test_a_split_without_anything_to_train_on_is_an_error(tmp_path: Path) -> None:
+    source = marked(tmp_path, lambda number: "test" if number < 20 else "val")
+    with pytest.raises(DataError, match="without any image to train on"):
+        data.load(config(source), 32, 1)
+    assert data.check(config(source))[0].severity == "error"
+
+
+def test_images_of_no_part_beside_a_given_train_part_are_left_out_and_counted(tmp_path: Path) -> None:
+    parts = ["test"] * 20 + ["train"] * 33 + [""] * 7
+    cases = data.load(config(marked(tmp_path, lambda number: parts[number])), 32, 1)
+    assert cases.about["left_out"] == 7
+    (told,) = [finding for finding in cases.findings if "of no part" in finding.what]
+    assert (told.severity, told.what[:2], told.count) == ("warning", "7 ", 7)
 
 
 def test_images_keep_their_aspect_and_are_padded_with_black(tmp_path: Path) -> None:
