@@ -373,22 +373,40 @@ def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatc
     cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
     files = [tmp_path / "a.tif", tmp_path / "b.png"]
     for number in range(30):
-        assert np.array_equal(masks.read(files, number, tmp_path), (pages[number] + np.eye(9, 7)) > 0)
+        assert np.array_equal(masks.read(files, number, files[0]), (pages[number] + np.eye(9, 7)) > 0)
         assert len(decoded) <= number + 3
     with pytest.raises(OSError, match="only 30 image"):
-        masks.read(files, 30, tmp_path)
+        masks.read(files, 30, files[0])
     volume = np.zeros((7, 9, 4), np.int16)
     volume[2, 3, 1] = 5
     (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
-    assert [np.argwhere(masks.read([tmp_path / "volume"], place, tmp_path)).tolist() for place in range(4)] == [
-        [],
-        [[5, 4]],
-        [],
-        [],
-    ]
+    found = [masks.read([tmp_path / "volume"], place, tmp_path / "volume") for place in range(4)]
+    assert [np.argwhere(one).tolist() for one in found] == [[], [[5, 4]], [], []]
     monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
     with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
-        masks.read([tmp_path / "volume"], 0, tmp_path)
+        masks.read([tmp_path / "volume"], 0, tmp_path / "volume")
+
+
+def test_a_nifti_mask_has_the_depth_of_its_image_or_of_each_of_its_volumes(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import masks
+
+    def file(name: str, *shape: int) -> Path:
+        marked = np.arange(np.prod(shape)).reshape(shape, order="F") // 16 % 2  # every other slice
+        nibabel.Nifti1Image(marked.astype(np.uint8), np.eye(4)).to_filename(tmp_path / name)
+        return tmp_path / name
+
+    def outlined(mask: Path, image: Path, count: int) -> list[bool]:
+        return [bool(masks.read([mask], number, image).any()) for number in range(count)]
+
+    image, film, mask = file("a.nii", 4, 4, 4), file("b.nii", 4, 4, 5, 2), file("mask.nii", 4, 4, 5)
+    once = [False, True, False, True, False]
+    assert outlined(mask, film, 10) == once * 2
+    assert outlined(film, film, 10) == [*once, *np.logical_not(once)]
+    assert outlined(file("plane.nii", 4, 4, 1), film, 10) == [False] * 10
+    for other, shown, slices, wanted in ((mask, image, 5, 4), (file("c.nii", 4, 4, 2), image, 2, 4), (film, mask, 10, 5)):
+        with pytest.raises(OSError, match=f"the mask has {slices} slices, the image {wanted}"):
+            masks.read([other], 0, shown)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:

@@ -87,7 +87,7 @@ def test_links_shared_by_all_frames_and_links_to_whole_images_count_and_frames_w
     for number in range(4):
         assert np.array_equal(masks.read([tmp_path / "shared"], number, tmp_path / "a.dcm"), truth.any(axis=0))
     other = deepcopy(link)
-    other.SourceImageSequence[0].ReferencedSOPInstanceUID += ".1"
+    other.SourceImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
     made.SharedFunctionalGroupsSequence[0].DerivationImageSequence = [link, other]
     made.save_as(tmp_path / "several")
     with pytest.raises(Unreadable, match="does not say which image its frames lie on"):
