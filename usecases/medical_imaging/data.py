@@ -194,9 +194,9 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
     prepare.join_patients(seen)
     if source.classes and is_healthy(source.classes[0]):
         prepare.without_findings(seen, 0)
-    linked = checks.pairs(seen)
-    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, linked, where)])
-    unit = splits.units([one.case.patient for one in seen], linked)
+    alike = checks.pairs(seen)
+    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, alike, where)])
+    unit = splits.units([one.case.patient for one in seen], alike.linked)
     return source, seen, unit, findings
 
 
