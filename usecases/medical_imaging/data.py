@@ -42,7 +42,10 @@ class Cases:
 
     @property
     def known(self) -> list[str]:
-        """Hashes of the images that are trained or chosen on, by which `evaluate` leaves them out; of simulated ones none."""
+        """Hashes of the pixels that are trained or chosen on, by which `evaluate` leaves them out; of simulated images none.
+
+        A copy whose pixels differ, as one that was compressed or resized, has another hash.
+        """
         if self.about["simulated"]:
             return []
         return sorted({case.digest for part in (self.train, self.validation) for case in part.cases if case.digest})
@@ -100,10 +103,12 @@ def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
 
 
 def all_of(config: MedicalConfig, size: int, threads: int, known: Collection[str] = ()) -> Cases:
-    """What a trained model can be judged on, as test part: all labelled images that it was not trained or chosen on.
+    """What a trained model can be judged on, as test part: all labelled images but those known to be trained or chosen on.
 
-    Images that it knows are left out, whatever file they lie in, and with them those of the same patients and those that are
-    nearly the same. Of a data set with a split of its own the test part, if anything of that is left.
+    Known are images whose pixels are equal, whatever file they lie in. They are left out, and with them the data's other images
+    of the same patients and those that are nearly the same. Not recognised are copies whose pixels differ and other images of
+    the training's patients, where the data has no equal image beside them. Of a data set with a split of its own the test part,
+    if anything of that is left.
 
     Args:
         known: `Cases.known` of the model's training.
