@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from shared.data.images import alike, collected
+from shared.data import images
 from shared.errors import Collector, Finding
 from usecases.medical_imaging import anonymous, confounders
 from usecases.medical_imaging.items import is_healthy
@@ -28,20 +29,32 @@ CONFOUNDED = 0.6  # AUC from facts about the files, from which on they matter
 UNUSABLE = 0.5  # share of images that cannot be used, from which on something else is wrong
 
 
-def pairs(seen: Sequence[Seen]) -> np.ndarray:
-    """Places of images that are the same or nearly so: int64 [pairs, 2], the lower first."""
+class Pairs(NamedTuple):
+    """Places of images that are the same or nearly so: int64 [pairs, 2], the lower first.
+
+    Attributes:
+        linked: those that are never divided.
+        refused: those nearly the same that would join more than `LARGEST` images.
+    """
+
+    linked: np.ndarray
+    refused: np.ndarray
+
+
+def pairs(seen: Sequence[Seen]) -> Pairs:
+    """Images that are the same or nearly so."""
     first: dict[str, int] = {}
     digests = [one.case.digest for one in seen]
     same = [(first[one], place) for place, one in enumerate(digests) if one and first.setdefault(one, place) < place]
     prints = [one.print if one.print is not None and np.abs(one.print[1]).mean() >= EMPTY else None for one in seen]
-    known = collected(prints)
-    near = alike(known, hash_distance=NEAR_HASH, thumb_distance=NEAR)
+    known = images.collected(prints)
+    near = images.alike(known, hash_distance=NEAR_HASH, thumb_distance=NEAR)
     apart = np.array([np.abs(known.thumbs[one] - known.thumbs[other]).mean() for one, other in near])
-    near = _bounded(near[np.argsort(apart, kind="stable")], [one.case.patient for one in seen])
-    return np.unique(np.concatenate([np.array(same, np.int64).reshape(-1, 2), near]), axis=0)
+    near, refused = _bounded(near[np.argsort(apart, kind="stable")], [one.case.patient for one in seen])
+    return Pairs(np.unique(np.concatenate([np.array(same, np.int64).reshape(-1, 2), near]), axis=0), refused)
 
 
-def _bounded(near: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+def _bounded(near: np.ndarray, patients: Sequence[str]) -> Pairs:
     """The links, closest first, without those that would join more than `LARGEST` images."""
     group = units(patients, np.zeros((0, 2), np.int64))
     size = {int(one): PERSON if patient else 1 for one, patient in zip(group, patients, strict=True)}
@@ -52,24 +65,25 @@ def _bounded(near: np.ndarray, patients: Sequence[str]) -> np.ndarray:
             parent[one] = one = parent[parent[one]]
         return one
 
-    kept = []
+    kept, refused = [], []
     for pair in near:
         a, b = (root(int(group[place])) for place in pair)
         if a != b:
             if size[a] + size[b] > LARGEST:
+                refused.append(pair)
                 continue
             parent[a] = b
             size[b] += size[a]
         kept.append(pair)
-    return np.array(kept, np.int64).reshape(-1, 2)
+    return Pairs(np.array(kept, np.int64).reshape(-1, 2), np.array(refused, np.int64).reshape(-1, 2))
 
 
-def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], linked: np.ndarray, where: str) -> list[Finding]:
+def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], alike: Pairs, where: str) -> list[Finding]:
     """Faults of images that were looked at.
 
     Args:
         parts: the split that the data set came with, "" where none.
-        linked: see `pairs`.
+        alike: see `pairs`.
         where: the source, for messages.
 
     Returns:
@@ -78,9 +92,10 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], li
     faults = Collector(where)
     _unreadable(seen, faults)
     _masks(seen, classes, faults)
-    unit = units([one.case.patient for one in seen], linked)
+    unit = units([one.case.patient for one in seen], alike.linked)
     _classes(seen, classes, unit, faults)
-    _copies(seen, parts, linked, faults)
+    _copies(seen, parts, alike.linked, faults)
+    _divided(seen, alike.refused, unit, faults)
     _patients(seen, parts, faults)
     _exposed(seen, faults)
     _confounders(seen, unit, faults)
@@ -172,8 +187,17 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
         elif same:
             faults.add("info", "the same image twice", "It stays in one part of the split; better remove one", example)
         elif not a.case.patient or a.case.patient != b.case.patient:
-            fix = "They stay in one part of the split"
+            fix = f"Up to {LARGEST} such images stay together in one part of the split"
             faults.add("info", "nearly the same image twice, not known to be of one patient", fix, example)
+
+
+def _divided(seen: Sequence[Seen], refused: np.ndarray, unit: np.ndarray, faults: Collector) -> None:
+    apart = refused[unit[refused[:, 0]] != unit[refused[:, 1]]]
+    if len(apart):
+        a, b = (seen[place].case.name for place in apart[0])
+        what = f"{len(np.unique(apart)):,} images, too many to keep together, look alike: some may be on both sides of the split"
+        fix = "Remove copies, and name patients: else the model may be judged on what is like its training"
+        faults.add("warning", what, fix, f"{b} is as {a}")
 
 
 def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:

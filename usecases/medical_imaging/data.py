@@ -42,7 +42,10 @@ class Cases:
 
     @property
     def known(self) -> list[str]:
-        """Hashes of the images that are trained or chosen on, by which `evaluate` leaves them out; of simulated ones none."""
+        """Hashes of the pixels that are trained or chosen on, by which `evaluate` leaves them out; of simulated images none.
+
+        A copy whose pixels differ, as one that was compressed or resized, has another hash.
+        """
         if self.about["simulated"]:
             return []
         return sorted({case.digest for part in (self.train, self.validation) for case in part.cases if case.digest})
@@ -100,10 +103,12 @@ def folds(config: MedicalConfig, size: int, threads: int) -> Iterator[Cases]:
 
 
 def all_of(config: MedicalConfig, size: int, threads: int, known: Collection[str] = ()) -> Cases:
-    """What a trained model can be judged on, as test part: all labelled images that it was not trained or chosen on.
+    """What a trained model can be judged on, as test part: all labelled images but those known to be trained or chosen on.
 
-    Images that it knows are left out, whatever file they lie in, and with them those of the same patients and those that are
-    nearly the same. Of a data set with a split of its own the test part, if anything of that is left.
+    Known are images whose pixels are equal, whatever file they lie in. They are left out, and with them the data's other images
+    of the same patients and those that are nearly the same. Not recognised are copies whose pixels differ and other images of
+    the training's patients, where the data has no equal image beside them. Of a data set with a split of its own the test part,
+    if anything of that is left.
 
     Args:
         known: `Cases.known` of the model's training.
@@ -194,23 +199,44 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
     prepare.join_patients(seen)
     if source.classes and is_healthy(source.classes[0]):
         prepare.without_findings(seen, 0)
-    linked = checks.pairs(seen)
-    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, linked, where)])
-    unit = splits.units([one.case.patient for one in seen], linked)
+    alike = checks.pairs(seen)
+    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, alike, where)])
+    unit = splits.units([one.case.patient for one in seen], alike.linked)
     return source, seen, unit, findings
 
 
 def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Finding]]:
     """The part of each image, and what is wrong with them."""
     labels, shares, names = found.everything.labels, (config.split.validation, config.split.test), found.source.classes
+    where, faults = config.data.source, list[Finding]()
     try:
-        if (found.parts == splits.TRAIN).any():
-            parts = splits.within(labels, found.unit, found.parts.tolist(), *shares, config.seed, names)
+        if (found.parts != "").any():
+            given, faults = _given(found.parts, where)
+            parts = splits.within(labels, found.unit, given.tolist(), *shares, config.seed, names)
         else:
             parts = splits.split(labels, found.unit, *shares, config.seed, names)
     except DataError as error:
         return found.parts, error.findings
-    return parts, checks.lacking(labels, parts, names, config.data.source)
+    return parts, [*faults, *checks.lacking(labels, parts, names, where)]
+
+
+def _given(parts: np.ndarray, where: str) -> tuple[np.ndarray, list[Finding]]:
+    """The split that the data came with, in which the unmarked images are those to train on where none is marked so.
+
+    Raises:
+        DataError: there are none to train on.
+    """
+    unmarked = parts == ""
+    if not (parts == splits.TRAIN).any():
+        if unmarked.any():
+            return np.where(unmarked, splits.TRAIN, parts), []
+        fix = "Give images to train on, or cross-validate (split.folds), which keeps no split"
+        raise DataError([Finding("error", "the data comes with a split, but without any image to train on", where, fix)])
+    if not unmarked.any():
+        return parts, []
+    fix = "They were left out. Mark those that are to be learnt from as train"
+    what = f"{unmarked.sum():,} image(s) of no part, where others are marked as train"
+    return parts, [Finding("warning", what, where, fix, int(unmarked.sum()))]
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:

@@ -108,7 +108,7 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
 def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Iterator[Case]:
     """One for each image in the file. Images of one file are of one patient, if it says nothing else."""
     count = reading.count(item.path)
-    unnamed = anonymous.pseudonym(item.name, salt) if count > 1 else ""
+    unnamed = anonymous.pseudonym(str(item.path), salt) if count > 1 else ""
     case = Case(
         name=item.name,
         picture=partial(picture, item.path, 0, salt),

@@ -105,7 +105,7 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if len(masks) < len(named):
             continue
         patient = given.get("patient", "")
-        inner = path.relative_to(places.root) if path.is_relative_to(places.root) else Path(path.name)
+        inner = path.relative_to(places.root if path.is_relative_to(places.root) else path.anchor)
         name = name_of(inner, [one for one in (label, given.get("split")) if one], patient, salt)
         yield Item(path, name, _plain(label), tuple(masks), patient, given.get("source", ""), part, row)
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from shared.data import images
-from usecases.medical_imaging import nifti, segmentations
-from usecases.medical_imaging.reading import InTurn
+from usecases.medical_imaging import nifti, reading, segmentations
 
 HALF = 127  # a JPEG's black is not quite black
 
-_opened = InTurn[np.ndarray]()
+_opened = reading.InTurn[np.ndarray]()
 
 
 def read(files: Sequence[Path], number: int, image: Path) -> np.ndarray:
@@ -23,11 +22,12 @@ def read(files: Sequence[Path], number: int, image: Path) -> np.ndarray:
 
     Args:
         files: PNG, JPEG, BMP, TIFF, NIfTI, or DICOM segmentations, which refer to their images themselves.
-        number: of the image among those of its file, from 0. A mask with a single image is that of all.
+        number: of the image among those of its file, from 0. A mask with a single image is that of all, and a NIfTI mask with
+            as many slices as a volume of its image is that of each volume.
         image: the image's file.
 
     Raises:
-        OSError: one cannot be read, or they differ in size; the message says why.
+        OSError: one cannot be read, or they differ in size or in depth; the message says why.
     """
     if not files:
         raise OSError("no file is given")
@@ -46,7 +46,7 @@ def _planes(file: Path, image: Path) -> Iterator[np.ndarray]:
     if segmentations.recognised(file):
         planes = segmentations.marked(file, image)
     else:
-        planes = nifti.marked(file) if nifti.recognised(nifti.header(file)) else _pages(file)
+        planes = _slices(file, image) if nifti.recognised(nifti.header(file)) else _pages(file)
     first, second = next(planes, None), next(planes, None)
     if first is None:
         raise OSError("it holds no image")
@@ -56,6 +56,18 @@ def _planes(file: Path, image: Path) -> Iterator[np.ndarray]:
     else:
         yield second
         yield from planes
+
+
+def _slices(file: Path, image: Path) -> Iterator[np.ndarray]:
+    """Of a NIfTI mask; that of a volume is the mask of each volume of its image."""
+    slices, wanted = nifti.count(file), reading.count(image)
+    times = 1
+    if slices not in (1, wanted):
+        times = nifti.volumes(image) if nifti.recognised(nifti.header(image)) else 1
+        if slices * times != wanted:
+            raise OSError(f"the mask has {slices:,} slices, the image {wanted:,}")
+    for _ in range(times):
+        yield from nifti.marked(file)
 
 
 def _pages(file: Path) -> Iterator[np.ndarray]:

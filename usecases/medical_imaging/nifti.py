@@ -87,6 +87,15 @@ def count(path: Path) -> int:
     return slices * volumes
 
 
+def volumes(path: Path) -> int:
+    """How many volumes `frames` gives the slices of; only the header is read.
+
+    Raises:
+        Unreadable: as `frames`.
+    """
+    return _grid(path).shape[3]
+
+
 def marked(path: Path) -> Iterator[np.ndarray]:
     """Where a mask's volume is not 0: bool [height, width] of each slice, in the order and orientation of `frames`.
 

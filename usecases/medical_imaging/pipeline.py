@@ -282,7 +282,8 @@ def protocol(config: MedicalConfig, about: dict[str, Any], images: int) -> str:
         part = " of the data's own test part" if about["own_test"] else ""
         count = about["known"]
         were = f"{count:,} that it was, or that {'is' if count == 1 else 'are'} of the same patients or nearly the same"
-        return f"{images:,} images{part} that the model was not trained or chosen on" + (f" (left out: {were})" if count else "")
+        new = f"{images:,} images{part} that the model was not trained or chosen on, as far as equal pixels tell"
+        return new + (f" (left out: {were})" if count else "")
     if config.split.folds > 1:
         return f"{images:,} images, each judged by one of {config.split.folds} models that had not seen its patient"
     return f"{images:,} images of patients that were not trained on, nor anything chosen on"

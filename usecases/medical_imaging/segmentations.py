@@ -19,6 +19,7 @@ from usecases.medical_imaging.scaling import Unreadable, damaged
 
 NEEDED = ("SegmentationType", "MaximumFractionalValue", "ReferencedSeriesSequence")
 DAMAGED = "the DICOM segmentation is damaged"
+ALL = 0  # in place of a frame's number
 
 
 class Segmentation(NamedTuple):
@@ -27,7 +28,8 @@ class Segmentation(NamedTuple):
     Attributes:
         dataset: with its pixels, not decoded.
         images: instances that it was made of.
-        frames: its frames, from 0, that lie on a frame, from 1, of an instance. None lies where nothing is marked.
+        frames: its frames, from 0, that lie on a frame, from 1, of an instance, or on all of its frames (`ALL`). None lies
+            where nothing is marked.
     """
 
     dataset: Any
@@ -61,7 +63,7 @@ def marked(file: Path, image: Path) -> Iterator[np.ndarray]:
     for number in range(1, count + 1):
         plane = np.zeros((found.dataset.Rows, found.dataset.Columns), bool)
         with damaged(DAMAGED):
-            for frame in found.frames.get((uid, number), ()):
+            for frame in (*found.frames.get((uid, number), ()), *found.frames.get((uid, ALL), ())):
                 plane |= decoder.as_array(found.dataset, index=frame)[0] > half
         yield plane
 
@@ -75,11 +77,21 @@ def _opened(file: Path, _changed: int) -> Segmentation:
             raise Unreadable("of DICOM files a segmentation alone can be a mask; others can be PNG, TIFF, BMP, JPEG or NIfTI")
         count = dicom.checked(dataset)
         frames: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for place, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence[:count]):
-            for derived in frame.get("DerivationImageSequence") or []:
-                for source in derived.get("SourceImageSequence") or []:
-                    for number in display.numbers(source.get("ReferencedFrameNumber")) or [1]:
-                        frames[str(source.ReferencedSOPInstanceUID), int(number)].append(place)
+        shared = [source for group in dataset.get("SharedFunctionalGroupsSequence") or [] for source in _sources(group)]
+        if count > 1 and len({str(source.ReferencedSOPInstanceUID) for source in shared}) > 1:
+            shared = []  # which frame lies on which image is not said
+        for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence[:count]):
+            for source in _sources(group) or shared:
+                for number in display.numbers(source.get("ReferencedFrameNumber")) or [ALL]:
+                    frames[str(source.ReferencedSOPInstanceUID), int(number)].append(place)
+        if len({place for linked in frames.values() for place in linked}) < count:
+            raise Unreadable("the segmentation does not say which image its frames lie on")
         series = dataset.get("ReferencedSeriesSequence") or []
         named = {str(one.ReferencedSOPInstanceUID) for each in series for one in each.get("ReferencedInstanceSequence") or []}
     return Segmentation(dataset, named | {uid for uid, _ in frames}, frames)
+
+
+def _sources(group: Any) -> list[Any]:
+    """What a functional group, of one frame or shared by all, refers to."""
+    derived = group.get("DerivationImageSequence") or []
+    return [source for one in derived for source in one.get("SourceImageSequence") or []]

@@ -88,7 +88,7 @@ def test_copies_are_found_within_and_across_parts_and_with_other_labels(again: o
 def test_neighbouring_but_different_images_are_not_copies() -> None:
     other = 0.75 * pixels(4) + 0.25 * pixels(7)  # as far as the likest brains of two patients: 11.6, with 5 bits of the hash
     seen = prepare.look_at([*(case(number, 0) for number in range(200)), case(200, 0, other)], 32, 1)
-    assert len(checks.pairs(seen)) == 0
+    assert len(checks.pairs(seen).linked) == 0
 
 
 def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
@@ -100,7 +100,7 @@ def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
         slices[4][10 + 3 * patient : 14 + 3 * patient, 30:34] = 0.7
         cases += [replace(case(6 * patient + n, None, one), patient=f"p{patient}") for n, one in enumerate(slices)]
     seen = prepare.look_at(cases, 32, 1)
-    assert len(checks.pairs(seen)) == 0
+    assert len(checks.pairs(seen).linked) == 0
     assert findings(cases) == {}
 
 
@@ -108,16 +108,28 @@ def test_images_that_are_near_one_to_the_next_join_no_more_than_so_many(monkeypa
     """A film from one pattern to another in small steps, and the same images twice."""
     film = [case(n, 0, (1 - n / 59) * pixels(4) + n / 59 * pixels(7)) for n in range(60)]
     seen = prepare.look_at([*film, film[7], film[50]], 32, 1)
-    joined = splits.units([""] * 62, checks.pairs(seen))
+    joined = splits.units([""] * 62, checks.pairs(seen).linked)
     assert len(np.unique(joined)) == 1
     monkeypatch.setattr(checks, "LARGEST", 20)
-    joined = splits.units([""] * 62, checks.pairs(seen))
+    joined = splits.units([""] * 62, checks.pairs(seen).linked)
     assert np.bincount(joined[:60]).max() <= 20
     assert joined[7] == joined[60]
     assert joined[50] == joined[61]
     patients = [replace(one, patient=f"p{place // 2}") for place, one in enumerate(film)]  # a patient counts as 20 images
-    linked = checks.pairs(prepare.look_at(patients, 32, 1))
+    linked = checks.pairs(prepare.look_at(patients, 32, 1)).linked
     assert np.bincount(splits.units([one.patient for one in patients], linked)).max() == 2
+
+
+def test_images_that_look_alike_and_are_not_kept_together_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [*many(), *(case(100 + n, 0, np.clip(pixels(4) * (0.99 - n / 100), 0, 1)) for n in range(9))]
+    what = "10 images, too many to keep together, look alike: some may be on both sides of the split"
+    assert what not in findings(cases)
+    monkeypatch.setattr(checks, "LARGEST", 6)
+    assert findings(cases)[what] == "warning"
+    linked, refused = checks.pairs(prepare.look_at(cases, 32, 1))
+    unit = splits.units([""] * len(cases), linked)
+    assert len(refused)
+    assert (unit[refused[:, 0]] != unit[refused[:, 1]]).all()
 
 
 def test_a_patient_in_two_parts_is_named() -> None:

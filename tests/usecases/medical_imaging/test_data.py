@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -45,6 +45,38 @@ def test_a_folder_becomes_parts_without_a_patient_in_two(tmp_path: Path) -> None
     assert cases.about["images"] == {"train": len(parts[0]), "validation": len(parts[1]), "test": len(parts[2])}
     again = data.load(config(tmp_path), 32, 1)
     assert np.array_equal(again.test.images, cases.test.images)
+
+
+def marked(root: Path, part: Callable[[int], str]) -> Path:
+    """A table of 60 images with a part for each."""
+    lines = ["path,label,split"]
+    for number in range(60):
+        cv2.imwrite(str(root / f"{number}.png"), np.rint(255 * pixels(number, 60)).astype(np.uint8))
+        lines.append(f"{number}.png,{('healthy', 'ill')[number % 2]},{part(number)}")
+    (root / "list.csv").write_text("\n".join(lines))
+    return root / "list.csv"
+
+
+def test_where_no_image_is_marked_as_train_those_of_no_part_are_and_the_given_test_is_kept(tmp_path: Path) -> None:
+    cases = data.load(config(marked(tmp_path, lambda number: "test" if number < 20 else "")), 32, 1)
+    assert {case.name for case in cases.test.cases} == {f"{number}.png" for number in range(20)}
+    assert len(cases.train) + len(cases.validation) == 40
+    assert not [finding for finding in cases.findings if "of no part" in finding.what]
+
+
+def test_a_split_without_anything_to_train_on_is_an_error(tmp_path: Path) -> None:
+    source = marked(tmp_path, lambda number: "test" if number < 20 else "val")
+    with pytest.raises(DataError, match="without any image to train on"):
+        data.load(config(source), 32, 1)
+    assert data.check(config(source))[0].severity == "error"
+
+
+def test_images_of_no_part_beside_a_given_train_part_are_left_out_and_counted(tmp_path: Path) -> None:
+    parts = ["test"] * 20 + ["train"] * 33 + [""] * 7
+    cases = data.load(config(marked(tmp_path, lambda number: parts[number])), 32, 1)
+    assert cases.about["left_out"] == 7
+    (told,) = [finding for finding in cases.findings if "of no part" in finding.what]
+    assert (told.severity, told.what[:2], told.count) == ("warning", "7 ", 7)
 
 
 def test_images_keep_their_aspect_and_are_padded_with_black(tmp_path: Path) -> None:
@@ -341,22 +373,40 @@ def test_masks_are_read_in_one_pass_and_one_at_a_time(tmp_path: Path, monkeypatc
     cv2.imwrite(str(tmp_path / "b.png"), np.eye(9, 7, dtype=np.uint8))
     files = [tmp_path / "a.tif", tmp_path / "b.png"]
     for number in range(30):
-        assert np.array_equal(masks.read(files, number, tmp_path), (pages[number] + np.eye(9, 7)) > 0)
+        assert np.array_equal(masks.read(files, number, files[0]), (pages[number] + np.eye(9, 7)) > 0)
         assert len(decoded) <= number + 3
     with pytest.raises(OSError, match="only 30 image"):
-        masks.read(files, 30, tmp_path)
+        masks.read(files, 30, files[0])
     volume = np.zeros((7, 9, 4), np.int16)
     volume[2, 3, 1] = 5
     (tmp_path / "volume").write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())  # whatever its name is
-    assert [np.argwhere(masks.read([tmp_path / "volume"], place, tmp_path)).tolist() for place in range(4)] == [
-        [],
-        [[5, 4]],
-        [],
-        [],
-    ]
+    found = [masks.read([tmp_path / "volume"], place, tmp_path / "volume") for place in range(4)]
+    assert [np.argwhere(one).tolist() for one in found] == [[], [[5, 4]], [], []]
     monkeypatch.setattr("usecases.medical_imaging.nifti.VOLUME_LIMIT", 100)
     with pytest.raises(OSError, match="a volume of the NIfTI file has more than"):
-        masks.read([tmp_path / "volume"], 0, tmp_path)
+        masks.read([tmp_path / "volume"], 0, tmp_path / "volume")
+
+
+def test_a_nifti_mask_has_the_depth_of_its_image_or_of_each_of_its_volumes(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from usecases.medical_imaging import masks
+
+    def file(name: str, *shape: int) -> Path:
+        marked = np.arange(np.prod(shape)).reshape(shape, order="F") // 16 % 2  # every other slice
+        nibabel.Nifti1Image(marked.astype(np.uint8), np.eye(4)).to_filename(tmp_path / name)
+        return tmp_path / name
+
+    def outlined(mask: Path, image: Path, count: int) -> list[bool]:
+        return [bool(masks.read([mask], number, image).any()) for number in range(count)]
+
+    image, film, mask = file("a.nii", 4, 4, 4), file("b.nii", 4, 4, 5, 2), file("mask.nii", 4, 4, 5)
+    once = [False, True, False, True, False]
+    assert outlined(mask, film, 10) == once * 2
+    assert outlined(film, film, 10) == [*once, *np.logical_not(once)]
+    assert outlined(file("plane.nii", 4, 4, 1), film, 10) == [False] * 10
+    for other, shown, slices, wanted in ((mask, image, 5, 4), (file("c.nii", 4, 4, 2), image, 2, 4), (film, mask, 10, 5)):
+        with pytest.raises(OSError, match=f"the mask has {slices} slices, the image {wanted}"):
+            masks.read([other], 0, shown)
 
 
 def test_a_case_that_fails_is_kept_with_its_reason() -> None:

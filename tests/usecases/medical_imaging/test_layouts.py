@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from shared.data import tables
-from shared.errors import DataError, UserError
+from shared.errors import Collector, DataError, UserError
 from usecases.medical_imaging import layouts, manifest, prepare
 from usecases.medical_imaging.anonymous import pseudonym, salt
 from usecases.medical_imaging.config import Data
-from usecases.medical_imaging.items import MASKED, Source, ordered
+from usecases.medical_imaging.items import MASKED, Item, Source, ordered, source_of
 
 
 def image(path: Path, value: int = 100, size: tuple[int, int] = (20, 30)) -> Path:
@@ -246,7 +246,8 @@ def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
     image(tmp_path / "outside.png")
     inner = tmp_path / "set"
     source = found(table(inner, f"path,label\n1.png,a\n../outside.png,b\ngone.png,a\n{tmp_path / 'outside.png'},b\n1.png,a\n"))
-    assert [case.name for case in source.cases] == ["1.png", "outside.png"]
+    assert source.cases[0].name == "1.png"
+    assert re.fullmatch(r"([0-9a-f]+/)+outside\.png", source.cases[1].name)
     assert said(source) == ["a path that leads out of the table's folder"]
     assert said(source, "warning") == ["an image that is not there", "an image that is listed again"]
     rows = {finding.what: list(finding.rows) for finding in source.findings}
@@ -255,6 +256,23 @@ def test_paths_that_are_missing_or_lead_out_are_named(tmp_path: Path) -> None:
     for text, fault in (("gone.png,a\n", "no row can be used"), ("", "the table has no rows")):
         with pytest.raises(DataError, match=fault):
             found(table(inner, f"path,label\n{text}"))
+
+
+def test_files_of_one_name_outside_the_tables_folder_are_several_cases_of_several_patients(tmp_path: Path) -> None:
+    rows = ["path,label"]
+    for number in range(3):
+        path = tmp_path / f"sub-0{number}" / "T1w.tif"
+        path.parent.mkdir()
+        cv2.imwritemulti(str(path), [np.full((20, 30), value, np.uint8) for value in (1, 2)])
+        rows.append(f"{path},{number % 2}")
+    (tmp_path / "tables").mkdir()
+    cases = found(table(tmp_path / "tables", "\n".join(rows))).cases
+    assert len({case.name for case in cases}) == len(cases) == 6
+    assert len({case.patient for case in cases}) == 3
+    assert all(one.patient == other.patient != "" for one, other in zip(cases[::2], cases[1::2], strict=True))
+    assert "sub-" not in repr([(case.name, case.patient) for case in cases])
+    alike = [Item(tmp_path / f"sub-0{number}" / "T1w.tif", "T1w.tif", "ab"[number]) for number in range(2)]
+    assert len({case.patient for case in source_of(alike, (), "", Collector("")).cases}) == 2
 
 
 def test_a_row_whose_mask_is_not_there_is_left_out(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_model_is_judged_again_on_other_images_and_not_on_its_own(folded: Trai
     other = images(tmp_path / "other", {"healthy": 6, "striped": 6}, first=100)
     config = folded.config.model_copy(update={"data": folded.config.data.model_copy(update={"source": str(other)})})
     found = pipeline.evaluate(predictor, config)
-    assert found["protocol"] == "12 images that the model was not trained or chosen on"
+    assert found["protocol"] == "12 images that the model was not trained or chosen on, as far as equal pixels tell"
     assert found["data"]["images"]["test"] == 12
     (other / "striped").rename(other / "lump")
     with pytest.raises(UserError, match="healthy, striped; the data has healthy, lump"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,31 @@ def test_segments_are_united_and_fractional_ones_count_above_half(tmp_path: Path
     made.PerFrameFunctionalGroupsSequence = list(made.PerFrameFunctionalGroupsSequence) * 2
     made.save_as(tmp_path / "fractional")
     assert np.array_equal(masks.read([tmp_path / "fractional"], 0, image), (truth | other)[0])
+
+
+def test_links_shared_by_all_frames_and_links_to_whole_images_count_and_frames_without_any_are_refused(tmp_path: Path) -> None:
+    scans.enhanced(tmp_path / "a.dcm", (0, 5, 6, 0))
+    truth = outlines(4)
+    dicomseg.write([tmp_path / "a.dcm"], truth, tmp_path / "seg", "x", "p", "hash")
+    made = pydicom.dcmread(tmp_path / "seg")
+    groups = made.PerFrameFunctionalGroupsSequence
+    (link,) = groups[0].DerivationImageSequence
+    del link.SourceImageSequence[0].ReferencedFrameNumber
+    for group in groups:
+        del group.DerivationImageSequence
+    made.save_as(tmp_path / "without")
+    with pytest.raises(Unreadable, match="does not say which image its frames lie on"):
+        masks.read([tmp_path / "without"], 0, tmp_path / "a.dcm")
+    made.SharedFunctionalGroupsSequence[0].DerivationImageSequence = [link]
+    made.save_as(tmp_path / "shared")
+    for number in range(4):
+        assert np.array_equal(masks.read([tmp_path / "shared"], number, tmp_path / "a.dcm"), truth.any(axis=0))
+    other = deepcopy(link)
+    other.SourceImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    made.SharedFunctionalGroupsSequence[0].DerivationImageSequence = [link, other]
+    made.save_as(tmp_path / "several")
+    with pytest.raises(Unreadable, match="does not say which image its frames lie on"):
+        masks.read([tmp_path / "several"], 0, tmp_path / "a.dcm")
 
 
 def test_what_cannot_be_a_mask_of_an_image_is_one_reason(tmp_path: Path) -> None:
