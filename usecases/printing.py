@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 SHORT = 30  # characters of names that are not broken, in a first column
 NARROW = ("value", "ours minus it")  # columns whose numbers are not broken
-WIDE = 7  # metrics in a row at most; of more, each is a row
+WIDE = 5  # metrics in a row at most; of more, each is a row
 
 
 def say(message: str) -> None:

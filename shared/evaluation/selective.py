@@ -57,10 +57,6 @@ class RiskCoverage:
         best = np.cumsum(np.sort(wrong)) / number
         return cls(number / len(wrong), risk, float(risk.mean()), float(risk.mean() - best.mean()))
 
-    def risk_at(self, coverage: float) -> float:
-        """Risk where at least this share of rows (above 0, up to 1) is decided."""
-        return float(self.risk[np.ceil(coverage * len(self.risk) - 1e-9).astype(int) - 1])
-
 
 @dataclass(frozen=True)
 class Abstention:

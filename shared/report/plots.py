@@ -216,12 +216,12 @@ def sensitivity_specificity(
     return figure
 
 
-def risk_coverage(curves: Mapping[str, RiskCoverage], marked: Mapping[str, float] | None = None) -> Figure:
+def risk_coverage(curves: Mapping[str, RiskCoverage], marked: Mapping[str, tuple[float, float]] | None = None) -> Figure:
     """The share of wrong decisions over the share that is decided, the surest first; the first on top.
 
     Args:
         curves: one line a name, with its area.
-        marked: label to a coverage of the first curve, such as that of the chosen abstention on these rows.
+        marked: label to a coverage and its risk, such as those of the rule as it was used on these rows.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 3.6))
@@ -229,9 +229,7 @@ def risk_coverage(curves: Mapping[str, RiskCoverage], marked: Mapping[str, float
         for place, (name, curve) in enumerate(curves.items()):
             thin = np.unique(np.linspace(0, len(curve.risk) - 1, 400).astype(int))
             axes.plot(curve.coverage[thin], curve.risk[thin], label=f"{name} (area {curve.area:.3g})", **_leading(place))
-        first = next(iter(curves.values()))
-        for shape, (label, coverage) in zip(cycle("oDs^v"), (marked or {}).items(), strict=False):
-            risk = first.risk_at(coverage) if coverage > 0 else 0.0
+        for shape, (label, (coverage, risk)) in zip(cycle("oDs^v"), (marked or {}).items(), strict=False):
             text = f"{label}: {coverage:.1%} decided,\n{risk:.1%} of these wrong"
             axes.plot(coverage, risk, shape, label=text, clip_on=False, **MARK)
         # the first few rows make the curve jump; what matters is the height where most are decided

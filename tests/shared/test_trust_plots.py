@@ -41,8 +41,8 @@ def test_operating_points_lie_on_the_curve_and_their_intervals_are_written_out()
 def test_risk_and_benefit_are_drawn_with_what_is_marked() -> None:
     chances, labels = rows()
     curve = RiskCoverage.of(np.abs(chances - 0.5), (chances >= 0.5) != labels)
-    figure = plots.risk_coverage({"network": curve}, {"chosen": 0.8})
-    assert figure.axes[0].lines[1].get_xydata().tolist() == [[0.8, curve.risk_at(0.8)]]
+    figure = plots.risk_coverage({"network": curve}, {"chosen": (0.8, 0.03)})
+    assert figure.axes[0].lines[1].get_xydata().tolist() == [[0.8, 0.03]]
     assert "chosen: 80.0% decided" in words(figure)
     never_wrong = plots.risk_coverage({"sure": RiskCoverage.of(chances, labels * 0)})
     assert never_wrong.axes[0].get_ylim()[1] > 0

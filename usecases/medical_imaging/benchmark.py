@@ -17,6 +17,7 @@ from shared.runs import Run
 from usecases.medical_imaging import data, evidence, pipeline
 from usecases.medical_imaging.augmentation import augmentation
 from usecases.medical_imaging.config import MedicalConfig
+from usecases.medical_imaging.medmnist import CLASSES
 from usecases.medical_imaging.predictor import NAME
 
 Log = Callable[[str], None]
@@ -45,6 +46,11 @@ def pneumoniamnist(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[
     for seed in seeds:
         config = resolve(MedicalConfig, [], [f"data.source={folder}", f"seed={seed}"])
         cases = data.load(config, config.network.size, chip.threads)
+        if cases.classes != CLASSES["pneumoniamnist"]:
+            raise UserError(
+                f"{folder} is not PneumoniaMNIST, as the published figures are: its classes are {', '.join(cases.classes)}. "
+                "Give --data DIR with that set, or `usecases data get pneumoniamnist`; for other images there is `usecases run`."
+            )
         with TemporaryDirectory() as place:
             run = Run.create(NAME, config, Path(place) / "run")
             outcome = pipeline.fit(config, cases, run, chip, "")

@@ -60,7 +60,8 @@ def calibration(result: Mapping[str, Any], judged: Judged) -> Section:
 def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
     """What is gained by referring the unsure ones."""
     ours = judged.methods[result["name"]]
-    curve = RiskCoverage.of(judged.confidence, ours.decided != judged.part.labels)
+    wrong = ours.decided != judged.part.labels
+    curve = RiskCoverage.of(judged.confidence, wrong)
     rule = result["choice"]["abstention"]
     if rule is None:
         text = (
@@ -73,7 +74,8 @@ def abstention(result: Mapping[str, Any], judged: Judged) -> Section:
             f"of its own decisions are wrong. It refers {result['trust']['referred']:.1%} of these images, those counted that "
             "are unlike the images of training."
         )
-    marked = {"as chosen": float((~judged.refer).mean())} if (~judged.refer).any() else {}
+    decided = ~judged.refer  # not all of the surest: some are unlike the images of training
+    marked = {"as chosen": (float(decided.mean()), float(wrong[decided].mean()))} if decided.any() else {}
     drawn = (plots.risk_coverage({result["name"]: curve}, marked), "Wrong decisions over the share that is decided.")
     return Section("What it leaves to humans", text, figures=[drawn])
 

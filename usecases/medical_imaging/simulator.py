@@ -119,7 +119,7 @@ def _slice(somebody: Person, k: int) -> Slice:
         lesions.paint(image, lesion, cut, tissues, look.mean)
     pixels, artefacts = scanner.measure(rng, look, image)
     mask = _mask(somebody, cuts)
-    about = {**_about(somebody, k, cuts, mask), "artefacts": ", ".join(artefacts)}
+    about = {**_about(somebody, k, cuts, mask), "artefacts": ", ".join(artefacts) or "none"}
     return Slice(pixels, mask, (somebody.spacing, somebody.spacing), about)
 
 

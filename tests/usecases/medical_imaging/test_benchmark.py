@@ -11,7 +11,7 @@ import pytest
 
 from shared.config import resolve
 from shared.errors import UserError
-from tests.usecases.medical_imaging.conftest import TINY, body
+from tests.usecases.medical_imaging.conftest import TINY, body, images
 from usecases.medical_imaging import benchmark, pipeline
 from usecases.medical_imaging.config import MedicalConfig
 
@@ -48,6 +48,12 @@ def test_of_one_seed_a_difference_has_limits_that_json_can_hold() -> None:
     json.dumps(found, allow_nan=False)
     assert found["metrics"]["roc_auc"]["deviation"] is None
     assert found["metrics"]["roc_auc"]["differences"]["other"] == {"value": 0, "low": -1, "high": 1}
+
+
+def test_another_data_set_is_not_put_beside_published_figures(tmp_path: Path) -> None:
+    source = images(tmp_path / "data", {"healthy": 6, "striped": 6})
+    with pytest.raises(UserError, match="is not PneumoniaMNIST"):
+        benchmark.pneumoniamnist(source, [0], print)
 
 
 def test_without_the_data_it_says_where_to_get_it() -> None:
