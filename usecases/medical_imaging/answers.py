@@ -113,6 +113,7 @@ def decision(found: Found, picture: Picture, classes: Sequence[str], heat: bool 
         mask=_text(found.mask.astype(np.uint8) * 255) if mask and found.mask is not None else None,
         area_mm2=area,
         diameter_mm=diameter,
+        notice=found.notice,
     )
 
 

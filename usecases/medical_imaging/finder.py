@@ -19,7 +19,7 @@ from shared.explain.gradcam import class_maps
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.fitting import look, quick
-from usecases.medical_imaging.found import Found
+from usecases.medical_imaging.found import Found, notice
 from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.items import is_healthy
@@ -135,7 +135,7 @@ class Finder:
             mask = None if areas is None else frame.back(areas[place]) > self.config.decide.area
             sure = (probabilities[place], int(labels[place]), float(low[place]), float(high[place]))
             reasons = (*self._doubts(*sure), *self._oddities(int(labels[place]), float(unusual[place]), mask, picture))
-            found.append(Found(*sure, reasons, float(unusual[place]), frame.back(maps[place]), mask))
+            found.append(Found(*sure, reasons, float(unusual[place]), frame.back(maps[place]), mask, notice(self.about)))
         return found
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 NOTICE = "Not a medical device. For research and teaching; not for diagnosis or treatment."
+SIMULATED = "Trained on simulated images: says nothing about real patients."
+
+
+def notice(about: Mapping[str, Any]) -> str:
+    """What must stand on all that a model says, by its artefact's metadata."""
+    return f"{NOTICE} {SIMULATED}" if about.get("data", {}).get("simulated") else NOTICE
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Found:
         novelty: how unlike the training images it is; 1 is where the model refuses.
         heat: float32 0..1 [height, width] of the picture, what the decision rests on.
         mask: bool [height, width] of the picture, where the finding is; None: the model knows no masks.
+        notice: to be written wherever this is.
     """
 
     probabilities: np.ndarray
@@ -31,3 +40,4 @@ class Found:
     novelty: float
     heat: np.ndarray
     mask: np.ndarray | None = None
+    notice: str = NOTICE

@@ -163,7 +163,7 @@ def _caption(width: int, found: Found, classes: Sequence[str], name: str) -> np.
     legend = len(lines) - 1
     if name:
         lines += [(_shortened(name, 13, room), 13, False, FAINT)]
-    lines += [(text, 13, True, TEXT) for text in _wrapped(NOTICE, 13, True, room, 3)]
+    lines += [(text, 13, True, TEXT) for text in _wrapped(found.notice, 13, True, room, 4)]
     height = sum(round(1.4 * size) for _, size, _, _ in lines) + MARGIN
     strip = Image.new("RGB", (width, height), GROUND)
     pen, y = ImageDraw.Draw(strip), 0

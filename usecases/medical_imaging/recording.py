@@ -17,7 +17,7 @@ from shared.files import whole
 from usecases.medical_imaging import anonymous, answers, dicomseg, measuring, nifti, overlay, series
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
-from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.found import Found
 from usecases.medical_imaging.items import is_finding, is_healthy
 from usecases.medical_imaging.series import Study
 
@@ -127,7 +127,7 @@ class Recorder:
             "patient": picture.patient,
             "overlay": "",
             "mask": "",
-            "notice": NOTICE,
+            "notice": found.notice,
         }
         mask = None if found.mask is None else Bits.of(found.mask)
         self.seen.append(Entry(row, file, likely, found.reasons, mask, area))
@@ -176,7 +176,7 @@ class Recorder:
             "mask": written,
             "overlays": len(self.drawn),
             "notes": "; ".join(notes),
-            "notice": NOTICE,
+            "notice": chief.row["notice"],
         }
         return row, self._card(row, chief)
 

@@ -26,6 +26,7 @@ class Journal:
 
     Attributes:
         pictures: that were looked at.
+        notice: what must stand on the result, as the pictures' opinions say.
         ended: how it came to an end, for the reader.
         incomplete: the case in whose middle it ended.
     """
@@ -39,10 +40,12 @@ class Journal:
         self.reasons: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
         self.cards: list[tuple[tuple[bool, float], int, Card]] = []  # a heap
+        self.notice = NOTICE
         self.begun = time.monotonic()
 
     def picture(self, found: Found) -> None:
         self.pictures += 1
+        self.notice = found.notice
         self.why.update(map(general, found.reasons))
 
     def fault(self, name: str, reason: str) -> None:
@@ -84,7 +87,7 @@ class Journal:
             "ended": self.ended,
             "pictures a second": round(self.pictures / seconds, 1),
             "out": str(out),
-            "notice": NOTICE,
+            "notice": self.notice,
         }
         if self.interrupted:
             summary["interrupted"] = True
@@ -107,4 +110,4 @@ class Journal:
             *((f"{count:,}", name) for name, count in list(self.findings.items())[:6]),
             (f"{self.unreadable:,}", "files not readable"),
         ]
-        write_text(path, template.render(journal=self, cards=cards, tiles=tiles, notice=NOTICE))
+        write_text(path, template.render(journal=self, cards=cards, tiles=tiles))
