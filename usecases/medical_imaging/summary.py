@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from shared.files import write_json, write_text
-from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.found import NOT_JUDGED, NOTICE, Found
 from usecases.medical_imaging.recording import Card, Row, general
 
 SUMMARY, PAGE = "summary.json", "summary.html"
@@ -32,10 +32,10 @@ class Journal:
     """
 
     def __init__(self, source: Path, classes: Sequence[str], files: int) -> None:
-        self.source, self.files = source, files
+        self.source, self.classes, self.files = source, classes, files
         self.pictures = self.cases = self.referred = self.unreadable = 0
         self.ended, self.interrupted, self.incomplete = "after all files", False, ""
-        self.findings: Counter[str] = Counter(dict.fromkeys(classes, 0))
+        self.findings: Counter[str] = Counter(dict.fromkeys([*classes, NOT_JUDGED], 0))
         self.faults: list[tuple[str, str]] = []
         self.reasons: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
@@ -107,7 +107,7 @@ class Journal:
         tiles = [
             (f"{self.cases:,}", "cases"),
             (f"{self.referred:,}", "referred to a human"),
-            *((f"{count:,}", name) for name, count in list(self.findings.items())[:6]),
+            *((f"{self.findings[name]:,}", name) for name in (*self.classes[:6], NOT_JUDGED)),
             (f"{self.unreadable:,}", "files not readable"),
         ]
         write_text(path, template.render(journal=self, cards=cards, tiles=tiles))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,16 @@ class BrightFinder:
         own = p if label else 1 - p
         heat = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)
         return Found(np.array([1 - p, p]), label, own - 0.04, own + 0.04, reasons, 0.2, heat, mask if self.masks else None)
+
+
+class Refuser(BrightFinder):
+    """The stand-in, that refuses what has a bright square of 10 pixels, or more, a side."""
+
+    def _one(self, picture: Picture) -> Found:
+        found = super()._one(picture)
+        if found.mask is None or found.mask.sum() < 100:
+            return found
+        return replace(found, reasons=("unlike the images of training",), novelty=1.0, heat=0 * found.heat, mask=None)
 
 
 def plane(lesion: int, rows: int = 64, columns: int = 48) -> np.ndarray:
