@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 
 from shared.files import write_json, write_text
 from usecases.medical_imaging.found import NOT_JUDGED, NOTICE, Found
+from usecases.medical_imaging.overlay import percent
 from usecases.medical_imaging.recording import Card, Row, general
 
 SUMMARY, PAGE = "summary.json", "summary.html"
@@ -25,14 +26,16 @@ class Journal:
     """Counts what happens, and keeps the cases that the page shows.
 
     Attributes:
+        point: of two classes the probability from which on the second is said; None: of more it is the likeliest.
         pictures: that were looked at.
         notice: what must stand on the result, as the pictures' opinions say.
         ended: how it came to an end, for the reader.
         incomplete: the case in whose middle it ended.
     """
 
-    def __init__(self, source: Path, classes: Sequence[str], files: int) -> None:
+    def __init__(self, source: Path, classes: Sequence[str], threshold: float, files: int) -> None:
         self.source, self.classes, self.files = source, classes, files
+        self.point = threshold if len(classes) == 2 else None
         self.pictures = self.cases = self.referred = self.unreadable = 0
         self.ended, self.interrupted, self.incomplete = "after all files", False, ""
         self.findings: Counter[str] = Counter(dict.fromkeys([*classes, NOT_JUDGED], 0))
@@ -92,6 +95,7 @@ class Journal:
         if self.interrupted:
             summary["interrupted"] = True
         details = {
+            "operating point": None if self.point is None else round(self.point, 4),
             "incomplete": self.incomplete,
             "reasons": dict(self.why.most_common(LISTED)),
             "unreadable": dict(self.reasons.most_common(LISTED)),
@@ -110,4 +114,5 @@ class Journal:
             *((f"{self.findings[name]:,}", name) for name in (*self.classes[:6], NOT_JUDGED)),
             (f"{self.unreadable:,}", "files not readable"),
         ]
-        write_text(path, template.render(journal=self, cards=cards, tiles=tiles))
+        point = "" if self.point is None else percent(self.point)
+        write_text(path, template.render(journal=self, cards=cards, tiles=tiles, point=point))

@@ -24,6 +24,7 @@ class BrightFinder:
     """Not a network: calls bright pixels a lesion. The files that are written do not depend on how it was found."""
 
     classes: tuple[str, ...] = ("normal", "lesion")
+    threshold = 0.5
 
     def __init__(self, masks: bool = True, fail_at: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
         self.masks, self.fail_at, self.error, self.calls = masks, fail_at, error, 0
@@ -38,7 +39,7 @@ class BrightFinder:
         grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.mean(2)
         mask = grey > 0.9
         p = min(0.95, 0.05 + float(mask.sum()) / 100)
-        label = int(p > 0.5)
+        label = int(p >= self.threshold)
         reasons = (f"decisions as unsure as this one ({p:.2f}) are often wrong",) if 0.3 < p < 0.6 else ()
         own = p if label else 1 - p
         heat = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)

@@ -190,6 +190,18 @@ def test_a_volume_of_which_nothing_is_judged_has_no_mask_and_no_lesions(tmp_path
     assert not (tmp_path / "out" / "masks").exists()
 
 
+def test_it_is_told_from_what_probability_on_the_finding_is_said(tmp_path: Path) -> None:
+    scans.png(tmp_path / "a.png", 4)
+    finder = BrightFinder()
+    finder.threshold = 0.16234
+    for name, one, point in (("two", finder, 0.1623), ("three", Sizer(), None)):
+        _process(tmp_path / "a.png", tmp_path / name, one)
+        assert json.loads((tmp_path / name / "summary.json").read_text())["operating point"] == point
+        page = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
+        assert page.count("'lesion' is said from a probability of 16% on.") == (name == "two")
+        assert page.count("is said from") == (name == "two")
+
+
 class Sizer(BrightFinder):
     """Tells large from small."""
 
