@@ -101,6 +101,7 @@ class Recorder:
     faults: list[tuple[str, str]] = field(default_factory=list)
     patient: str = ""
     exposed: int = 0
+    covered: list[float] = field(default_factory=list)  # of the pictures with text, what share was blacked out
     best: float = -3.0
     thumbnail: bytes = b""
     of_interest: int = 0
@@ -139,6 +140,8 @@ class Recorder:
         mask = None if found.mask is None else Bits.of(found.mask)
         self.seen.append(Entry(row, file, likely, found.reasons, mask, area, found.judged))
         self.exposed += anonymous.exposed(picture.about)
+        if "covered" in picture.about:
+            self.covered.append(float(picture.about["covered"]))
         self.patient = self.patient or picture.patient
         if likely > self.best:
             self.best, self.thumbnail = likely, overlay.encode(overlay.thumbnail(picture, found), ".jpg")
@@ -161,6 +164,9 @@ class Recorder:
         refused = sum(not one.judged for one in self.seen)
         if refused and len(self.seen) > 1:
             notes.append(f"{refused:,} of its pictures are not judged")
+        if self.covered:
+            where = f" in {len(self.covered):,} of its pictures, at most" if len(self.seen) > 1 else ":"
+            notes.append(f"text covered{where} {overlay.percent(max(self.covered))}% of the image")
         if self.exposed:
             notes.append(f"headers of {self.exposed:,} of its pictures tell of burnt-in text, but none was found to cover")
         if self.faults:

@@ -23,7 +23,7 @@ from PIL import Image
 from shared.errors import UserError
 from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.scans import BrightFinder, Refuser
-from usecases.medical_imaging import overlay, writing
+from usecases.medical_imaging import overlay, reading, writing
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
@@ -200,6 +200,26 @@ def test_it_is_told_from_what_probability_on_the_finding_is_said(tmp_path: Path)
         page = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
         assert page.count("'lesion' is said from a probability of 16% on.") == (name == "two")
         assert page.count("is said from") == (name == "two")
+
+
+def test_a_case_notes_how_much_of_it_was_covered_because_of_text(tmp_path: Path) -> None:
+    plain = scans.plane(8, 256, 256) // 4
+    text = plain.astype(np.uint8)
+    cv2.putText(text, "SMITH JOHN", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 255, 1, cv2.LINE_AA)
+    (tmp_path / "in").mkdir()
+    for name, image in (("plain", plain), ("text", text)):
+        cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), image.astype(np.uint8))
+    of = scans.uids()
+    for number, image in enumerate((plain, text, plain), 1):
+        scans.dicom(tmp_path / "in" / "ct" / f"{number}.dcm", image.astype(np.uint16) * 4, number, number, of)
+    _process(tmp_path / "in", tmp_path / "out")
+    share = float(next(reading.read(tmp_path / "in" / "text.png", "")).about["covered"])
+    assert share > 0.01
+    notes = _cases(tmp_path / "out")["notes"].fillna("")
+    assert notes["text.png"] == f"text covered: {share:.0%} of the image"
+    assert f"text covered in 1 of its pictures, at most {share:.0%} of the image" in notes["ct"]
+    assert "text covered" not in notes["plain.png"]
+    assert notes["text.png"] in (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
 
 
 class Sizer(BrightFinder):
