@@ -6,6 +6,7 @@ The finder is a stand-in without a network: nothing here judges what is found, o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -28,6 +29,7 @@ from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
 
+KINDS: dict[str, Callable[..., Any]] = {"v.nii.gz": scans.volume, "v.dcm": scans.enhanced, "v": scans.series}
 HEADER = (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere")
 
 
@@ -149,7 +151,7 @@ def test_what_is_refused_is_not_judged_counted_for_no_class_and_not_marked(tmp_p
         assert rows.loc[name, "p_lesion"] == 0.95
         assert cases.loc[name, "with_finding"] == 0
     assert [path.name for path in (out / "masks").iterdir()] == ["ill.png"]
-    image = cv2.imread(str(out / "overlays" / "other.png"))[..., ::-1]
+    image = np.asarray(Image.open(out / "overlays" / "other.png"))
     assert not (image == overlay.RED).all(2).any()
     assert not (image == overlay.OUTLINE).all(2).any()
     page = (out / "summary.html").read_text(encoding="utf-8")
@@ -159,10 +161,9 @@ def test_what_is_refused_is_not_judged_counted_for_no_class_and_not_marked(tmp_p
     assert [("%" in text, '"bar"' in text, "1 lesion" in text) for text in shown.values()] == [(False,) * 3, (True,) * 3]
 
 
-@pytest.mark.parametrize("kind", ["v.nii.gz", "v.dcm", "v"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_the_slices_of_a_volume_that_are_judged_decide_and_the_others_are_not_marked(tmp_path: Path, kind: str) -> None:
-    make = {"v.nii.gz": scans.volume, "v.dcm": scans.enhanced, "v": scans.series}[kind]
-    make(tmp_path / kind, (0, 8, 12, 0))
+    KINDS[kind](tmp_path / kind, (0, 8, 12, 0))
     _process(tmp_path / kind, tmp_path / "out", Refuser())
     case, rows = _cases(tmp_path / "out").loc[kind], pd.read_csv(tmp_path / "out" / "findings.csv")
     assert (case["finding"], case["probability"], case["with_finding"], case["lesions"]) == ("lesion", 0.69, 1, 1)
@@ -182,7 +183,7 @@ def test_the_slices_of_a_volume_that_are_judged_decide_and_the_others_are_not_ma
 
 @pytest.mark.parametrize("kind", ["v.nii.gz", "v.dcm"])
 def test_a_volume_of_which_nothing_is_judged_has_no_mask_and_no_lesions(tmp_path: Path, kind: str) -> None:
-    {"v.nii.gz": scans.volume, "v.dcm": scans.enhanced}[kind](tmp_path / kind, (12, 11, 12))
+    KINDS[kind](tmp_path / kind, (12, 11, 12))
     assert _process(tmp_path / kind, tmp_path / "out", Refuser())["cases: not judged"] == 1
     case = _cases(tmp_path / "out").loc[kind]
     assert (case["finding"], case["refer"], case["with_finding"]) == ("not judged", True, 0)
