@@ -38,9 +38,9 @@ class MedicalRequest(Record):
 
 
 class MedicalDecision(Record):
-    finding: str = Field(description="the class that the model decides for")
+    finding: str = Field(description="the class that the model decides for; 'not judged' where it refuses")
     probabilities: dict[str, float] = Field(description="of every class, calibrated")
-    low: float = Field(description="the finding's probability lies above this")
+    low: float = Field(description="the probability of the class, also where it is not judged, lies above this")
     high: float = Field(description="and below this, as far as validation tells")
     refer: bool = Field(description="whether a human should decide instead")
     reasons: list[str] = Field(description="why")
@@ -102,7 +102,7 @@ def decision(found: Found, picture: Picture, classes: Sequence[str], heat: bool 
     """
     area, diameter = sizes(found, picture)
     return MedicalDecision(
-        finding=classes[found.label],
+        finding=found.finding(classes),
         probabilities={name: round(float(value), 4) for name, value in zip(classes, found.probabilities, strict=True)},
         low=round(found.low, 4),
         high=round(found.high, 4),
@@ -113,6 +113,7 @@ def decision(found: Found, picture: Picture, classes: Sequence[str], heat: bool 
         mask=_text(found.mask.astype(np.uint8) * 255) if mask and found.mask is not None else None,
         area_mm2=area,
         diameter_mm=diameter,
+        notice=found.notice,
     )
 
 

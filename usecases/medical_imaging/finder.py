@@ -19,7 +19,7 @@ from shared.explain.gradcam import class_maps
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.fitting import look, quick
-from usecases.medical_imaging.found import Found
+from usecases.medical_imaging.found import Found, notice
 from usecases.medical_imaging.framing import Frame
 from usecases.medical_imaging.frozen import Frozen
 from usecases.medical_imaging.items import is_healthy
@@ -132,10 +132,13 @@ class Finder:
         areas = looked["mask"].float().sigmoid()[:, 0].numpy() if "mask" in looked else None
         found = []
         for place, (picture, frame) in enumerate(zip(pictures, frames, strict=True)):
-            mask = None if areas is None else frame.back(areas[place]) > self.config.decide.area
+            judged = bool(unusual[place] < 1)
+            mask = frame.back(areas[place]) > self.config.decide.area if areas is not None and judged else None
             sure = (probabilities[place], int(labels[place]), float(low[place]), float(high[place]))
-            reasons = (*self._doubts(*sure), *self._oddities(int(labels[place]), float(unusual[place]), mask, picture))
-            found.append(Found(*sure, reasons, float(unusual[place]), frame.back(maps[place]), mask))
+            doubts = self._doubts(*sure) if judged else ()
+            reasons = (*doubts, *self._oddities(int(labels[place]), float(unusual[place]), mask, picture))
+            shown = frame.back(maps[place] * judged)
+            found.append(Found(*sure, reasons, float(unusual[place]), shown, mask, notice(self.about)))
         return found
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:

@@ -152,18 +152,22 @@ def _caption(width: int, found: Found, classes: Sequence[str], name: str) -> np.
     room = width - 2 * MARGIN
     lines: list[tuple[str, int, bool, Colour]] = []  # text, size, whether bold, colour
     tint = RED if is_finding(classes, classes[found.label]) else CALM
-    lines += [(text, 24, True, AMBER if found.reasons else tint) for text in _wrapped(classes[found.label], 24, True, room, 2)]
-    lines.append((f"probability {certainty(found.probabilities[found.label], found.low, found.high)}", 18, False, TEXT))
+    finding = _wrapped(found.finding(classes), 24, True, room, 2)
+    lines += [(text, 24, True, AMBER if found.reasons else tint) for text in finding]
+    if found.judged:
+        lines.append((f"probability {certainty(found.probabilities[found.label], found.low, found.high)}", 18, False, TEXT))
     if found.reasons:
         refer = f"refer to a human: {'; '.join(found.reasons)}"
         lines += [(text, 16, True, AMBER) for text in _wrapped(refer, 16, True, room, 5)]
     lines.append(("", 4, False, FAINT))
-    what = "right: what the finding rests on" + (", and the outline of where it is" if _marked(found) else "")
-    lines += [(text, 13, False, FAINT) for text in _wrapped(what, 13, False, room - 150, 3)]
-    legend = len(lines) - 1
+    legend = -1
+    if found.judged:
+        what = "right: what the finding rests on" + (", and the outline of where it is" if _marked(found) else "")
+        lines += [(text, 13, False, FAINT) for text in _wrapped(what, 13, False, room - 150, 3)]
+        legend = len(lines) - 1
     if name:
         lines += [(_shortened(name, 13, room), 13, False, FAINT)]
-    lines += [(text, 13, True, TEXT) for text in _wrapped(NOTICE, 13, True, room, 3)]
+    lines += [(text, 13, True, TEXT) for text in _wrapped(found.notice, 13, True, room, 4)]
     height = sum(round(1.4 * size) for _, size, _, _ in lines) + MARGIN
     strip = Image.new("RGB", (width, height), GROUND)
     pen, y = ImageDraw.Draw(strip), 0

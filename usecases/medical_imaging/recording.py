@@ -7,7 +7,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from shared.files import whole
 from usecases.medical_imaging import anonymous, answers, dicomseg, measuring, nifti, overlay, series
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
-from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.found import NOT_JUDGED, Found
 from usecases.medical_imaging.items import is_finding, is_healthy
 from usecases.medical_imaging.series import Study
 
@@ -28,7 +28,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Card:
-    """A case on the page. `rank` sorts: referred ones first, then by how likely there is something."""
+    """A case on the page. `rank` sorts: referred ones first, then by how likely there is something.
+
+    `probability` is empty where it is not judged.
+    """
 
     rank: tuple[bool, float]
     name: str
@@ -63,10 +66,11 @@ class Entry:
 
     row: Row
     file: int
-    something: float
+    something: float  # 0..1, -2..-1 where it is not judged
     reasons: tuple[str, ...]
     mask: Bits | None
     area: float | None
+    judged: bool
 
 
 def general(reason: str) -> str:
@@ -97,7 +101,8 @@ class Recorder:
     faults: list[tuple[str, str]] = field(default_factory=list)
     patient: str = ""
     exposed: int = 0
-    best: float = -1.0
+    covered: list[float] = field(default_factory=list)  # of the pictures with text, what share was blacked out
+    best: float = -3.0
     thumbnail: bytes = b""
     of_interest: int = 0
     drawn: list[tuple[float, int, bytes]] = field(default_factory=list)  # a heap of overlays: likelihood, -place, PNG
@@ -107,16 +112,16 @@ class Recorder:
         self.faults.append((self.study.names[file], reason))
 
     def add(self, file: int, frame: int, picture: Picture, found: Found) -> None:
-        likely = something(found, self.classes)
+        likely = something(found, self.classes) - 2 * (not found.judged)  # what is judged comes first
         area, diameter = answers.sizes(found, picture)
         row: Row = {
             "case": self.study.name,
             "name": self.study.names[file],
             "frame": frame,
-            "finding": self.classes[found.label],
-            "probability": round(float(found.probabilities[found.label]), 4),
-            "low": round(found.low, 4),
-            "high": round(found.high, 4),
+            "finding": found.finding(self.classes),
+            "probability": round(float(found.probabilities[found.label]), 4) if found.judged else None,
+            "low": round(found.low, 4) if found.judged else None,
+            "high": round(found.high, 4) if found.judged else None,
             "refer": bool(found.reasons),
             "reasons": "; ".join(found.reasons),
             "novelty": round(found.novelty, 4),
@@ -127,11 +132,16 @@ class Recorder:
             "patient": picture.patient,
             "overlay": "",
             "mask": "",
-            "notice": NOTICE,
+            "notice": found.notice,
         }
+        if not found.judged:  # between slices that are, it is one without a mark
+            found = replace(found, mask=np.zeros(picture.pixels.shape[:2], bool))
+            area = None if picture.spacing is None else 0.0
         mask = None if found.mask is None else Bits.of(found.mask)
-        self.seen.append(Entry(row, file, likely, found.reasons, mask, area))
+        self.seen.append(Entry(row, file, likely, found.reasons, mask, area, found.judged))
         self.exposed += anonymous.exposed(picture.about)
+        if "covered" in picture.about:
+            self.covered.append(float(picture.about["covered"]))
         self.patient = self.patient or picture.patient
         if likely > self.best:
             self.best, self.thumbnail = likely, overlay.encode(overlay.thumbnail(picture, found), ".jpg")
@@ -151,6 +161,12 @@ class Recorder:
             notes.insert(0, f"finding and probability are those of the likeliest of {len(self.seen):,} pictures")
             if referred and not told:
                 notes.append(f"{referred:,} of its pictures are referred, not the likeliest")
+        refused = sum(not one.judged for one in self.seen)
+        if refused and len(self.seen) > 1:
+            notes.append(f"{refused:,} of its pictures are not judged")
+        if self.covered:
+            where = f" in {len(self.covered):,} of its pictures, at most" if len(self.seen) > 1 else ":"
+            notes.append(f"text covered{where} {overlay.percent(max(self.covered))}% of the image")
         if self.exposed:
             notes.append(f"headers of {self.exposed:,} of its pictures tell of burnt-in text, but none was found to cover")
         if self.faults:
@@ -163,7 +179,7 @@ class Recorder:
             "unreadable": len(self.faults),
             **{key: chief.row[key] for key in ("finding", "probability", "low", "high")},
             "picture": f"{chief.row['name']}#{chief.row['frame']}" if len(self.seen) > 1 else "",
-            "with_finding": sum(is_finding(self.classes, one.row["finding"]) for one in self.seen),
+            "with_finding": sum(one.judged and is_finding(self.classes, one.row["finding"]) for one in self.seen),
             "refer": bool(told),
             "referred": referred,
             "reasons": "; ".join(told),
@@ -176,7 +192,7 @@ class Recorder:
             "mask": written,
             "overlays": len(self.drawn),
             "notes": "; ".join(notes),
-            "notice": NOTICE,
+            "notice": chief.row["notice"],
         }
         return row, self._card(row, chief)
 
@@ -203,7 +219,7 @@ class Recorder:
         self.of_interest += interest
         if not self.options.overlays or (len(self.seen) > 1 and not interest):
             return
-        rank = (likely if interest else likely - 2, -len(self.seen))
+        rank = (likely if interest else likely - 4, -len(self.seen))
         if len(self.drawn) >= self.options.slices and rank < self.drawn[0][:2]:
             return
         row = self.seen[-1].row
@@ -215,7 +231,7 @@ class Recorder:
     def _overlays(self) -> list[str]:
         """Write those that were kept; says what was left out."""
         if len(self.seen) > 1:
-            self.drawn = [one for one in self.drawn if one[0] >= 0]
+            self.drawn = [one for one in self.drawn if one[0] >= -2]
         for _, place, data in self.drawn:
             name = f"{OVERLAYS}/{self._named(-place - 1)}.png"
             with whole(self.out / name) as partial:
@@ -244,7 +260,7 @@ class Recorder:
             what: is marked.
         """
         masks = [one.mask for one in self.seen if one.mask is not None]
-        if not masks or not self.options.masks:
+        if not self._known() or not self.options.masks:
             return "", []
         whole_file = not self.faults and len({one.shape for one in masks}) == 1
         why = "not all of its pictures could be read, or they differ in size"
@@ -259,6 +275,10 @@ class Recorder:
                 return name, []
         notes = [f"the mask is written as images: {why}"] if self.study.kind != "image" else []
         return self._images(), notes
+
+    def _known(self) -> bool:
+        """Is there a mask of any picture that is judged?"""
+        return any(one.judged and one.mask is not None for one in self.seen)
 
     def _segmentation(self, what: str) -> tuple[str, str]:
         """The name of the DICOM segmentation, "" where nothing is marked; and why it could not be written."""
@@ -301,7 +321,7 @@ class Recorder:
         if len(self.seen) == 1:
             return self.seen[0].row["lesions"], None
         places = self._places()
-        if len(masks) < len(self.seen) or places is None:
+        if len(masks) < len(self.seen) or places is None or not self._known():
             return None, None
         counter = measuring.Lesions()
         for mask in masks:
@@ -320,9 +340,10 @@ class Recorder:
     def _counted(self) -> str:
         """How many of several pictures have which finding; of two classes, only the second is one."""
         told, counts = f"{len(self.seen):,} pictures", Counter(str(one.row["finding"]) for one in self.seen)
+        refused = [f"{counts[NOT_JUDGED]} {NOT_JUDGED}"] if counts[NOT_JUDGED] else []
         if len(self.classes) == 2:
-            return f"{told}, {counts[self.classes[1]] or 'none'} with the finding '{self.classes[1]}'"
-        return f"{told}: " + ", ".join(f"{counts[name]} '{name}'" for name in self.classes if counts[name])
+            return ", ".join([f"{told}, {counts[self.classes[1]] or 'none'} with the finding '{self.classes[1]}'", *refused])
+        return f"{told}: " + ", ".join([*(f"{counts[name]} '{name}'" for name in self.classes if counts[name]), *refused])
 
     def _card(self, row: Row, chief: Entry) -> Card:
         details = [self._counted()] if len(self.seen) > 1 else []
@@ -338,8 +359,8 @@ class Recorder:
             rank=(row["refer"], chief.something),
             name=row["case"],
             finding=row["finding"],
-            probability=overlay.certainty(row["probability"], row["low"], row["high"]),
-            share=row["probability"],
+            probability=overlay.certainty(row["probability"], row["low"], row["high"]) if chief.judged else "",
+            share=row["probability"] if chief.judged else 0,
             refer=row["refer"],
             reasons=row["reasons"],
             details=" · ".join(details),

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from shared.files import write_json, write_text
-from usecases.medical_imaging.found import NOTICE, Found
+from usecases.medical_imaging.found import NOT_JUDGED, NOTICE, Found
+from usecases.medical_imaging.overlay import percent
 from usecases.medical_imaging.recording import Card, Row, general
 
 SUMMARY, PAGE = "summary.json", "summary.html"
@@ -25,24 +26,29 @@ class Journal:
     """Counts what happens, and keeps the cases that the page shows.
 
     Attributes:
+        point: of two classes the probability from which on the second is said; None: of more it is the likeliest.
         pictures: that were looked at.
+        notice: what must stand on the result, as the pictures' opinions say.
         ended: how it came to an end, for the reader.
         incomplete: the case in whose middle it ended.
     """
 
-    def __init__(self, source: Path, classes: Sequence[str], files: int) -> None:
-        self.source, self.files = source, files
+    def __init__(self, source: Path, classes: Sequence[str], threshold: float, files: int) -> None:
+        self.source, self.classes, self.files = source, classes, files
+        self.point = threshold if len(classes) == 2 else None
         self.pictures = self.cases = self.referred = self.unreadable = 0
         self.ended, self.interrupted, self.incomplete = "after all files", False, ""
-        self.findings: Counter[str] = Counter(dict.fromkeys(classes, 0))
+        self.findings: Counter[str] = Counter(dict.fromkeys([*classes, NOT_JUDGED], 0))
         self.faults: list[tuple[str, str]] = []
         self.reasons: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
         self.cards: list[tuple[tuple[bool, float], int, Card]] = []  # a heap
+        self.notice = NOTICE
         self.begun = time.monotonic()
 
     def picture(self, found: Found) -> None:
         self.pictures += 1
+        self.notice = found.notice
         self.why.update(map(general, found.reasons))
 
     def fault(self, name: str, reason: str) -> None:
@@ -84,11 +90,12 @@ class Journal:
             "ended": self.ended,
             "pictures a second": round(self.pictures / seconds, 1),
             "out": str(out),
-            "notice": NOTICE,
+            "notice": self.notice,
         }
         if self.interrupted:
             summary["interrupted"] = True
         details = {
+            "operating point": None if self.point is None else round(self.point, 4),
             "incomplete": self.incomplete,
             "reasons": dict(self.why.most_common(LISTED)),
             "unreadable": dict(self.reasons.most_common(LISTED)),
@@ -104,7 +111,8 @@ class Journal:
         tiles = [
             (f"{self.cases:,}", "cases"),
             (f"{self.referred:,}", "referred to a human"),
-            *((f"{count:,}", name) for name, count in list(self.findings.items())[:6]),
+            *((f"{self.findings[name]:,}", name) for name in (*self.classes[:6], NOT_JUDGED)),
             (f"{self.unreadable:,}", "files not readable"),
         ]
-        write_text(path, template.render(journal=self, cards=cards, tiles=tiles, notice=NOTICE))
+        point = "" if self.point is None else percent(self.point)
+        write_text(path, template.render(journal=self, cards=cards, tiles=tiles, point=point))

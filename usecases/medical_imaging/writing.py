@@ -62,6 +62,9 @@ class Finder(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def threshold(self) -> float: ...
+
     def __call__(self, pictures: Sequence[Picture], heat: bool = True) -> list[Found]: ...
 
 
@@ -135,7 +138,7 @@ def process(source: Path, out: Path, finder: Finder, salt: str, options: Medical
         found = series.studies(source, series.files(source))
         if not found:
             raise UserError(f"{source} holds no files that may be images. Give DICOM, NIfTI, PNG, JPEG, BMP or TIFF files.")
-        journal = Journal(source, finder.classes, sum(len(one.paths) for one in found))
+        journal = Journal(source, finder.classes, finder.threshold, sum(len(one.paths) for one in found))
         try:
             with Tables(out, finder.classes) as sheets:
                 error = _look(found, finder, salt, options, progress, Writer(out, finder.classes, options, sheets, journal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ class BrightFinder:
     """Not a network: calls bright pixels a lesion. The files that are written do not depend on how it was found."""
 
     classes: tuple[str, ...] = ("normal", "lesion")
+    threshold = 0.5
 
     def __init__(self, masks: bool = True, fail_at: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
         self.masks, self.fail_at, self.error, self.calls = masks, fail_at, error, 0
@@ -37,11 +39,21 @@ class BrightFinder:
         grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.mean(2)
         mask = grey > 0.9
         p = min(0.95, 0.05 + float(mask.sum()) / 100)
-        label = int(p > 0.5)
+        label = int(p >= self.threshold)
         reasons = (f"decisions as unsure as this one ({p:.2f}) are often wrong",) if 0.3 < p < 0.6 else ()
         own = p if label else 1 - p
         heat = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)
         return Found(np.array([1 - p, p]), label, own - 0.04, own + 0.04, reasons, 0.2, heat, mask if self.masks else None)
+
+
+class Refuser(BrightFinder):
+    """The stand-in, that refuses what has a bright square of 10 pixels, or more, a side."""
+
+    def _one(self, picture: Picture) -> Found:
+        found = super()._one(picture)
+        if found.mask is None or found.mask.sum() < 100:
+            return found
+        return replace(found, reasons=("unlike the images of training",), novelty=1.0, heat=0 * found.heat, mask=None)
 
 
 def plane(lesion: int, rows: int = 64, columns: int = 48) -> np.ndarray:

@@ -78,6 +78,13 @@ def test_an_answer_tells_sizes_only_where_they_are_known_and_sends_images_only_w
     assert base64.b64decode(full.heat or "").startswith(b"\x89PNG")
 
 
+def test_an_answer_to_what_is_refused_says_that_it_is_not_judged() -> None:
+    found = replace(_found(reasons=("unlike",)), novelty=1.0)
+    answer = answers.decision(found, Picture("a", np.zeros((64, 48), np.float32), (1.0, 1.0)), ("normal", "lesion"), True, True)
+    assert (answer.finding, answer.refer, answer.reasons) == ("not judged", True, ["unlike"])
+    assert (answer.probabilities["lesion"], answer.mask, answer.area_mm2) == (0.8, None, None)
+
+
 def test_diameters_agree_with_all_pairs_of_corners() -> None:
     random = np.random.default_rng(0)
     for _ in range(10):

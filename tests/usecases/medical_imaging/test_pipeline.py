@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -141,7 +141,8 @@ def test_three_classes_and_colour_from_images_to_decisions(tmp_path: Path) -> No
     own = finder.look_through(test).probabilities
     wanted = roc_auc_score(test.labels, own, multi_class="ovr", average="macro")
     assert metrics["model"]["roc_auc"]["value"] == pytest.approx(wanted, abs=1e-6)
-    decision = MedicalPredictor.load(trained.folder / "artifact").predict(MedicalPredictor(finder).examples()[:1])[0]
+    image = b64encode((source / "normal" / "normal-0" / "0.png").read_bytes()).decode()
+    decision = MedicalPredictor.load(trained.folder / "artifact").predict([MedicalRequest(image=image)])[0]
     assert set(decision.probabilities) == set(finder.classes)
     assert decision.finding == max(decision.probabilities, key=lambda name: decision.probabilities[name])
     assert "Sensitivity and specificity" not in (trained.folder / "report.html").read_text("utf-8")

@@ -17,7 +17,7 @@ from shared.errors import UserError
 from tests.usecases.medical_imaging import scans
 from tests.usecases.medical_imaging.conftest import Trained
 from usecases.medical_imaging.answers import MedicalDecision, MedicalRequest
-from usecases.medical_imaging.found import NOTICE
+from usecases.medical_imaging.found import NOTICE, SIMULATED
 from usecases.medical_imaging.predictor import MedicalPredictor
 
 
@@ -34,13 +34,15 @@ def decoded(text: str | None) -> np.ndarray:
 def test_examples_are_answered_with_what_they_ask_for(predictor: MedicalPredictor) -> None:
     plain, full = predictor.predict(predictor.examples())
     assert (plain.heat, plain.mask) == (None, None)
-    assert decoded(full.mask).shape == decoded(predictor.examples()[1].image).shape[:2]
+    if full.finding != "not judged":
+        assert decoded(full.mask).shape == decoded(predictor.examples()[1].image).shape[:2]
     assert decoded(full.heat).ndim == 3
     for one in (plain, full):
         assert sum(one.probabilities.values()) == pytest.approx(1, abs=1e-3)
-        assert one.low <= one.probabilities[one.finding] <= one.high
+        assert (one.finding == "not judged") == (one.novelty >= 1)
+        assert any(one.low <= p <= one.high for p in one.probabilities.values())
         assert one.refer == bool(one.reasons)
-        assert one.notice == NOTICE
+        assert one.notice == f"{NOTICE} {SIMULATED}"
         assert MedicalDecision.model_validate_json(one.model_dump_json()) == one
 
 
@@ -75,7 +77,7 @@ def test_a_folder_of_all_kinds_becomes_findings_without_names(predictor: Medical
     summary = predictor.process(source, out, {}, lambda done: None)
     rows = pd.read_csv(out / "findings.csv")
     assert summary["pictures"] == len(rows) == 5
-    assert set(rows["finding"]) <= {"lesion", "no lesion"}
+    assert set(rows["finding"]) <= {"lesion", "no lesion", "not judged"}
     one = predictor.predict([MedicalRequest(image=base64.b64encode((source / "a.png").read_bytes()).decode())])[0]
     row = rows.set_index("name").loc["a.png"]
     assert row["p_lesion"] == pytest.approx(one.probabilities["lesion"], abs=0.02)
@@ -83,8 +85,20 @@ def test_a_folder_of_all_kinds_becomes_findings_without_names(predictor: Medical
     for file in (path for path in out.rglob("*") if path.is_file()):
         for word in (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere"):
             assert word not in file.read_bytes(), (file, word)
-    assert NOTICE in (out / "summary.html").read_text("utf-8")
-    assert json.loads((out / "summary.json").read_text("utf-8"))["notice"] == NOTICE
+
+
+def test_all_tables_and_pages_of_a_model_of_simulated_images_say_so_and_those_of_another_do_not(
+    predictor: MedicalPredictor, folded: Trained, tmp_path: Path
+) -> None:
+    scans.png(tmp_path / "a.png", 9)
+    other = MedicalPredictor.load(folded.folder / "artifact")
+    for name, one, told in (("simulated", predictor, f"{NOTICE} {SIMULATED}"), ("own", other, NOTICE)):
+        out = tmp_path / name
+        assert one.process(tmp_path / "a.png", out, {}, lambda done: None)["notice"] == told  # which the terminal shows
+        assert json.loads((out / "summary.json").read_text("utf-8"))["notice"] == told
+        assert (out / "summary.html").read_text("utf-8").count(f'<p class="notice">{told}</p>') == 2
+        for table in ("cases.csv", "findings.csv"):
+            assert set(pd.read_csv(out / table)["notice"]) == {told}
 
 
 def test_an_unknown_option_is_named(predictor: MedicalPredictor, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The finder is a stand-in without a network: nothing here judges what is found, o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -22,12 +23,13 @@ from PIL import Image
 
 from shared.errors import UserError
 from tests.usecases.medical_imaging import scans
-from tests.usecases.medical_imaging.scans import BrightFinder
-from usecases.medical_imaging import overlay, writing
+from tests.usecases.medical_imaging.scans import BrightFinder, Refuser
+from usecases.medical_imaging import overlay, reading, writing
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import NOTICE, Found
 
+KINDS: dict[str, Callable[..., Any]] = {"v.nii.gz": scans.volume, "v.dcm": scans.enhanced, "v": scans.series}
 HEADER = (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere")
 
 
@@ -131,6 +133,94 @@ def test_a_series_is_one_case_with_its_volume_and_lesions(tmp_path: Path) -> Non
     pixel = scans.SPACING[0] * scans.SPACING[1]
     assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
     assert case["diameter_mm"] == pytest.approx(np.hypot(7, 8), abs=0.01)
+
+
+def test_what_is_refused_is_not_judged_counted_for_no_class_and_not_marked(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    scans.png(source / "other.png", 12)
+    scans.png(source / "ill.png", 9)
+    scans.dicom(source / "other.dcm", scans.plane(12), 0, 1, scans.uids())
+    summary = _process(source, out, Refuser())
+    assert [summary[f"cases: {name}"] for name in ("normal", "lesion", "not judged")] == [0, 1, 2]
+    assert summary["cases referred to a human"] == 2
+    cases, rows = _cases(out), pd.read_csv(out / "findings.csv").set_index("name")
+    for name in ("other.png", "other.dcm"):
+        for row in (cases.loc[name], rows.loc[name]):
+            assert (row["finding"], row["refer"], row["reasons"]) == ("not judged", True, "unlike the images of training")
+            assert row[["probability", "low", "high", "lesions", "area_mm2", "diameter_mm", "mask"]].isna().all()
+        assert rows.loc[name, "p_lesion"] == 0.95
+        assert cases.loc[name, "with_finding"] == 0
+    assert [path.name for path in (out / "masks").iterdir()] == ["ill.png"]
+    image = np.asarray(Image.open(out / "overlays" / "other.png"))
+    assert not (image == overlay.RED).all(2).any()
+    assert not (image == overlay.OUTLINE).all(2).any()
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert "<strong>2</strong><span>not judged</span>" in page
+    shown = {name: page.partition(f'"name">{name}<')[2].partition("</li>")[0] for name in ("other.png", "ill.png")}
+    assert '"finding">not judged</div>' in shown["other.png"]
+    assert [("%" in text, '"bar"' in text, "1 lesion" in text) for text in shown.values()] == [(False,) * 3, (True,) * 3]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_slices_of_a_volume_that_are_judged_decide_and_the_others_are_not_marked(tmp_path: Path, kind: str) -> None:
+    KINDS[kind](tmp_path / kind, (0, 8, 12, 0))
+    _process(tmp_path / kind, tmp_path / "out", Refuser())
+    case, rows = _cases(tmp_path / "out").loc[kind], pd.read_csv(tmp_path / "out" / "findings.csv")
+    assert (case["finding"], case["probability"], case["with_finding"], case["lesions"]) == ("lesion", 0.69, 1, 1)
+    assert rows["finding"].tolist() == ["normal", "lesion", "not judged", "normal"]
+    assert "1 of its pictures are not judged" in case["notes"]
+    assert "4 pictures, 1 with the finding &#39;lesion&#39;, 1 not judged" in (tmp_path / "out" / "summary.html").read_text(
+        "utf-8"
+    )
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
+    assert case["volume_ml"] > 0
+    if kind == "v.nii.gz":
+        marked = np.asarray(nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz").dataobj).sum((0, 1))
+        assert marked.tolist() == [0, 64, 0, 0]
+    else:
+        assert pydicom.dcmread(tmp_path / "out" / "masks" / "v.dcm").NumberOfFrames == 1
+
+
+@pytest.mark.parametrize("kind", ["v.nii.gz", "v.dcm"])
+def test_a_volume_of_which_nothing_is_judged_has_no_mask_and_no_lesions(tmp_path: Path, kind: str) -> None:
+    KINDS[kind](tmp_path / kind, (12, 11, 12))
+    assert _process(tmp_path / kind, tmp_path / "out", Refuser())["cases: not judged"] == 1
+    case = _cases(tmp_path / "out").loc[kind]
+    assert (case["finding"], case["refer"], case["with_finding"]) == ("not judged", True, 0)
+    assert case[["probability", "lesions", "volume_ml", "mask"]].isna().all()
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_it_is_told_from_what_probability_on_the_finding_is_said(tmp_path: Path) -> None:
+    scans.png(tmp_path / "a.png", 4)
+    finder = BrightFinder()
+    finder.threshold = 0.16234
+    for name, one, point in (("two", finder, 0.1623), ("three", Sizer(), None)):
+        _process(tmp_path / "a.png", tmp_path / name, one)
+        assert json.loads((tmp_path / name / "summary.json").read_text())["operating point"] == point
+        page = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
+        assert page.count("'lesion' is said from a probability of 16% on.") == (name == "two")
+        assert page.count("is said from") == (name == "two")
+
+
+def test_a_case_notes_how_much_of_it_was_covered_because_of_text(tmp_path: Path) -> None:
+    plain = scans.plane(8, 256, 256) // 4
+    text = plain.astype(np.uint8)
+    cv2.putText(text, "SMITH JOHN", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 255, 1, cv2.LINE_AA)
+    (tmp_path / "in").mkdir()
+    for name, image in (("plain", plain), ("text", text)):
+        cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), image.astype(np.uint8))
+    of = scans.uids()
+    for number, image in enumerate((plain, text, plain), 1):
+        scans.dicom(tmp_path / "in" / "ct" / f"{number}.dcm", image.astype(np.uint16) * 4, number, number, of)
+    _process(tmp_path / "in", tmp_path / "out")
+    share = float(next(reading.read(tmp_path / "in" / "text.png", "")).about["covered"])
+    assert share > 0.01
+    notes = _cases(tmp_path / "out")["notes"].fillna("")
+    assert notes["text.png"] == f"text covered: {share:.0%} of the image"
+    assert f"text covered in 1 of its pictures, at most {share:.0%} of the image" in notes["ct"]
+    assert "text covered" not in notes["plain.png"]
+    assert notes["text.png"] in (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
 
 
 class Sizer(BrightFinder):
