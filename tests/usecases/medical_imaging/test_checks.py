@@ -194,6 +194,29 @@ def test_the_probe_sees_facts_about_files_only_and_no_patient_twice() -> None:
     assert told.auc.low < 0.6
 
 
+def test_a_volume_counts_as_one_file_and_does_not_hide_that_labels_follow_the_scanner() -> None:
+    """80 pictures whose size tells the class, but for a few, and 40 slices of one volume with the other class's size."""
+    pictures = [case(n, None, None, width=500 + 100 * (n % 2 if n % 10 else 0)) for n in range(80)]
+    slices = [replace(case(100 + n, 0, None, width=600), name=f"v.nii#{n + 1}", patient="v") for n in range(40)]
+    what = "labels can be guessed from facts about the files, without their pixels: AUC"
+    for cases in (pictures, [*pictures, *slices]):
+        assert any(name.startswith(what) for name in findings(cases))
+    seen = [replace(one, about=one.picture().about) for one in [*pictures, *slices]]
+    labels, groups = np.array([one.label for one in seen]), np.minimum(np.arange(120), 80)
+    whole, single = confounders.probe(seen, labels, groups), confounders.probe(seen[:81], labels[:81], groups[:81])
+    assert whole is not None
+    assert whole == single
+
+
+def test_where_the_interval_is_wide_the_probe_cannot_tell() -> None:
+    few = [case(n, None, None, manufacturer="AB"[n % 2 if n % 3 else 1 - n % 2]) for n in range(30)]
+    most = [case(n, None, None, manufacturer="AB"[n // 2 % 2]) for n in range(200)]
+    (told,) = [name for name in findings(few) if "follow facts" in name]
+    assert told.startswith("whether labels follow facts about the files cannot be told from so few: AUC")
+    (told,) = [name for name in findings(most) if "follow facts" in name]
+    assert told.startswith("labels do not follow facts about the files: AUC")
+
+
 def test_the_probe_reads_how_much_was_covered_and_the_size_of_files_whose_pixels_are_stored_as_they_are() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
