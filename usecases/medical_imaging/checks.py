@@ -27,6 +27,9 @@ FEWEST = 30  # images of a class
 FEWEST_UNITS = 10  # patients of a class
 CONFOUNDED = 0.6  # AUC from facts about the files, from which on they matter
 UNTOLD = 0.7  # upper limit of that AUC, from which on they may well matter
+SMALLEST = 8  # pixels in height and width, below which nothing can be seen
+ODD = 0.1  # share of files up to which those with colour, or those without, are odd ones
+MANY = 10  # classes, beyond which they are not listed one by one
 UNUSABLE = 0.5  # share of images that cannot be used, from which on something else is wrong
 
 
@@ -94,6 +97,9 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], al
     _unreadable(seen, faults)
     _masks(seen, classes, faults)
     unit = units([one.case.patient for one in seen], alike.linked)
+    _counts(seen, classes, faults)
+    _empty(seen, faults)
+    _colours(seen, faults)
     _classes(seen, classes, unit, faults)
     _copies(seen, parts, alike.linked, faults)
     _divided(seen, alike.refused, unit, faults)
@@ -136,6 +142,43 @@ def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
         faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be used", fix)
 
 
+def _counts(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
+    usable = [one.case for one in seen if not one.error]
+    files, patients = len({file_of(case) for case in usable}), len({case.patient for case in usable if case.patient})
+    counts = [sum(case.label == label for case in usable) for label in range(len(classes))]
+    each = ", ".join(f"{count:,} of '{name}'" for count, name in zip(counts, classes, strict=True))
+    if len(classes) > MANY:
+        each = f"{min(counts):,} to {max(counts):,} of each of {len(classes):,} classes"
+    people = f" of {patients:,} patient(s)" if patients else ""
+    what = f"{len(usable):,} image(s) in {files:,} file(s){people}: {each or 'no classes'}"
+    faults.add("info", what, "Compare it with what you meant to give")
+
+
+def _empty(seen: Sequence[Seen], faults: Collector) -> None:
+    """Files in which nothing can be seen. Of a volume the slices at the ends may be black."""
+    shown = {file_of(one.case) for one in seen if one.case.digest or one.error}
+    for one in seen:
+        if one.error:
+            continue
+        if min(one.shape) < SMALLEST:
+            what = f"an image of fewer than {SMALLEST} pixels in height or width"
+            faults.add("warning", what, "Give it as large as it was taken, or remove it", one.case.name, one.case.row)
+        elif file_of(one.case) not in shown:
+            fix = "Remove it, unless it is a slice at the end of a volume"
+            faults.add("warning", "an image that shows nothing: all of it is equally bright", fix, one.case.name, one.case.row)
+
+
+def _colours(seen: Sequence[Seen], faults: Collector) -> None:
+    files = {file_of(one.case): one for one in seen if one.case.digest}
+    for colour, usual in (("colour", "grey"), ("grey", "colour")):
+        odd = [one for one in files.values() if one.case.about["colour"] == colour]
+        if len(odd) <= ODD * len(files):
+            for one in odd:
+                fix = f"Look whether it belongs there; all others are in {usual}"
+                what = f"an image in {colour} among {len(files) - len(odd):,} in {usual}"
+                faults.add("warning", what, fix, one.case.name, one.case.row)
+
+
 def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
     without = 0
     for one in seen:
@@ -157,7 +200,8 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
 
 def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
     labels = np.array([-1 if one.error or one.case.label is None else one.case.label for one in seen], np.int64)
-    known = any(one.case.patient for one in seen)
+    unnamed = sum(not one.case.patient for one in seen)
+    known = unnamed < len(seen)
     if not (labels >= 0).any():
         return
     for label, name in enumerate(classes):
@@ -168,9 +212,10 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
             faults.add("error", told if known or count < 3 else f"{told}, all nearly the same", fix)
         elif count < FEWEST or groups < FEWEST_UNITS:
             faults.add("warning", f"only few: {told}", "Give more: a model and its numbers say little of so few")
-    if not known:
+    if unnamed:
+        what = f"{unnamed:,} of {len(seen):,} images have no patient" if known else "patients are not known"
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
-        faults.add("info", "patients are not known", fix)
+        faults.add("info", what, fix)
 
 
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:

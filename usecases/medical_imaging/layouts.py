@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -87,7 +88,8 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
     """
     base = root.parent if root.is_file() else root
     names = _Names(base, pattern)
-    own, masks = _divided([_file(path, base) for path in _images(root, names, faults)])
+    paths = _images(root, names, faults)
+    own, masks = _divided([_file(path, base) for path in paths])
     if not own:
         fix = "They were taken as images. If they are masks, give the images with them, as in x.png and x_mask.png"
         faults.add("warning", "nothing but masks, by the names of files or folders", fix, names.of(masks[0].path))
@@ -111,7 +113,27 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
         patient = patient or sharing.get(file.path, "")
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
+    if root.is_dir():
+        _empty_classes(root, [item for item in items if item.label is not None], paths, faults)
     return items
+
+
+def _empty_classes(root: Path, items: Sequence[Item], paths: Sequence[Path], faults: Collector) -> None:
+    """Names folders without any image beside those of the classes, or beside the folders around these.
+
+    Args:
+        items: labelled ones. paths: all images and masks of the tree.
+    """
+    beside: set[Path] = set()
+    for path, label in {(item.path.parent, item.label) for item in items}:
+        inner = [path, *path.parents]
+        around = inner[next(place for place, folder in enumerate(inner) if folder.name == label) + 1 :]
+        beside.update(folder for folder in around if folder.is_relative_to(root))
+    holding = {folder for path in paths for folder in path.parents}
+    for folder in sorted(one for place in beside for one in place.iterdir() if one.is_dir() and one not in holding):
+        if not folder.name.startswith(".") and os.access(folder, os.R_OK | os.X_OK):  # the others are named elsewhere
+            fix = "If it is a class, put its images there, not a link to them; else nothing is to be done"
+            faults.add("warning", "a folder without images beside those of the classes", fix, folder.name[:40])
 
 
 class _Names:

@@ -14,6 +14,7 @@ from usecases.medical_imaging.cases import Case, Known, Picture
 from usecases.medical_imaging.prepare import Seen
 
 CLASSES = ("healthy", "ill")
+USUAL = "^patients are not known$| images have no patient$|^[0-9,]+ image.s. in "  # is said of data without faults
 
 
 def pixels(seed: int, size: int = 40) -> np.ndarray:
@@ -39,7 +40,7 @@ def findings(cases: list[Case], parts: list[str] | None = None) -> dict[str, str
     """What was found, to its severity; without what is said of data without faults."""
     seen = prepare.look_at(cases, 32, 1)
     found = checks.check(seen, parts or [""] * len(cases), CLASSES, checks.pairs(seen), "data")
-    return {re.sub(r" ?\(.*", "", f.what): f.severity for f in found if f.what != "patients are not known"}
+    return {re.sub(r" ?\(.*", "", f.what): f.severity for f in found if not re.search(USUAL, f.what)}
 
 
 def broken() -> Picture:
@@ -56,6 +57,31 @@ def test_unreadable_images_are_left_out_and_many_are_an_error() -> None:
     assert findings(cases) == {"an image that cannot be read: the file is cut short": "warning"}
     most = [replace(one, picture=broken) if place > 20 else one for place, one in enumerate(cases)]
     assert findings(most)["44 of 64 images cannot be used"] == "error"
+
+
+def test_images_that_show_nothing_or_are_odd_are_named() -> None:
+    red = np.stack([pixels(70), 0 * pixels(70), 0 * pixels(70)], axis=2)
+    black, dot = np.zeros((40, 40), np.float32), np.ones((1, 1), np.float32)
+    seen = prepare.look_at([*many(), case(64, None, black), case(65, None, dot), case(66, None, red)], 32, 1)
+    found = checks.check(seen, [""] * 67, CLASSES, checks.pairs(seen), "data")
+    assert {one.what: list(one.examples) for one in found if one.severity == "warning"} == {
+        "an image that shows nothing: all of it is equally bright": ["64.png"],
+        "an image of fewer than 8 pixels in height or width": ["65.png"],
+        "an image in colour among 64 in grey": ["66.png"],
+    }
+    mixed = [*many(), *(case(64 + n, None, np.roll(red, 5 * n, axis=0)) for n in range(8))]
+    assert not any("in colour" in name for name in findings(mixed))
+
+
+def test_images_are_counted_and_those_without_a_patient_are_named() -> None:
+    slices = [replace(case(100 + n, 1), name=f"v.nii#{n + 1}", patient="v") for n in range(30)]
+    seen = prepare.look_at([*many(), *slices], 32, 1)
+    found = checks.check(seen, [""] * 94, CLASSES, checks.pairs(seen), "data")
+    told = [one.what for one in found if one.severity == "info"]
+    assert told[:2] == [
+        "94 image(s) in 65 file(s) of 1 patient(s): 32 of 'healthy', 62 of 'ill'",
+        "64 of 94 images have no patient",
+    ]
 
 
 def test_small_classes_are_named() -> None:
@@ -101,7 +127,9 @@ def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
         cases += [replace(case(6 * patient + n, None, one), patient=f"p{patient}") for n, one in enumerate(slices)]
     seen = prepare.look_at(cases, 32, 1)
     assert len(checks.pairs(seen).linked) == 0
-    assert findings(cases) == {}
+    assert findings(cases) == {"an image that shows nothing: all of it is equally bright": "warning"}  # each is a file of its own
+    files = [replace(one, name=f"{one.patient}.nii#{place % 6 + 1}") for place, one in enumerate(cases)]
+    assert findings(files) == {}
 
 
 def test_images_that_are_near_one_to_the_next_join_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +194,10 @@ def test_a_first_class_that_is_not_healthy_may_be_marked() -> None:
     full = np.ones((40, 40), bool)
     seen = prepare.look_at([replace(one, mask=lambda: full) for one in many()], 32, 1)
     found = checks.check(seen, [""] * 64, ("benign", "malignant"), checks.pairs(seen), "data")
-    assert [one.what for one in found] == ["patients are not known"]
+    assert [one.what for one in found] == [
+        "64 image(s) in 64 file(s): 32 of 'benign', 32 of 'malignant'",
+        "patients are not known",
+    ]
 
 
 def test_labels_that_follow_the_scanner_are_named() -> None:

@@ -89,6 +89,19 @@ def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_s
     assert said(source, "info") == ["a table that was not used", "one folder around all images"]
 
 
+@pytest.mark.parametrize("around", ["", "data/", "train/"])
+def test_a_folder_of_a_class_without_images_is_named(tmp_path: Path, around: str) -> None:
+    for name in ("healthy/1.png", "ill/p1/images/2.png", "ill/p1/masks/2.png", "masks/1.png"):
+        image(tmp_path / around / name)
+    assert not said(found(tmp_path), "warning")
+    for name in ("worse/p3", "ill/p2", ".hidden"):
+        (tmp_path / around / name).mkdir(parents=True)
+    told = [finding for finding in found(tmp_path).findings if finding.severity == "warning"]
+    assert [(one.what, list(one.examples)) for one in told] == [
+        ("a folder without images beside those of the classes", ["worse"])
+    ]
+
+
 def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
     image(tmp_path / "a/IM-0001-patient12_3.png")
     image(tmp_path / "b/other.png")
