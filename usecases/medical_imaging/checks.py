@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.data import images
-from shared.errors import Collector, Finding
+from shared.errors import SHOWN, Collector, Finding, Severity
 from usecases.medical_imaging import anonymous, confounders
 from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.prepare import Seen, file_of, placeholder
@@ -204,18 +204,46 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
     known = unnamed < len(seen)
     if not (labels >= 0).any():
         return
+    none, few = list[str](), list[str]()
     for label, name in enumerate(classes):
         count, groups = int((labels == label).sum()), len(np.unique(unit[labels == label]))
         told = f"class '{name}' has {count} image(s)" + (f" of {groups} patient(s)" if known else "")
         if groups < 3:
-            fix = "Give at least 3 patients, better hundreds: one each to train, to choose and to judge"
-            faults.add("error", told if known or count < 3 else f"{told}, all nearly the same", fix)
+            none.append(told if known or count < 3 else f"{told}, all nearly the same")
         elif count < FEWEST or groups < FEWEST_UNITS:
-            faults.add("warning", f"only few: {told}", "Give more: a model and its numbers say little of so few")
+            few.append(told)
+    fix = "Give at least 3 patients, better hundreds: one each to train, to choose and to judge"
+    if len(classes) > MANY and all(_is_number(name) for name in classes):
+        fix = f"Is the column a measurement? Give one of few classes, made from it. {fix}"
+    _too_small("error", "", "fewer than 3 images or patients", none, fix, faults)
+    fix = "Give more: a model and its numbers say little of so few"
+    _too_small("warning", "only few: ", f"fewer than {FEWEST} images or {FEWEST_UNITS} patients", few, fix, faults)
     if unnamed:
         what = f"{unnamed:,} of {len(seen):,} images have no patient" if known else "patients are not known"
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
         faults.add("info", what, fix)
+
+
+def _too_small(severity: Severity, start: str, many: str, told: Sequence[str], fix: str, faults: Collector) -> None:
+    """Names classes one by one, or where there are more than `SHOWN`, as one finding.
+
+    Args:
+        many: what those of one finding have in common. told: of each class, what it has.
+    """
+    if len(told) > SHOWN:
+        what = f"{len(told):,} classes have {many}"
+        faults.given.append(Finding(severity, what, faults.where, fix, len(told), examples=told[:SHOWN]))
+        return
+    for one in told:
+        faults.add(severity, start + one, fix)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:

@@ -92,6 +92,21 @@ def test_small_classes_are_named() -> None:
     assert findings([*few, *one_patient])["class 'ill' has 40 image"] == "error"
 
 
+@pytest.mark.parametrize(("each", "severity", "fewest"), [(1, "error", "3 images"), (4, "warning", "30 images")])
+def test_many_small_classes_are_one_finding_that_asks_whether_numbers_are_a_measurement(
+    each: int, severity: str, fewest: str
+) -> None:
+    cases = [case(number, number // each) for number in range(12 * each)]
+    seen = prepare.look_at(cases, 32, 1)
+    for names, asked in (([f"{number / 7:.2f}" for number in range(12)], each == 1), ([*"abcdefghijkl"], False)):
+        found = checks.check(seen, [""] * len(seen), names, checks.pairs(seen), "data")
+        (one,) = [finding for finding in found if finding.severity != "info"]
+        assert one.severity == severity
+        assert re.fullmatch(f"12 classes have fewer than {fewest} or [0-9 ]*patients", one.what)
+        assert (one.count, one.examples[0]) == (12, f"class '{names[0]}' has {each} image(s)")
+        assert ("Is the column a measurement?" in one.fix) == asked
+
+
 @pytest.mark.parametrize(
     ("again", "how"),
     [
