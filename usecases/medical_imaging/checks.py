@@ -134,7 +134,9 @@ def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
     files = Counter(file_of(one.case) for one in seen)  # a file may hold thousands
     for one in failed:
-        fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
+        fix = "Give the file again as it was exported, or remove it; the image was left out"
+        if one.error.startswith("a mask"):
+            fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
         single = files[file_of(one.case)] == 1  # images of one file are of one row, and are counted
         faults.add("warning", one.error, fix, one.case.name, one.case.row if single else 0)
     if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):

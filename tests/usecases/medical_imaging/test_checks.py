@@ -55,6 +55,11 @@ def test_unreadable_images_are_left_out_and_many_are_an_error() -> None:
     cases = many()
     cases[3] = replace(cases[3], picture=broken)
     assert findings(cases) == {"an image that cannot be read: the file is cut short": "warning"}
+    cases[5] = replace(cases[5], mask=lambda: np.ones((3, 3), bool))
+    seen = prepare.look_at(cases, 32, 1)
+    fixes = [one.fix for one in checks.check(seen, [""] * 64, CLASSES, checks.pairs(seen), "data") if one.severity == "warning"]
+    assert ["mask" in fix for fix in fixes] == [False, True]
+    cases[5] = many()[5]
     most = [replace(one, picture=broken) if place > 20 else one for place, one in enumerate(cases)]
     assert findings(most)["44 of 64 images cannot be used"] == "error"
 
