@@ -202,8 +202,9 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
 
 def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
     labels = np.array([-1 if one.error or one.case.label is None else one.case.label for one in seen], np.int64)
-    unnamed = sum(not one.case.patient for one in seen)
-    known = unnamed < len(seen)
+    usable = [one.case for one in seen if not one.error]
+    unnamed = sum(not case.patient for case in usable)
+    known = unnamed < len(usable)
     if not (labels >= 0).any():
         return
     none, few = list[str](), list[str]()
@@ -221,7 +222,7 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
     fix = "Give more: a model and its numbers say little of so few"
     _too_small("warning", "only few: ", f"fewer than {FEWEST} images or {FEWEST_UNITS} patients", few, fix, faults)
     if unnamed:
-        what = f"{unnamed:,} of {len(seen):,} images have no patient" if known else "patients are not known"
+        what = f"{unnamed:,} of {len(usable):,} images have no patient" if known else "patients are not known"
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
         faults.add("info", what, fix)
 

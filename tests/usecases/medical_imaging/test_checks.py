@@ -80,8 +80,8 @@ def test_images_that_show_nothing_or_are_odd_are_named() -> None:
 
 def test_images_are_counted_and_those_without_a_patient_are_named() -> None:
     slices = [replace(case(100 + n, 1), name=f"v.nii#{n + 1}", patient="v") for n in range(30)]
-    seen = prepare.look_at([*many(), *slices], 32, 1)
-    found = checks.check(seen, [""] * 94, CLASSES, checks.pairs(seen), "data")
+    seen = prepare.look_at([*many(), *slices, replace(case(99), picture=broken)], 32, 1)
+    found = checks.check(seen, [""] * 95, CLASSES, checks.pairs(seen), "data")
     told = [one.what for one in found if one.severity == "info"]
     assert told[:2] == [
         "94 image(s) in 65 file(s) of 1 patient(s): 32 of 'healthy', 62 of 'ill'",
