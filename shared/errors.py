@@ -80,7 +80,7 @@ class Collector:
         rows, examples = self._found.setdefault(key, ([], []))
         rows.append(row)
         if example and len(examples) < SHOWN:
-            examples.append(example[:120])
+            examples.append(example[:120].encode(errors="backslashreplace").decode())  # a file's name may be no text
 
     @property
     def findings(self) -> list[Finding]:

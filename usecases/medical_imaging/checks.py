@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.data import images
-from shared.errors import Collector, Finding
+from shared.errors import SHOWN, Collector, Finding, Severity
 from usecases.medical_imaging import anonymous, confounders
 from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.prepare import Seen, file_of, placeholder
@@ -26,6 +26,10 @@ PERSON = 20  # images as many as which a known patient counts there
 FEWEST = 30  # images of a class
 FEWEST_UNITS = 10  # patients of a class
 CONFOUNDED = 0.6  # AUC from facts about the files, from which on they matter
+UNTOLD = 0.7  # upper limit of that AUC, from which on they may well matter
+SMALLEST = 8  # pixels in height and width, below which nothing can be seen
+ODD = 0.1  # share of files up to which those with colour, or those without, are odd ones
+MANY = 10  # classes, beyond which they are not listed one by one
 UNUSABLE = 0.5  # share of images that cannot be used, from which on something else is wrong
 
 
@@ -93,6 +97,9 @@ def check(seen: Sequence[Seen], parts: Sequence[str], classes: Sequence[str], al
     _unreadable(seen, faults)
     _masks(seen, classes, faults)
     unit = units([one.case.patient for one in seen], alike.linked)
+    _counts(seen, classes, faults)
+    _empty(seen, faults)
+    _colours(seen, faults)
     _classes(seen, classes, unit, faults)
     _copies(seen, parts, alike.linked, faults)
     _divided(seen, alike.refused, unit, faults)
@@ -127,12 +134,51 @@ def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
     failed = [one for one in seen if one.error]
     files = Counter(file_of(one.case) for one in seen)  # a file may hold thousands
     for one in failed:
-        fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
+        fix = "Give the file again as it was exported, or remove it; the image was left out"
+        if one.error.startswith("a mask"):
+            fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
         single = files[file_of(one.case)] == 1  # images of one file are of one row, and are counted
         faults.add("warning", one.error, fix, one.case.name, one.case.row if single else 0)
     if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):
         fix = "Look at one of them: probably all have the same fault"
         faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be used", fix)
+
+
+def _counts(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
+    usable = [one.case for one in seen if not one.error]
+    files, patients = len({file_of(case) for case in usable}), len({case.patient for case in usable if case.patient})
+    counts = [sum(case.label == label for case in usable) for label in range(len(classes))]
+    each = ", ".join(f"{count:,} of '{name}'" for count, name in zip(counts, classes, strict=True))
+    if len(classes) > MANY:
+        each = f"{min(counts):,} to {max(counts):,} of each of {len(classes):,} classes"
+    people = f" of {patients:,} patient(s)" if patients else ""
+    what = f"{len(usable):,} image(s) in {files:,} file(s){people}: {each or 'no classes'}"
+    faults.add("info", what, "Compare it with what you meant to give")
+
+
+def _empty(seen: Sequence[Seen], faults: Collector) -> None:
+    """Files in which nothing can be seen. Of a volume the slices at the ends may be black."""
+    shown = {file_of(one.case) for one in seen if one.case.digest or one.error}
+    for one in seen:
+        if one.error:
+            continue
+        if min(one.shape) < SMALLEST:
+            what = f"an image of fewer than {SMALLEST} pixels in height or width"
+            faults.add("warning", what, "Give it as large as it was taken, or remove it", one.case.name, one.case.row)
+        elif file_of(one.case) not in shown:
+            fix = "Remove it, unless it is a slice at the end of a volume"
+            faults.add("warning", "an image that shows nothing: all of it is equally bright", fix, one.case.name, one.case.row)
+
+
+def _colours(seen: Sequence[Seen], faults: Collector) -> None:
+    files = {file_of(one.case): one for one in seen if one.case.digest}
+    for colour, usual in (("colour", "grey"), ("grey", "colour")):
+        odd = [one for one in files.values() if one.case.about["colour"] == colour]
+        if len(odd) <= ODD * len(files):
+            for one in odd:
+                fix = f"Look whether it belongs there; all others are in {usual}"
+                what = f"an image in {colour} among {len(files) - len(odd):,} in {usual}"
+                faults.add("warning", what, fix, one.case.name, one.case.row)
 
 
 def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
@@ -156,20 +202,51 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
 
 def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
     labels = np.array([-1 if one.error or one.case.label is None else one.case.label for one in seen], np.int64)
-    known = any(one.case.patient for one in seen)
+    usable = [one.case for one in seen if not one.error]
+    unnamed = sum(not case.patient for case in usable)
+    known = unnamed < len(usable)
     if not (labels >= 0).any():
         return
+    none, few = list[str](), list[str]()
     for label, name in enumerate(classes):
         count, groups = int((labels == label).sum()), len(np.unique(unit[labels == label]))
         told = f"class '{name}' has {count} image(s)" + (f" of {groups} patient(s)" if known else "")
         if groups < 3:
-            fix = "Give at least 3 patients, better hundreds: one each to train, to choose and to judge"
-            faults.add("error", told if known or count < 3 else f"{told}, all nearly the same", fix)
+            none.append(told if known or count < 3 else f"{told}, all nearly the same")
         elif count < FEWEST or groups < FEWEST_UNITS:
-            faults.add("warning", f"only few: {told}", "Give more: a model and its numbers say little of so few")
-    if not known:
+            few.append(told)
+    fix = "Give at least 3 patients, better hundreds: one each to train, to choose and to judge"
+    if len(classes) > MANY and all(_is_number(name) for name in classes):
+        fix = f"Is the column a measurement? Give one of few classes, made from it. {fix}"
+    _too_small("error", "", "fewer than 3 images or patients", none, fix, faults)
+    fix = "Give more: a model and its numbers say little of so few"
+    _too_small("warning", "only few: ", f"fewer than {FEWEST} images or {FEWEST_UNITS} patients", few, fix, faults)
+    if unnamed:
+        what = f"{unnamed:,} of {len(usable):,} images have no patient" if known else "patients are not known"
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
-        faults.add("info", "patients are not known", fix)
+        faults.add("info", what, fix)
+
+
+def _too_small(severity: Severity, start: str, many: str, told: Sequence[str], fix: str, faults: Collector) -> None:
+    """Names classes one by one, or where there are more than `SHOWN`, as one finding.
+
+    Args:
+        many: what those of one finding have in common. told: of each class, what it has.
+    """
+    if len(told) > SHOWN:
+        what = f"{len(told):,} classes have {many}"
+        faults.given.append(Finding(severity, what, faults.where, fix, len(told), examples=told[:SHOWN]))
+        return
+    for one in told:
+        faults.add(severity, start + one, fix)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
@@ -234,5 +311,8 @@ def _confounders(seen: Sequence[Seen], unit: np.ndarray, faults: Collector) -> N
             "places, exported in the same way, and judge the model on another place's"
         )
         faults.add("warning", f"labels can be guessed from facts about the files, without their pixels: {told}", fix)
+    elif found.auc.high > UNTOLD:
+        fix = "Give more patients, or compare yourself whether images of all classes come from the same places, in the same way"
+        faults.add("info", f"whether labels follow facts about the files cannot be told from so few: {told}", fix)
     else:
-        faults.add("info", f"labels do not clearly follow facts about the files: {told}", "Nothing is to be done")
+        faults.add("info", f"labels do not follow facts about the files: {told}", "Nothing is to be done")

@@ -26,7 +26,7 @@ NUMBERS = ("width", "height", "aspect", "bytes", "bits", "covered")
 NAMES = ("format", "colour", "photometric", "modality", "manufacturer", "source")
 # Where pixels are stored as they are. Elsewhere a file's size tells how much an image shows, which a finding may well change.
 PLAIN = ("BMP", "Implicit VR Little Endian", "Explicit VR Little Endian", "Explicit VR Big Endian")
-MOST = 4000  # cases that are looked at; drawn at random beyond
+MOST = 4000  # cases that are looked at, one of each group and class; drawn at random beyond
 FOLDS = 5
 RARE = 5  # cases below which a name counts as "another"
 
@@ -72,7 +72,8 @@ def _facts(about: Mapping[str, Known], source: str) -> dict[str, Known | None]:
 def probe(cases: Sequence[Case], labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> Probe | None:
     """Guess labels from facts about the files, cross-validated over groups.
 
-    The guess is the mean of logistic regression's and of boosted trees' probabilities.
+    The guess is the mean of logistic regression's and of boosted trees' probabilities. A group counts once in each class, by one
+    of its cases: the slices of a volume have the facts of one file, however many they are.
 
     Args:
         labels: int [cases].
@@ -81,9 +82,10 @@ def probe(cases: Sequence[Case], labels: np.ndarray, groups: np.ndarray, seed: i
     Returns:
         None: all files are alike, or a class has too few groups to tell.
     """
-    if len(cases) > MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(len(cases), MOST, replace=False))
-        cases, labels, groups = [cases[row] for row in rows], labels[rows], groups[rows]
+    drawn = np.random.default_rng(seed).permutation(len(cases))
+    once = drawn[np.unique(np.stack([groups, labels])[:, drawn], axis=1, return_index=True)[1]]
+    rows = np.sort(drawn[np.isin(drawn, once)][:MOST])
+    cases, labels, groups = [cases[row] for row in rows], labels[rows], groups[rows]
     classes = np.unique(labels)
     fewest = min((len(np.unique(groups[labels == one])) for one in classes), default=0)
     table = facts(cases)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import Collector, UserError
+from shared.errors import Collector, DataError, Finding, UserError
 from usecases.medical_imaging import anonymous, dicom, manifest, medmnist, reading
 from usecases.medical_imaging.config import Data
 from usecases.medical_imaging.items import IMAGES, MASKS, SPLITS, Item, Source, name_of, says, source_of
@@ -18,6 +19,7 @@ ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".nii", ".nii.gz", ".png", ".jpg", 
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # of PNG, JPEG and TIFF
 HEAD = 132  # bytes that tell what a file is
 MANY = 20  # folders, beyond which with masks they are people, not classes
+PATTERN = "data.patient_pattern"
 SHOWN = 8  # names of what is there instead of images
 
 
@@ -32,8 +34,9 @@ def inspect(source: Path, config: Data) -> Source:
 
     Raises:
         UserError: there is nothing of these kinds.
-        DataError: nothing of it can be used.
+        DataError: nothing of it can be used, or the pattern of patients is none.
     """
+    pattern = _pattern(config.patient_pattern)
     layout, place = _layout(source, config)
     faults = Collector(place)
     if layout == "medmnist":
@@ -44,7 +47,7 @@ def inspect(source: Path, config: Data) -> Source:
         if table.suffix.lower() in manifest.TABLES:
             fix = "One that lists the images has the columns path and label (or mask), or what data.columns says"
             faults.add("info", "a table that was not used", fix, table.name)
-    return source_of(folders(place, config.patient_pattern, faults), config.classes, layout, faults)
+    return source_of(folders(place, pattern, faults), config.classes, layout, faults)
 
 
 def _layout(source: Path, config: Data) -> tuple[str, Path]:
@@ -76,18 +79,37 @@ class _File:
     stem: str
 
 
-def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
+def _pattern(given: str) -> re.Pattern[str] | None:
+    """`data.patient_pattern`; None: there is none.
+
+    Raises:
+        DataError: it is no regular expression, or has no group.
+    """
+    if not given:
+        return None
+    fix = "Give a regular expression with a group for the patient, as 'patient(\\d+)'"
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise DataError([Finding("error", f"it is no regular expression: {error}", PATTERN, fix)]) from None
+    if not pattern.groups:
+        raise DataError([Finding("error", "it has no group for the patient", PATTERN, fix)])
+    return pattern
+
+
+def folders(root: Path, pattern: re.Pattern[str] | None, faults: Collector) -> list[Item]:
     """Files of a tree, with what their folders say; see `inspect`.
 
     Args:
-        pattern: a regular expression whose first group in a file's path below `root` is the patient; "": folders tell.
+        pattern: its first group in a file's path below `root` is the patient; None: folders tell.
 
     Raises:
-        UserError: the pattern is none, or there are no images.
+        UserError: there are no images.
     """
     base = root.parent if root.is_file() else root
     names = _Names(base, pattern)
-    own, masks = _divided([_file(path, base) for path in _images(root, names, faults)])
+    paths = _images(root, names, faults)
+    own, masks = _divided([_file(path, base) for path in paths])
     if not own:
         fix = "They were taken as images. If they are masks, give the images with them, as in x.png and x_mask.png"
         faults.add("warning", "nothing but masks, by the names of files or folders", fix, names.of(masks[0].path))
@@ -107,24 +129,38 @@ def folders(root: Path, pattern: str, faults: Collector) -> list[Item]:
         patient = names.patient(file.path) or (inner[0] if inner else "")
         name = names.of(file.path, label or "", patient)
         if pattern and not names.patient(file.path):
-            faults.add("warning", "a path that data.patient_pattern does not match", "Its patient is unknown", name)
+            faults.add("warning", f"a path that {PATTERN} does not match", "Its patient is unknown", name)
         patient = patient or sharing.get(file.path, "")
         part = SPLITS[file.folders[0].lower()] if split else ""
         items.append(Item(file.path, name, label, tuple(paired.get(file.path, ())), patient, part=part))
+    if root.is_dir():
+        _empty_classes(root, [item for item in items if item.label is not None], paths, faults)
     return items
+
+
+def _empty_classes(root: Path, items: Sequence[Item], paths: Sequence[Path], faults: Collector) -> None:
+    """Names folders without any image beside those of the classes, or beside the folders around these.
+
+    Args:
+        items: labelled ones. paths: all images and masks of the tree.
+    """
+    beside: set[Path] = set()
+    for path, label in {(item.path.parent, item.label) for item in items}:
+        inner = [path, *path.parents]
+        around = inner[next(place for place, folder in enumerate(inner) if folder.name == label) + 1 :]
+        beside.update(folder for folder in around if folder.is_relative_to(root))
+    holding = {folder for path in paths for folder in path.parents}
+    for folder in sorted(one for place in beside for one in place.iterdir() if one.is_dir() and one not in holding):
+        if not folder.name.startswith(".") and os.access(folder, os.R_OK | os.X_OK):  # the others are named elsewhere
+            fix = "If it is a class, put its images there, not a link to them; else nothing is to be done"
+            faults.add("warning", "a folder without images beside those of the classes", fix, folder.name[:40])
 
 
 class _Names:
     """What files are called, and whom `data.patient_pattern` finds in their paths."""
 
-    def __init__(self, base: Path, pattern: str) -> None:
-        """Raises UserError: the pattern is none."""
-        try:
-            self._find = re.compile(pattern) if pattern else None
-        except re.error as error:
-            raise UserError(f"data.patient_pattern is no regular expression: {error}.") from None
-        if self._find and not self._find.groups:
-            raise UserError("data.patient_pattern needs a group for the patient, as in 'patient(\\d+)'.")
+    def __init__(self, base: Path, pattern: re.Pattern[str] | None) -> None:
+        self._find = pattern
         self._base, self._salt = base, anonymous.salt()
 
     def patient(self, path: Path) -> str:

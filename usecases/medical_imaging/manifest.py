@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from shared.data import columns, tables
-from shared.errors import Collector, DataError, Finding, UserError, nearest
+from shared.errors import SHOWN, Collector, DataError, Finding, UserError, nearest
 from usecases.medical_imaging import anonymous, reading
 from usecases.medical_imaging.config import Data
 from usecases.medical_imaging.items import SPLITS, Item, name_of
@@ -37,6 +38,7 @@ ROLES = {  # usual names of the columns
     "source": ("source", "site", "hospital", "center", "centre", "institution", "scanner", "dataset"),
 }
 SEVERAL = ";"  # between masks of one image
+WORD = re.compile("[A-Za-z]{1,12}")  # a part's name is shown if it is a short word, and one of few: else it may be a patient's
 
 
 def lists_images(file: Path, config: Data) -> bool:
@@ -86,6 +88,7 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
     salt = anonymous.salt()
     seen: set[Path] = set()
     texts = {role: table[column].astype("string").str.strip().fillna("") for role, column in chosen.items()}
+    unknown = {value for value in texts.get("split", ()) if value and value.lower() not in SPLITS}
     for place, row in enumerate(table.index):
         given = {role: str(values.iloc[place]) for role, values in texts.items()}
         path = places.find(given["path"], faults, row)
@@ -98,7 +101,9 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         label = given.get("label") or None
         part = SPLITS.get(given.get("split", "").lower(), "")
         if given.get("split") and not part:
-            faults.add("warning", "a part that is none", "Use train, val and test; the row was left out", row=row)
+            shown = len(unknown) <= SHOWN and WORD.fullmatch(given["split"])
+            what = f"a part that is none: '{given['split']}'" if shown else "a part that is none"
+            faults.add("warning", what, "Use train, val and test; the row was left out", row=row)
             continue
         named = [mask for mask in given.get("mask", "").split(SEVERAL) if mask.strip()]
         masks = [mask for name in named if (mask := places.find(name.strip(), faults, row, "a mask"))]

@@ -14,6 +14,7 @@ from usecases.medical_imaging.cases import Case, Known, Picture
 from usecases.medical_imaging.prepare import Seen
 
 CLASSES = ("healthy", "ill")
+USUAL = "^patients are not known$| images have no patient$|^[0-9,]+ image.s. in "  # is said of data without faults
 
 
 def pixels(seed: int, size: int = 40) -> np.ndarray:
@@ -39,7 +40,7 @@ def findings(cases: list[Case], parts: list[str] | None = None) -> dict[str, str
     """What was found, to its severity; without what is said of data without faults."""
     seen = prepare.look_at(cases, 32, 1)
     found = checks.check(seen, parts or [""] * len(cases), CLASSES, checks.pairs(seen), "data")
-    return {re.sub(r" ?\(.*", "", f.what): f.severity for f in found if f.what != "patients are not known"}
+    return {re.sub(r" ?\(.*", "", f.what): f.severity for f in found if not re.search(USUAL, f.what)}
 
 
 def broken() -> Picture:
@@ -54,8 +55,38 @@ def test_unreadable_images_are_left_out_and_many_are_an_error() -> None:
     cases = many()
     cases[3] = replace(cases[3], picture=broken)
     assert findings(cases) == {"an image that cannot be read: the file is cut short": "warning"}
+    cases[5] = replace(cases[5], mask=lambda: np.ones((3, 3), bool))
+    seen = prepare.look_at(cases, 32, 1)
+    fixes = [one.fix for one in checks.check(seen, [""] * 64, CLASSES, checks.pairs(seen), "data") if one.severity == "warning"]
+    assert ["mask" in fix for fix in fixes] == [False, True]
+    cases[5] = many()[5]
     most = [replace(one, picture=broken) if place > 20 else one for place, one in enumerate(cases)]
     assert findings(most)["44 of 64 images cannot be used"] == "error"
+
+
+def test_images_that_show_nothing_or_are_odd_are_named() -> None:
+    red = np.stack([pixels(70), 0 * pixels(70), 0 * pixels(70)], axis=2)
+    black, dot = np.zeros((40, 40), np.float32), np.ones((1, 1), np.float32)
+    seen = prepare.look_at([*many(), case(64, None, black), case(65, None, dot), case(66, None, red)], 32, 1)
+    found = checks.check(seen, [""] * 67, CLASSES, checks.pairs(seen), "data")
+    assert {one.what: list(one.examples) for one in found if one.severity == "warning"} == {
+        "an image that shows nothing: all of it is equally bright": ["64.png"],
+        "an image of fewer than 8 pixels in height or width": ["65.png"],
+        "an image in colour among 64 in grey": ["66.png"],
+    }
+    mixed = [*many(), *(case(64 + n, None, np.roll(red, 5 * n, axis=0)) for n in range(8))]
+    assert not any("in colour" in name for name in findings(mixed))
+
+
+def test_images_are_counted_and_those_without_a_patient_are_named() -> None:
+    slices = [replace(case(100 + n, 1), name=f"v.nii#{n + 1}", patient="v") for n in range(30)]
+    seen = prepare.look_at([*many(), *slices, replace(case(99), picture=broken)], 32, 1)
+    found = checks.check(seen, [""] * 95, CLASSES, checks.pairs(seen), "data")
+    told = [one.what for one in found if one.severity == "info"]
+    assert told[:2] == [
+        "94 image(s) in 65 file(s) of 1 patient(s): 32 of 'healthy', 62 of 'ill'",
+        "64 of 94 images have no patient",
+    ]
 
 
 def test_small_classes_are_named() -> None:
@@ -64,6 +95,21 @@ def test_small_classes_are_named() -> None:
     assert findings([*few, *(case(100 + n, 1) for n in range(5))]) == {"only few: class 'ill' has 5 image": "warning"}
     one_patient = [replace(case(100 + n, 1), patient="p") for n in range(40)]
     assert findings([*few, *one_patient])["class 'ill' has 40 image"] == "error"
+
+
+@pytest.mark.parametrize(("each", "severity", "fewest"), [(1, "error", "3 images"), (4, "warning", "30 images")])
+def test_many_small_classes_are_one_finding_that_asks_whether_numbers_are_a_measurement(
+    each: int, severity: str, fewest: str
+) -> None:
+    cases = [case(number, number // each) for number in range(12 * each)]
+    seen = prepare.look_at(cases, 32, 1)
+    for names, asked in (([f"{number / 7:.2f}" for number in range(12)], each == 1), ([*"abcdefghijkl"], False)):
+        found = checks.check(seen, [""] * len(seen), names, checks.pairs(seen), "data")
+        (one,) = [finding for finding in found if finding.severity != "info"]
+        assert one.severity == severity
+        assert re.fullmatch(f"12 classes have fewer than {fewest} or [0-9 ]*patients", one.what)
+        assert (one.count, one.examples[0]) == (12, f"class '{names[0]}' has {each} image(s)")
+        assert ("Is the column a measurement?" in one.fix) == asked
 
 
 @pytest.mark.parametrize(
@@ -101,7 +147,9 @@ def test_black_and_nearly_black_slices_do_not_join_patients() -> None:
         cases += [replace(case(6 * patient + n, None, one), patient=f"p{patient}") for n, one in enumerate(slices)]
     seen = prepare.look_at(cases, 32, 1)
     assert len(checks.pairs(seen).linked) == 0
-    assert findings(cases) == {}
+    assert findings(cases) == {"an image that shows nothing: all of it is equally bright": "warning"}  # each is a file of its own
+    files = [replace(one, name=f"{one.patient}.nii#{place % 6 + 1}") for place, one in enumerate(cases)]
+    assert findings(files) == {}
 
 
 def test_images_that_are_near_one_to_the_next_join_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +214,10 @@ def test_a_first_class_that_is_not_healthy_may_be_marked() -> None:
     full = np.ones((40, 40), bool)
     seen = prepare.look_at([replace(one, mask=lambda: full) for one in many()], 32, 1)
     found = checks.check(seen, [""] * 64, ("benign", "malignant"), checks.pairs(seen), "data")
-    assert [one.what for one in found] == ["patients are not known"]
+    assert [one.what for one in found] == [
+        "64 image(s) in 64 file(s): 32 of 'benign', 32 of 'malignant'",
+        "patients are not known",
+    ]
 
 
 def test_labels_that_follow_the_scanner_are_named() -> None:
@@ -192,6 +243,29 @@ def test_the_probe_sees_facts_about_files_only_and_no_patient_twice() -> None:
     assert leaked is not None
     assert leaked.auc.low > 0.7
     assert told.auc.low < 0.6
+
+
+def test_a_volume_counts_as_one_file_and_does_not_hide_that_labels_follow_the_scanner() -> None:
+    """80 pictures whose size tells the class, but for a few, and 40 slices of one volume with the other class's size."""
+    pictures = [case(n, None, None, width=500 + 100 * (n % 2 if n % 10 else 0)) for n in range(80)]
+    slices = [replace(case(100 + n, 0, None, width=600), name=f"v.nii#{n + 1}", patient="v") for n in range(40)]
+    what = "labels can be guessed from facts about the files, without their pixels: AUC"
+    for cases in (pictures, [*pictures, *slices]):
+        assert any(name.startswith(what) for name in findings(cases))
+    seen = [replace(one, about=one.picture().about) for one in [*pictures, *slices]]
+    labels, groups = np.array([one.label for one in seen]), np.minimum(np.arange(120), 80)
+    whole, single = confounders.probe(seen, labels, groups), confounders.probe(seen[:81], labels[:81], groups[:81])
+    assert whole is not None
+    assert whole == single
+
+
+def test_where_the_interval_is_wide_the_probe_cannot_tell() -> None:
+    few = [case(n, None, None, manufacturer="AB"[n % 2 if n % 3 else 1 - n % 2]) for n in range(30)]
+    most = [case(n, None, None, manufacturer="AB"[n // 2 % 2]) for n in range(200)]
+    (told,) = [name for name in findings(few) if "follow facts" in name]
+    assert told.startswith("whether labels follow facts about the files cannot be told from so few: AUC")
+    (told,) = [name for name in findings(most) if "follow facts" in name]
+    assert told.startswith("labels do not follow facts about the files: AUC")
 
 
 def test_the_probe_reads_how_much_was_covered_and_the_size_of_files_whose_pixels_are_stored_as_they_are() -> None:

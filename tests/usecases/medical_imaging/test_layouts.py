@@ -12,9 +12,9 @@ import pytest
 
 from shared.data import tables
 from shared.errors import Collector, DataError, UserError
-from usecases.medical_imaging import layouts, manifest, prepare
+from usecases.medical_imaging import data, layouts, manifest, prepare
 from usecases.medical_imaging.anonymous import pseudonym, salt
-from usecases.medical_imaging.config import Data
+from usecases.medical_imaging.config import Data, MedicalConfig
 from usecases.medical_imaging.items import MASKED, Item, Source, ordered, source_of
 
 
@@ -89,6 +89,19 @@ def test_what_may_be_a_class_or_a_table_of_images_and_was_not_taken_as_such_is_s
     assert said(source, "info") == ["a table that was not used", "one folder around all images"]
 
 
+@pytest.mark.parametrize("around", ["", "data/", "train/"])
+def test_a_folder_of_a_class_without_images_is_named(tmp_path: Path, around: str) -> None:
+    for name in ("healthy/1.png", "ill/p1/images/2.png", "ill/p1/masks/2.png", "masks/1.png"):
+        image(tmp_path / around / name)
+    assert not said(found(tmp_path), "warning")
+    for name in ("worse/p3", "ill/p2", ".hidden"):
+        (tmp_path / around / name).mkdir(parents=True)
+    told = [finding for finding in found(tmp_path).findings if finding.severity == "warning"]
+    assert [(one.what, list(one.examples)) for one in told] == [
+        ("a folder without images beside those of the classes", ["worse"])
+    ]
+
+
 def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
     image(tmp_path / "a/IM-0001-patient12_3.png")
     image(tmp_path / "b/other.png")
@@ -96,8 +109,36 @@ def test_a_pattern_finds_patients_in_file_names(tmp_path: Path) -> None:
     source = found(tmp_path, patient_pattern=r"patient(\d+)")
     assert source.cases[0].patient == pseudonym("12", salt())
     assert said(source, "warning") == ["a path that data.patient_pattern does not match"]
-    with pytest.raises(UserError, match="no regular expression"):
-        found(tmp_path, patient_pattern="(")
+
+
+def test_a_pattern_that_is_none_is_named_whatever_the_layout(tmp_path: Path) -> None:
+    image(tmp_path / "a/1.png")
+    listed = table(tmp_path, "path,label,patient\na/1.png,a,Doe\n")
+    for source in (tmp_path / "a", listed, archive(tmp_path / "x.npz")):
+        for pattern, fault in (("(", "it is no regular expression: missing )"), ("p.", "it has no group for the patient")):
+            with pytest.raises(DataError) as raised:
+                found(source, patient_pattern=pattern)
+            (finding,) = raised.value.findings
+            assert finding.where == "data.patient_pattern"
+            assert finding.what.startswith(fault)
+            assert finding in data.check(
+                MedicalConfig.model_validate({"data": {"source": str(source), "patient_pattern": pattern}})
+            )
+
+
+def test_a_part_that_is_none_is_named_unless_it_may_be_a_patients(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        image(tmp_path / f"{name}.png")
+
+    def told(*parts: str) -> list[str]:
+        rows = "".join(f"{name}.png,x,{part}\n" for name, part in zip("abcdefgh", ("train", *parts), strict=False))
+        return said(found(table(tmp_path, f"path,label,split\n{rows}")), "warning")
+
+    assert told("holdout", "id123", "Doe-Jane", "averyverylongname") == [
+        "a part that is none: 'holdout'",
+        "a part that is none",
+    ]
+    assert told("Doe", "Roe", "Poe", "Moe", "Coe", "Boe") == ["a part that is none"]
 
 
 def test_an_official_split_is_kept(tmp_path: Path) -> None:
