@@ -1,0 +1,87 @@
+"""What a support team writes: intents, forms and articles, as YAML and Markdown in one folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from shared.config import Section
+
+SlotType = Literal[
+    "order_number", "return_number", "gift_card", "email", "date", "amount", "postcode", "text", "choice", "yes_no"
+]  # fmt: skip
+
+
+class Intent(Section):
+    """What customers want, and the one way in which it is answered."""
+
+    description: str = Field("", description="one line that completes 'Do you mean: …?'")
+    examples: tuple[str, ...] = Field((), description="utterances of customers")
+    articles: tuple[str, ...] = Field((), description="articles that answer it, by file name without its ending")
+    form: str | None = Field(None, description="form that is filled for it")
+    says: tuple[str, ...] = Field((), description="replies, one of which is given")
+    hands_over: bool = Field(False, description="a human takes over")
+
+
+class Slot(Section):
+    """One thing that a form has to know."""
+
+    type: SlotType
+    ask: str = Field(description="the question to the customer")
+    of: tuple[str, ...] = Field((), description="names of what can be chosen (type choice)")
+    words: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="what customers call each choice")
+
+
+class Form(Section):
+    """Slots, asked for in their order, then an action."""
+
+    slots: dict[str, Slot]
+    confirm: str | None = Field(None, description="sentence with {slot} that must be affirmed before the action; null: none")
+    action: str = Field(description="name of the action")
+    done: str = Field(description="sentence with {slot} and {what the action gives}")
+    failed: str = Field(description="sentence for when the action finds nothing")
+
+
+class Passage(NamedTuple):
+    """A part of an article that can be quoted by itself."""
+
+    article: str
+    title: str
+    heading: str  # "" before the first one
+    text: str
+
+
+class Article(Section):
+    """A help article in Markdown; each `##` section is a passage."""
+
+    title: str
+    intents: tuple[str, ...] = ()
+    updated: str = ""
+    body: str
+
+    def passages(self, name: str) -> Iterator[Passage]:
+        head, *sections = re.split(r"(?m)^## +", self.body)
+        if head.strip():
+            yield Passage(name, self.title, "", head.strip())
+        for section in sections:
+            heading, _, text = section.partition("\n")
+            yield Passage(name, self.title, heading.strip(), text.strip())
+
+
+class Desk(Section):
+    """Everything that a support team has written. `shop` fills the embedded demonstration shop, `actions` are HTTP calls."""
+
+    intents: dict[str, Intent]
+    forms: dict[str, Form] = Field(default_factory=dict)
+    articles: dict[str, Article] = Field(default_factory=dict)
+    out_of_scope: tuple[str, ...] = Field((), description="messages that nothing here answers")
+
+    def passages(self) -> list[Passage]:
+        return [passage for name, article in self.articles.items() for passage in article.passages(name)]
+
+    def answering(self, article: str) -> list[str]:
+        """The intents that an article answers."""
+        return [name for name, intent in self.intents.items() if article in intent.articles]

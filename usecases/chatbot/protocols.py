@@ -1,0 +1,72 @@
+"""What the parts of the assistant give each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from usecases.chatbot.content import Passage
+
+
+class Scores(NamedTuple):
+    """What a classifier says of n messages.
+
+    `probabilities` [n, intents] are calibrated, given that the message is about one of the intents; `outside` [n] is the
+    probability that it is about none.
+    """
+
+    probabilities: np.ndarray
+    outside: np.ndarray
+
+
+class Classifier(Protocol):
+    """Messages to intents."""
+
+    intents: tuple[str, ...]
+
+    def __call__(self, texts: Sequence[str]) -> Scores: ...
+
+
+class Entity(NamedTuple):
+    """Something in a message that a slot can hold, at `text[start:end]`."""
+
+    type: str
+    value: str | float | bool  # normalised: ISO date, amount in euros, lower-case e-mail, FW-482913, …
+    start: int
+    end: int
+
+
+class Answer(NamedTuple):
+    """A passage that answers a question, and how probable it is that it does."""
+
+    passage: Passage
+    probability: float
+
+
+class Library(Protocol):
+    """Questions to passages."""
+
+    threshold: float
+    """From this probability on an answer is given."""
+
+    def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
+        """The best passages for each question, likeliest first. `intents`: `Scores.probabilities` of the questions, if known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an action gave: `done` with values for the form's sentence, or not."""
+
+    done: bool
+    values: dict[str, Any]
+    problem: str = ""  # for the log and the summary to a human; "" if nothing was found
+
+
+class Actions(Protocol):
+    """What can be done outside of the conversation, by name. It never raises for what a customer said or a service did."""
+
+    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome: ...
