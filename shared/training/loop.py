@@ -89,10 +89,8 @@ def fit(
     judge = _judge(accelerator, kept, validation, config, collate)
 
     path = run.checkpoint_dir(name) / "state.safetensors"
-    best: checkpoints.Weights = {}
-    progress: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_metric": None, "done": False, "history": []}
-    if path.exists():
-        best, progress = _resume(path, model, kept, optimizer)
+    best, progress = _resume(path, model, kept, optimizer)
+    if progress["epoch"]:
         run.event("resumed", fit=name, epoch=progress["epoch"])
     total = config.epochs * len(loader)
     with _bar(accelerator, run) as bar:
@@ -241,6 +239,9 @@ def _advance(progress: dict[str, Any], entry: dict[str, float], config: Training
 
 
 def _resume(path: Path, model: nn.Module, kept: nn.Module, optimizer: Any) -> tuple[checkpoints.Weights, dict[str, Any]]:
+    """The best weights and the progress of the checkpoint, from which the rest is set; without one, those of the start."""
+    if not path.exists():
+        return {}, {"epoch": 0, "best_epoch": 0, "best_metric": None, "done": False, "history": []}
     parts, slots, progress = checkpoints.load(path)
     kept.load_state_dict(parts["average"])
     model.load_state_dict(parts["weights"])

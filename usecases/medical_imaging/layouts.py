@@ -39,6 +39,9 @@ def inspect(source: Path, config: Data) -> Source:
     pattern = _pattern(config.patient_pattern)
     layout, place = _layout(source, config)
     faults = Collector(place)
+    if pattern and layout != "folders":
+        fix = "Leave it out, or name the patients in the table's column for them" if layout == "manifest" else "Leave it out"
+        faults.add("info", f"{PATTERN} is for folders, and was not used", fix)
     if layout == "medmnist":
         return medmnist.inspect(place, config.classes, faults)
     if layout == "manifest":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -141,11 +142,8 @@ class _Places:
             return None
         else:
             place = self.root.joinpath(*path.parts)
-        try:
-            if place.is_file():
-                return place
-        except OSError:
-            pass  # a name that no file can have is not there
+        if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises where a name is longer than any file's
+            return place
         matches = self._named(path.name) if len(path.parts) == 1 else []
         if len(matches) == 1:
             return matches[0]

@@ -28,6 +28,7 @@ from usecases.medical_imaging.summary import Journal
 BATCH = 16  # pictures that are looked at together
 VALUES = 8_000_000  # of a batch's pictures, from which on it is full
 ROWS = 512  # rows that are written together
+FILES = frozenset([".csv", ".tsv", ".parquet", ".json", ".jsonl", ".html", ".png"])  # endings that no folder should have
 CASE: dict[str, pa.DataType] = {
     "case": pa.string(),
     "kind": pa.string(),
@@ -267,11 +268,11 @@ def _prepare(source: Path, out: Path) -> None:
     """Refuse to mix results with anything else.
 
     Raises:
-        UserError: there is no source, or `out` is a file or holds something.
+        UserError: there is no source, or `out` is a file or named like one, or holds something.
     """
     if not source.exists():
         raise UserError(f"There is no file or folder {source}.")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file. The result is a folder: give another --out.")
+    if (out.exists() and not out.is_dir()) or out.suffix.lower() in FILES:
+        raise UserError(f"{out} is a file's name. The result is a folder: give another --out.")
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty, and results are not mixed with others. Give another --out, or delete it first.")

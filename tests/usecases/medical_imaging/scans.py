@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import nibabel
 import numpy as np
+import pandas as pd
 import pydicom
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from usecases.medical_imaging import writing
+from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.found import Found
 
@@ -139,3 +143,13 @@ def volume(path: Path, lesions: Sequence[int] = (0, 6, 9, 0)) -> np.ndarray:
 def png(path: Path, lesion: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), (plane(lesion) // 4).clip(0, 255).astype(np.uint8))
+
+
+def process(source: Path, out: Path, finder: BrightFinder | None = None, **options: Any) -> dict[str, Any]:
+    """Predictions of a stand-in for a finder."""
+    return writing.process(source, out, finder or BrightFinder(), "salt", MedicalOptions(**options), lambda done: None)
+
+
+def cases(out: Path) -> pd.DataFrame:
+    """What they say of each case, by its name."""
+    return pd.read_csv(out / "cases.csv").set_index("case")

@@ -126,6 +126,14 @@ def test_a_pattern_that_is_none_is_named_whatever_the_layout(tmp_path: Path) -> 
             )
 
 
+def test_a_pattern_that_is_not_for_a_layout_is_said_to_be_unused(tmp_path: Path) -> None:
+    image(tmp_path / "a/1.png")
+    listed = table(tmp_path, "path,label,patient\na/1.png,a,Doe\n")
+    for source in (listed, archive(tmp_path / "x.npz")):
+        assert "data.patient_pattern is for folders, and was not used" in said(found(source, patient_pattern="(.)"), "info")
+        assert not [what for what in said(found(source), "info") if "patient_pattern" in what]
+
+
 def test_a_part_that_is_none_is_named_unless_it_may_be_a_patients(tmp_path: Path) -> None:
     for name in "abcdefgh":
         image(tmp_path / f"{name}.png")

@@ -23,7 +23,7 @@ from PIL import Image
 
 from shared.errors import UserError
 from tests.usecases.medical_imaging import scans
-from tests.usecases.medical_imaging.scans import BrightFinder, Refuser
+from tests.usecases.medical_imaging.scans import BrightFinder
 from usecases.medical_imaging import overlay, reading, writing
 from usecases.medical_imaging.answers import MedicalOptions
 from usecases.medical_imaging.cases import Picture
@@ -31,14 +31,6 @@ from usecases.medical_imaging.found import NOTICE, Found
 
 KINDS: dict[str, Callable[..., Any]] = {"v.nii.gz": scans.volume, "v.dcm": scans.enhanced, "v": scans.series}
 HEADER = (b"DOE", b"JOHN", b"SECRET77", scans.BORN.encode(), b"Elsewhere")
-
-
-def _process(source: Path, out: Path, finder: BrightFinder | None = None, **options: Any) -> dict[str, Any]:
-    return writing.process(source, out, finder or BrightFinder(), "salt", MedicalOptions(**options), lambda done: None)
-
-
-def _cases(out: Path) -> pd.DataFrame:
-    return pd.read_csv(out / "cases.csv").set_index("case")
 
 
 def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(tmp_path: Path) -> None:
@@ -57,7 +49,7 @@ def test_a_hospitals_folder_becomes_tables_images_and_a_page_that_tell_no_names(
     assert rows["name"].tolist() == parquet["name"].tolist()
     assert (rows["p_lesion"] - parquet["p_lesion"]).abs().max() == 0
     assert set(rows["notice"]) == {NOTICE}
-    assert set(rows["case"]) == set(_cases(out).index)
+    assert set(rows["case"]) == set(scans.cases(out).index)
     for name in [*rows["overlay"].dropna(), *rows["mask"].dropna()]:
         assert (out / name).is_file()
     drawn = sorted(path.name for path in (out / "overlays").iterdir())  # of volumes, what has a finding or is referred
@@ -81,7 +73,7 @@ def test_every_file_says_that_this_is_no_medical_device(tmp_path: Path) -> None:
     scans.volume(source / "brain.nii.gz")
     scans.png(source / "a.png", 9)
     (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    _process(source, out)
+    scans.process(source, out)
     told = {
         ".csv": lambda path: path.read_text("utf-8").splitlines()[1],
         ".json": lambda path: path.read_text("utf-8"),
@@ -99,7 +91,7 @@ def test_every_file_says_that_this_is_no_medical_device(tmp_path: Path) -> None:
 
 def test_a_segmentation_lies_on_the_images_that_it_was_made_of(tmp_path: Path) -> None:
     instances = scans.series(tmp_path / "ct")
-    _process(tmp_path / "ct", tmp_path / "out")
+    scans.process(tmp_path / "ct", tmp_path / "out")
     read = highdicom.seg.segread(tmp_path / "out" / "masks" / "ct.dcm")
     masks = read.get_pixels_by_source_instance(instances, assert_missing_frames_are_empty=True)[..., 0]
     np.testing.assert_array_equal(masks, [scans.plane(side) > 900 for side in (0, 0, 8, 10, 0)])
@@ -117,7 +109,7 @@ def test_a_segmentation_lies_on_the_images_that_it_was_made_of(tmp_path: Path) -
 
 def test_identities_are_kept_in_segmentations_alone_and_only_when_asked(tmp_path: Path) -> None:
     scans.series(tmp_path / "ct")
-    _process(tmp_path / "ct", tmp_path / "out", identities="keep")
+    scans.process(tmp_path / "ct", tmp_path / "out", identities="keep")
     kept = pydicom.dcmread(tmp_path / "out" / "masks" / "ct.dcm")
     assert (str(kept.PatientName), kept.PatientID, kept.PatientBirthDate) == (scans.NAME, "SECRET77", scans.BORN)
     for file in (tmp_path / "out").rglob("*"):
@@ -127,68 +119,12 @@ def test_identities_are_kept_in_segmentations_alone_and_only_when_asked(tmp_path
 
 def test_a_series_is_one_case_with_its_volume_and_lesions(tmp_path: Path) -> None:
     scans.series(tmp_path / "ct", (0, 0, 8, 10, 0, 0, 9))  # one lesion over two slices, and another
-    _process(tmp_path / "ct", tmp_path / "out")
-    case = _cases(tmp_path / "out").loc["ct"]
+    scans.process(tmp_path / "ct", tmp_path / "out")
+    case = scans.cases(tmp_path / "out").loc["ct"]
     assert (case["pictures"], case["lesions"], case["with_finding"]) == (7, 2, 3)
     pixel = scans.SPACING[0] * scans.SPACING[1]
     assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
     assert case["diameter_mm"] == pytest.approx(np.hypot(7, 8), abs=0.01)
-
-
-def test_what_is_refused_is_not_judged_counted_for_no_class_and_not_marked(tmp_path: Path) -> None:
-    source, out = tmp_path / "in", tmp_path / "out"
-    scans.png(source / "other.png", 12)
-    scans.png(source / "ill.png", 9)
-    scans.dicom(source / "other.dcm", scans.plane(12), 0, 1, scans.uids())
-    summary = _process(source, out, Refuser())
-    assert [summary[f"cases: {name}"] for name in ("normal", "lesion", "not judged")] == [0, 1, 2]
-    assert summary["cases referred to a human"] == 2
-    cases, rows = _cases(out), pd.read_csv(out / "findings.csv").set_index("name")
-    for name in ("other.png", "other.dcm"):
-        for row in (cases.loc[name], rows.loc[name]):
-            assert (row["finding"], row["refer"], row["reasons"]) == ("not judged", True, "unlike the images of training")
-            assert row[["probability", "low", "high", "lesions", "area_mm2", "diameter_mm", "mask"]].isna().all()
-        assert rows.loc[name, "p_lesion"] == 0.95
-        assert cases.loc[name, "with_finding"] == 0
-    assert [path.name for path in (out / "masks").iterdir()] == ["ill.png"]
-    image = np.asarray(Image.open(out / "overlays" / "other.png"))
-    assert not (image == overlay.RED).all(2).any()
-    assert not (image == overlay.OUTLINE).all(2).any()
-    page = (out / "summary.html").read_text(encoding="utf-8")
-    assert "<strong>2</strong><span>not judged</span>" in page
-    shown = {name: page.partition(f'"name">{name}<')[2].partition("</li>")[0] for name in ("other.png", "ill.png")}
-    assert '"finding">not judged</div>' in shown["other.png"]
-    assert [("%" in text, '"bar"' in text, "1 lesion" in text) for text in shown.values()] == [(False,) * 3, (True,) * 3]
-
-
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_the_slices_of_a_volume_that_are_judged_decide_and_the_others_are_not_marked(tmp_path: Path, kind: str) -> None:
-    KINDS[kind](tmp_path / kind, (0, 8, 12, 0))
-    _process(tmp_path / kind, tmp_path / "out", Refuser())
-    case, rows = _cases(tmp_path / "out").loc[kind], pd.read_csv(tmp_path / "out" / "findings.csv")
-    assert (case["finding"], case["probability"], case["with_finding"], case["lesions"]) == ("lesion", 0.69, 1, 1)
-    assert rows["finding"].tolist() == ["normal", "lesion", "not judged", "normal"]
-    assert "1 of its pictures are not judged" in case["notes"]
-    assert "4 pictures, 1 with the finding &#39;lesion&#39;, 1 not judged" in (tmp_path / "out" / "summary.html").read_text(
-        "utf-8"
-    )
-    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
-    assert case["volume_ml"] > 0
-    if kind == "v.nii.gz":
-        marked = np.asarray(nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz").dataobj).sum((0, 1))
-        assert marked.tolist() == [0, 64, 0, 0]
-    else:
-        assert pydicom.dcmread(tmp_path / "out" / "masks" / "v.dcm").NumberOfFrames == 1
-
-
-@pytest.mark.parametrize("kind", ["v.nii.gz", "v.dcm"])
-def test_a_volume_of_which_nothing_is_judged_has_no_mask_and_no_lesions(tmp_path: Path, kind: str) -> None:
-    KINDS[kind](tmp_path / kind, (12, 11, 12))
-    assert _process(tmp_path / kind, tmp_path / "out", Refuser())["cases: not judged"] == 1
-    case = _cases(tmp_path / "out").loc[kind]
-    assert (case["finding"], case["refer"], case["with_finding"]) == ("not judged", True, 0)
-    assert case[["probability", "lesions", "volume_ml", "mask"]].isna().all()
-    assert not (tmp_path / "out" / "masks").exists()
 
 
 def test_it_is_told_from_what_probability_on_the_finding_is_said(tmp_path: Path) -> None:
@@ -196,7 +132,7 @@ def test_it_is_told_from_what_probability_on_the_finding_is_said(tmp_path: Path)
     finder = BrightFinder()
     finder.threshold = 0.16234
     for name, one, point in (("two", finder, 0.1623), ("three", Sizer(), None)):
-        _process(tmp_path / "a.png", tmp_path / name, one)
+        scans.process(tmp_path / "a.png", tmp_path / name, one)
         assert json.loads((tmp_path / name / "summary.json").read_text())["operating point"] == point
         page = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
         assert page.count("'lesion' is said from a probability of 16% on.") == (name == "two")
@@ -213,10 +149,10 @@ def test_a_case_notes_how_much_of_it_was_covered_because_of_text(tmp_path: Path)
     of = scans.uids()
     for number, image in enumerate((plain, text, plain), 1):
         scans.dicom(tmp_path / "in" / "ct" / f"{number}.dcm", image.astype(np.uint16) * 4, number, number, of)
-    _process(tmp_path / "in", tmp_path / "out")
+    scans.process(tmp_path / "in", tmp_path / "out")
     share = float(next(reading.read(tmp_path / "in" / "text.png", "")).about["covered"])
     assert share > 0.01
-    notes = _cases(tmp_path / "out")["notes"].fillna("")
+    notes = scans.cases(tmp_path / "out")["notes"].fillna("")
     assert notes["text.png"] == f"text covered: {share:.0%} of the image"
     assert f"text covered in 1 of its pictures, at most {share:.0%} of the image" in notes["ct"]
     assert "text covered" not in notes["plain.png"]
@@ -239,7 +175,7 @@ def test_the_page_counts_the_findings_of_a_series_in_plain_words(tmp_path: Path)
     scans.series(tmp_path / "well", (0, 0))
     told = {}
     for name, finder in (("two", BrightFinder()), ("three", Sizer())):
-        _process(tmp_path, tmp_path / name, finder)
+        scans.process(tmp_path, tmp_path / name, finder)
         told[name] = unescape((tmp_path / name / "summary.html").read_text(encoding="utf-8"))
     assert "7 pictures, 3 with the finding 'lesion'" in told["two"]
     assert "2 pictures, none with the finding 'lesion'" in told["two"]
@@ -274,10 +210,10 @@ def test_a_segmentation_says_what_was_decided_and_a_first_class_counts_as_health
     tmp_path: Path, classes: tuple[str, ...], label: int, marked: str, found: int
 ) -> None:
     scans.series(tmp_path / "ct", (8, 9, 10))
-    _process(tmp_path / "ct", tmp_path / "out", Names(classes, label))
+    scans.process(tmp_path / "ct", tmp_path / "out", Names(classes, label))
     (segment,) = pydicom.dcmread(tmp_path / "out" / "masks" / "ct.dcm").SegmentSequence
     assert segment.SegmentLabel == marked
-    case = _cases(tmp_path / "out").loc["ct"]
+    case = scans.cases(tmp_path / "out").loc["ct"]
     assert (case["finding"], case["with_finding"], case["overlays"]) == (classes[label], found, found)
     if found:
         red = cv2.imread(str(tmp_path / "out" / "overlays" / "ct__0001.png"))[..., ::-1]
@@ -296,8 +232,8 @@ def test_a_volume_is_referred_for_its_likeliest_slice_or_many_and_says_whose_pro
     tmp_path: Path, lesions: tuple[int, ...], refer: bool, referred: int
 ) -> None:
     scans.enhanced(tmp_path / "v.dcm", (*lesions, *[0] * (30 - len(lesions))))
-    _process(tmp_path / "v.dcm", tmp_path / "out")
-    case = _cases(tmp_path / "out").loc["v.dcm"]
+    scans.process(tmp_path / "v.dcm", tmp_path / "out")
+    case = scans.cases(tmp_path / "out").loc["v.dcm"]
     assert (case["refer"], case["referred"]) == (refer, referred)
     assert isinstance(case["reasons"], str) == refer
     assert ("pictures are referred, not the likeliest" in case["notes"]) != refer
@@ -311,8 +247,8 @@ def test_a_volume_is_referred_for_its_likeliest_slice_or_many_and_says_whose_pro
 
 def test_a_file_with_all_slices_is_segmented_frame_by_frame(tmp_path: Path) -> None:
     scans.enhanced(tmp_path / "ct.dcm", (0, 8, 10, 0, 9))
-    _process(tmp_path / "ct.dcm", tmp_path / "out")
-    case = _cases(tmp_path / "out").loc["ct.dcm"]
+    scans.process(tmp_path / "ct.dcm", tmp_path / "out")
+    case = scans.cases(tmp_path / "out").loc["ct.dcm"]
     assert (case["pictures"], case["lesions"]) == (5, 2)
     pixel = scans.SPACING[0] * scans.SPACING[1]
     assert case["volume_ml"] == pytest.approx((64 + 100 + 81) * pixel * scans.STEP / 1000, abs=0.001)
@@ -326,8 +262,8 @@ def test_a_slice_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
     instances = scans.series(tmp_path / "ct")
     bad = tmp_path / "ct" / "c.dcm"  # the third
     bad.write_bytes(bad.read_bytes()[:-2000])
-    _process(tmp_path / "ct", tmp_path / "out")
-    case = _cases(tmp_path / "out").loc["ct"]
+    scans.process(tmp_path / "ct", tmp_path / "out")
+    case = scans.cases(tmp_path / "out").loc["ct"]
     assert (case["pictures"], case["unreadable"], case["lesions"]) == (4, 1, 1)
     assert "could not be read" in case["notes"]
     read = highdicom.seg.segread(tmp_path / "out" / "masks" / "ct.dcm")
@@ -337,11 +273,11 @@ def test_a_slice_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
 
 def test_the_mask_of_a_nifti_volume_lies_on_it(tmp_path: Path) -> None:
     voxels = scans.volume(tmp_path / "v.nii.gz")
-    _process(tmp_path / "v.nii.gz", tmp_path / "out")
+    scans.process(tmp_path / "v.nii.gz", tmp_path / "out")
     mask, image = nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz"), nibabel.load(tmp_path / "v.nii.gz")
     np.testing.assert_array_equal(np.asarray(mask.dataobj), voxels > 900)
     np.testing.assert_allclose(mask.affine, image.affine)
-    case = _cases(tmp_path / "out").loc["v.nii.gz"]
+    case = scans.cases(tmp_path / "out").loc["v.nii.gz"]
     assert case["volume_ml"] == pytest.approx((36 + 81) * 6 / 1000, abs=0.001)
 
 
@@ -349,8 +285,8 @@ def test_images_without_a_place_in_the_patient_get_png_masks_and_the_reason_is_t
     of = scans.uids()
     for number in (1, 2):
         scans.dicom(tmp_path / "in" / f"{number}.dcm", scans.plane(9), 0, number, of, ImagePositionPatient=None)
-    _process(tmp_path / "in", tmp_path / "out")
-    case = _cases(tmp_path / "out").loc["in"]
+    scans.process(tmp_path / "in", tmp_path / "out")
+    case = scans.cases(tmp_path / "out").loc["in"]
     assert "written as images" in case["notes"]
     assert np.isnan(case["lesions"])  # the same one may be on both
     first = cv2.imread(str(tmp_path / "out" / "masks" / "in__0001.png"), cv2.IMREAD_UNCHANGED)
@@ -359,21 +295,21 @@ def test_images_without_a_place_in_the_patient_get_png_masks_and_the_reason_is_t
 
 def test_overlays_of_a_volume_are_of_the_likeliest_slices_and_it_says_how_many_there_are(tmp_path: Path) -> None:
     scans.volume(tmp_path / "v.nii", (0, 8, 9, 7, 0, 10))
-    _process(tmp_path / "v.nii", tmp_path / "out", slices=2)
+    scans.process(tmp_path / "v.nii", tmp_path / "out", slices=2)
     assert sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir()) == ["v__0003.png", "v__0006.png"]
-    assert "2 of 4" in _cases(tmp_path / "out").loc["v.nii"]["notes"]
+    assert "2 of 4" in scans.cases(tmp_path / "out").loc["v.nii"]["notes"]
     assert cv2.imread(str(tmp_path / "out" / "overlays" / "v__0006.png")) is not None
 
 
 def test_overlays_and_masks_are_left_out_when_not_wanted_and_numbers_stay(tmp_path: Path) -> None:
     scans.volume(tmp_path / "v.nii")
-    _process(tmp_path / "v.nii", tmp_path / "out", overlays=False, masks=False)
+    scans.process(tmp_path / "v.nii", tmp_path / "out", overlays=False, masks=False)
     assert not (tmp_path / "out" / "overlays").exists()
     assert not (tmp_path / "out" / "masks").exists()
-    assert _cases(tmp_path / "out").loc["v.nii"]["lesions"] == 1
-    _process(tmp_path / "v.nii", tmp_path / "other", BrightFinder(masks=False))
+    assert scans.cases(tmp_path / "out").loc["v.nii"]["lesions"] == 1
+    scans.process(tmp_path / "v.nii", tmp_path / "other", BrightFinder(masks=False))
     assert not (tmp_path / "other" / "masks").exists()
-    assert np.isnan(_cases(tmp_path / "other").loc["v.nii"]["lesions"])
+    assert np.isnan(scans.cases(tmp_path / "other").loc["v.nii"]["lesions"])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -385,13 +321,13 @@ def test_what_was_done_is_kept_when_it_ends_early(
     scans.volume(tmp_path / "in" / "v.nii")
     finder = BrightFinder(fail_at=4, error=error)  # in the middle of the volume
     if error is KeyboardInterrupt:
-        assert _process(tmp_path / "in", tmp_path / "out", finder)["interrupted"] is True
+        assert scans.process(tmp_path / "in", tmp_path / "out", finder)["interrupted"] is True
     else:
         with pytest.raises(RuntimeError):
-            _process(tmp_path / "in", tmp_path / "out", finder)
+            scans.process(tmp_path / "in", tmp_path / "out", finder)
     assert pd.read_csv(tmp_path / "out" / "findings.csv")["name"].tolist() == ["a.png", "v.nii", "v.nii"]
     assert len(pd.read_parquet(tmp_path / "out" / "findings.parquet")) == 3
-    assert _cases(tmp_path / "out").index.tolist() == ["a.png"]
+    assert scans.cases(tmp_path / "out").index.tolist() == ["a.png"]
     told = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert told["incomplete"] == "v.nii"
     assert ("interrupted" if error is KeyboardInterrupt else "broke off") in told["ended"]
@@ -403,23 +339,26 @@ def test_a_folder_with_something_in_it_is_refused_untouched(tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        _process(tmp_path / "a.png", tmp_path / "out")
+        scans.process(tmp_path / "a.png", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    with pytest.raises(UserError, match="The result is a folder"):
+        scans.process(tmp_path / "a.png", tmp_path / "findings.csv")
+    assert not (tmp_path / "findings.csv").exists()
     (tmp_path / "empty").mkdir()
-    assert _process(tmp_path / "a.png", tmp_path / "empty")["pictures"] == 1
+    assert scans.process(tmp_path / "a.png", tmp_path / "empty")["pictures"] == 1
 
 
 def test_where_nothing_can_be_read_the_reasons_are_told_and_nothing_is_left(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"none of the 2 files.*\n.*2 of them: the file is cut short"):
-        _process(tmp_path, tmp_path.parent / f"{tmp_path.name}.out")
+        scans.process(tmp_path, tmp_path.parent / f"{tmp_path.name}.out")
     with pytest.raises(UserError, match=r"a\.png cannot be used: the file is cut short"):
-        _process(tmp_path / "a.png", tmp_path.parent / f"{tmp_path.name}.out")
+        scans.process(tmp_path / "a.png", tmp_path.parent / f"{tmp_path.name}.out")
     assert not (tmp_path.parent / f"{tmp_path.name}.out").exists()
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no files that may be images"):
-        _process(tmp_path / "none", tmp_path / "out")
+        scans.process(tmp_path / "none", tmp_path / "out")
 
 
 def test_batches_are_small_where_pictures_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
