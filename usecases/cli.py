@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from usecases import printing
+from usecases import data_commands, printing
+from usecases.printing import Json
 
 if TYPE_CHECKING:
     from shared.config import RunConfig
@@ -26,8 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Named public data sets: list them, download them.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.app, name="data")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a use case; see `usecases list`")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or a use case's name for its newest run")]
@@ -35,7 +35,6 @@ Source = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML with the keys to change")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, e.g. seed=1")]
 Quick = Annotated[bool, typer.Option("--quick", help="small settings: a first look in seconds")]
-Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 
 
 def main() -> None:
@@ -296,39 +295,6 @@ def bench(
         raise UserError(f"{name} has no protocol '{protocol}'. {nearest(protocol, usecase.benchmarks)}")
     result = usecase.benchmarks[protocol](data, list(range(seeds)), printing.say)
     printing.show(result, json_, lambda: printing.show_bench(result))
-
-
-@data_app.command("list")
-def data_list(json_: Json = False) -> None:
-    """List the named data sets, with their licences."""
-    from shared.data import sources
-
-    rows = [sources.describe(entry) for entry in sources.catalog().values()]
-    printing.show(
-        rows, json_, lambda: printing.table([{key: row[key] for key in ("name", "here", "title", "licence")} for row in rows])
-    )
-
-
-@data_app.command("get")
-def data_get(name: Annotated[str, typer.Argument(help="see `usecases data list`")], json_: Json = False) -> None:
-    """Download a data set from its source into the cache folder (USECASES_DATA), verified by size and sha256."""
-    from shared.data import sources
-
-    with printing.counter("downloading") as progress:
-        done = 0
-
-        def report(now: int, total: int) -> None:
-            nonlocal done
-            progress(now - done)
-            done = now
-
-        place = sources.get(name, report)
-    licence = sources.catalog()[name].licence
-    printing.show(
-        {"name": name, "place": place, "licence": licence},
-        json_,
-        lambda: print(f"{name} is in {place}\nLicence: {licence}"),
-    )
 
 
 def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | None, overrides: list[str]) -> RunConfig:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 SHORT = 30  # characters of names that are not broken, in a first column
 NARROW = ("value", "ours minus it")  # columns whose numbers are not broken
 WIDE = 5  # metrics in a row at most; of more, each is a row
