@@ -1,0 +1,49 @@
+"""One message in, what the assistant says and why out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from shared.usecase import Record
+
+LONGEST = 100_000  # characters of a request; the dialogue reads the first few thousand
+
+
+class ChatRequest(Record):
+    message: str = Field(max_length=LONGEST, description="what the customer writes")
+    state: dict[str, Any] | None = Field(
+        None, description="the conversation so far: `state` of the response before, as it was; null: a new conversation"
+    )
+
+
+class Guess(BaseModel):
+    intent: str
+    probability: float = Field(description="calibrated, of the intents together 1, given that it is about one of them")
+
+
+class Found(BaseModel):
+    type: str
+    value: str | float | bool = Field(description="normalised: ISO date, amount in euros, lower-case e-mail")
+    text: str = Field(description="as it was written")
+
+
+class Quoted(BaseModel):
+    article: str = Field(description="file name without its ending")
+    title: str
+    heading: str
+    text: str = Field(description="the passage, word for word")
+
+
+class ChatResponse(Record):
+    reply: str = Field(description="what to show the customer; empty for a model of labelled messages without content")
+    intents: list[Guess] = Field(description="the likeliest, of the whole message")
+    outside: float = Field(description="probability that the message is about none of the intents")
+    understood: bool = Field(description="false: taken for a message that is about none of the intents")
+    entities: list[Found] = Field(default_factory=list)
+    events: list[dict[str, Any]] = Field(default_factory=list, description="what was done: asks, answers, does, hands_over, …")
+    sources: list[Quoted] = Field(default_factory=list, description="what the reply quotes")
+    suggestions: list[str] = Field(default_factory=list, description="replies to offer as buttons")
+    summary: str | None = Field(None, description="for the human who takes over")
+    state: dict[str, Any] | None = Field(None, description="give it with the next message of this conversation")
