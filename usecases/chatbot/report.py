@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared.evaluation.calibration import Calibration
+from shared.evaluation.classification import Ranked
 from shared.evaluation.intervals import Interval
 from shared.report import Numeral, Report, Section, Table, plots, write_card
 from shared.runs import Run
@@ -223,21 +224,14 @@ def _intents(result: Mapping[str, Any]) -> Section:
 def _outside(result: Mapping[str, Any], judged: Judged, methods: Mapping[str, Scores]) -> Section | None:
     if "oos_auroc" not in result["model"]:
         return None
-    truth = ~judged.inside
-    curves = {name: _precision_recall(truth, one.outside) for name, one in methods.items()}
+    truth = (~judged.inside).astype(np.int64)
+    curves = {name: Ranked(truth, one.outside).precision_recall() for name, one in methods.items()}
     return Section(
         "Knowing what it does not know",
         f"{int(truth.sum())} of the judged messages are about none of the intents. Taken for such, a message gets a question "
         "back instead of a wrong answer.",
         [(plots.precision_recall(curves, float(truth.mean())), "Precision and recall of telling such messages")],
     )
-
-
-def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(truth, scores)
-    return recall[::-1], precision[::-1]
 
 
 def _calibration(judged: Judged, scores: Scores) -> Section:
