@@ -1,0 +1,155 @@
+"""Messages in; what they are about, the reply and the conversation's state out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from shared import artifact
+from shared.config import Section
+from shared.data import tables
+from shared.errors import UserError
+from shared.records import read_options
+from shared.usecase import Progress
+from usecases.chatbot import files
+from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
+from usecases.chatbot.assistant import NAME, Assistant
+from usecases.chatbot.dialogue import Dialogue, State
+from usecases.chatbot.messages import Reading
+
+BLOCK = 512  # messages
+GUESSES = 3  # intents told of a message
+DIGITS = 4
+
+
+class FileOptions(Section):
+    """What `usecases predict RUN FILE` takes as KEY=VALUE."""
+
+    replies: bool = Field(True, description="false: only what messages are about, which is faster")
+
+
+class Chatbot:
+    """The contract's predictor. It remembers nothing: a conversation's state goes out with a response and comes back in."""
+
+    Request, Response = ChatRequest, ChatResponse
+
+    def __init__(self, assistant: Assistant) -> None:
+        self.assistant = assistant
+        self._dialogue = assistant.dialogue() if assistant.desk else None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The artefact's metadata, once loaded."""
+        return self.assistant.about
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        tensors, preprocess = self.assistant.parts()
+        artifact.save(
+            folder, usecase=NAME, tensors=tensors, preprocess=preprocess, request=ChatRequest, response=ChatResponse, about=about
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read and verify the artefact; see `shared.artifact.load` for what it refuses."""
+        saved = artifact.load(folder, NAME)
+        try:
+            assistant = Assistant.from_parts(saved.tensors, saved.preprocess)
+        except (KeyError, TypeError, ValueError, ValidationError, RuntimeError) as error:
+            raise UserError(f"{folder} does not hold what its version promises ({type(error).__name__}). Train again.") from None
+        assistant.about = saved.metadata
+        return cls(assistant)
+
+    def examples(self) -> list[ChatRequest]:
+        """The first utterances of the first intents, and a message about nothing known."""
+        return [ChatRequest(message=text) for text in (*self.assistant.samples, "zxcv qwerty 12 blorp")]
+
+    def predict(self, requests: Sequence[ChatRequest]) -> list[ChatResponse]:
+        """Each by itself, in order; with a `state` it is the next message of that conversation.
+
+        Raises:
+            UserError: a state is none that this model gave.
+        """
+        if self._dialogue is None:
+            return self.understand([request.message for request in requests])
+        responses = []
+        for number, request in enumerate(requests, 1):
+            try:
+                state = State() if request.state is None else State.model_validate(request.state)
+            except ValidationError:
+                raise UserError(
+                    f"The input does not fit:\n  - record {number}, state: not one of this model's responses; give it unchanged."
+                ) from None
+            responses.append(self._turn(self._dialogue, state, request.message))
+        return responses
+
+    def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
+        """What messages are about, without a reply; many at once."""
+        readings = self.assistant.reader.many(messages)
+        return [ChatResponse(reply="", **self._read(reading)) for reading in readings]
+
+    def _turn(self, dialogue: Dialogue, state: State, message: str) -> ChatResponse:
+        reply = dialogue.turn(state, message)
+        return ChatResponse(
+            reply=reply.text,
+            events=reply.events,
+            sources=[
+                Quoted(article=one.article, title=one.title, heading=one.heading, text=one.text) for one in reply.sources
+            ],
+            suggestions=reply.suggestions,
+            summary=reply.summary,
+            state=reply.state.model_dump(mode="json"),
+            **self._read(reply.reading),
+        )
+
+    def _read(self, reading: Reading) -> dict[str, Any]:
+        whole = reading.whole
+        return {
+            "intents": [Guess(intent=name, probability=round(p, DIGITS)) for name, p in whole.guesses[:GUESSES]],
+            "outside": round(whole.outside, DIGITS),
+            "understood": whole.outside < self.assistant.limit,
+            "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in reading.entities],
+        }
+
+    def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.
+
+        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. All act on
+        one copy of the demonstration shop, where the assistant has one.
+        """
+        wanted = read_options(FileOptions, options)
+        answer: Callable[[list[str], list[str | None]], list[ChatResponse]] = lambda messages, _: self.understand(messages)
+        if wanted.replies and self.assistant.desk:
+            answer = _Conversations(self)
+        summary: dict[str, Any] = {"messages": 0, "about nothing known": 0, "handed over": 0, "out": str(out)}
+        with tables.writer(out) as append:
+            for messages, names in files.blocks(source, BLOCK):
+                responses = answer(messages, names)
+                append(files.rows_of(messages, names, responses))
+                summary["messages"] += len(messages)
+                summary["about nothing known"] += sum(not response.understood for response in responses)
+                summary["handed over"] += sum("hands_over" in event for one in responses for event in one.events)
+                progress(len(messages))
+            if not summary["messages"]:
+                raise UserError(f"{source} has no messages.")
+        return summary
+
+
+class _Conversations:
+    """Answers messages in order, with a state for each conversation that the file names."""
+
+    def __init__(self, chatbot: Chatbot) -> None:
+        self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue()
+        self.states: dict[str, State] = {}
+
+    def __call__(self, messages: list[str], names: list[str | None]) -> list[ChatResponse]:
+        responses = []
+        for message, name in zip(messages, names, strict=True):
+            state = State() if name is None else self.states.get(name, State())
+            response = self.chatbot._turn(self.dialogue, state, message)
+            if name is not None:
+                self.states[name] = State.model_validate(response.state)
+            responses.append(response)
+        return responses
