@@ -13,7 +13,6 @@ import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,9 +78,13 @@ def cache_dir() -> Path:
 
 def catalog() -> dict[str, DataSet]:
     """All named data sets, from data/catalog.yaml (in an installed package, its copy beside this file)."""
-    packaged = resources.files("shared.data") / "catalog.yaml"
-    text = (packaged if packaged.is_file() else Path(__file__).parents[2] / "data" / "catalog.yaml").read_text("utf-8")
-    return {name: DataSet(name=name, **entry) for name, entry in yaml.safe_load(text).items()}
+    return {name: DataSet(name=name, **entry) for name, entry in yaml.safe_load(own("catalog.yaml").read_text("utf-8")).items()}
+
+
+def own(name: str) -> Path:
+    """A file or folder of `data/` that comes with the code: in an installed package beside this file, in a clone at its top."""
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "data" / name
 
 
 def locate(source: str) -> Path | pd.DataFrame:

@@ -1,0 +1,223 @@
+"""Dead ends in what a support team has written: references, forms, placeholders, and intents that nothing answers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from shared.errors import Collector, nearest
+from usecases.chatbot import desk as folder
+from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+STEERING = ("affirm", "deny", "cancel", "repeat", "help", "talk_to_human", "greeting")
+EXPECTED = (
+    "answers", "asks", "confirms", "does", "with", "fails", "says", "clarifies", "falls_back", "hands_over", "cancels",
+    "contains", "not_contains",
+)  # fmt: skip
+
+
+class Action(NamedTuple):
+    """What an action takes from the form and what it gives for its last sentence; None: not told."""
+
+    takes: frozenset[str]
+    gives: frozenset[str] | None
+
+
+def _of(takes: str, gives: str = "") -> Action:
+    return Action(frozenset(takes.split()), frozenset(gives.split()))
+
+
+SHOP_ACTIONS = {
+    "look_up_order": _of("order_number email", "status status_text"),
+    "create_return": _of("order_number email item reason", "return_number label_days"),
+    "create_refund_request": _of("order_number email amount refund_reason", "request_number"),
+    "change_delivery_address": _of("order_number email street postcode city"),
+    "cancel_order": _of("order_number email", "refund_text"),
+    "book_fitting": _of("shop date daytime email", "time shop_address"),
+    "create_damage_report": _of("order_number email item description solution", "report_number"),
+    "look_up_return": _of("return_number email", "stage stage_text"),
+    "look_up_gift_card": _of("gift_card", "balance valid_until"),
+}
+"""Those of the embedded shop."""
+
+
+def check(content: Content, faults: Collector) -> None:
+    """Add everything that cannot be reached or answered, or refers to what is not there."""
+    _intents(content, faults)
+    _articles(content, faults)
+    known = _actions(content)
+    for name, form in content.desk.forms.items():
+        _slots(name, form, content, faults)
+        _action(name, form, known, content, faults)
+    used = {intent.form for intent in content.desk.intents.values()}
+    for name in content.desk.forms:
+        if name not in used:
+            fix = f"Let an intent have `form: {name}`, or remove it"
+            faults.add("warning", f"no intent uses the form '{name}'", fix, **content.place(FORMS, "forms", name))
+    if content.desk.forms and (missing := [name for name in STEERING if name not in content.names["intents"]]):
+        fix = "Add them with examples: without them a customer cannot confirm, stop or get help while a form is filled"
+        faults.add("warning", f"no intent {', '.join(missing)}", fix, where=content.folder / INTENTS)
+    _conversations(content, faults)
+    _questions(content, faults)
+
+
+def _intents(content: Content, faults: Collector) -> None:
+    for name, intent in content.desk.intents.items():
+        at = content.place(INTENTS, "intents", name)
+        ways = [way for way in ("articles", "form", "says", "hands_over") if getattr(intent, way)]
+        if not ways:
+            faults.add("error", f"nothing answers the intent '{name}'", "Give it articles, form, says or hands_over", **at)
+        elif len(ways) > 1:
+            faults.add("warning", f"the intent '{name}' has {' and '.join(ways)}", "Give it one way to be answered", **at)
+        if not intent.examples:
+            faults.add("error", f"the intent '{name}' has no examples", "Give it 10 or more, as customers write", **at)
+        if not intent.description.strip():
+            fix = "Add a line that completes 'Do you mean: …?'"
+            faults.add("warning", f"the intent '{name}' has no description", fix, **at)
+        for number, article in enumerate(intent.articles):
+            if article not in content.names["articles"]:
+                at_one = content.place(INTENTS, "intents", name, "articles", number)
+                what = f"the intent '{name}' names the article '{article}', which is not there"
+                faults.add("error", what, nearest(article, content.names["articles"]), **at_one)
+        if intent.form is not None and intent.form not in content.names["forms"]:
+            what = f"the intent '{name}' names the form '{intent.form}', which is not there"
+            at = content.place(INTENTS, "intents", name, "form")
+            faults.add("error", what, nearest(intent.form, content.names["forms"]), **at)
+
+
+def _articles(content: Content, faults: Collector) -> None:
+    """An article is reached by an intent that names it, or that it names itself and that a form or a saying answers."""
+    desk = content.desk
+    for name, article in desk.articles.items():
+        file = f"{ARTICLES}/{name}.md"
+        at = content.place(file, "intents")
+        answering = desk.answering(name)
+        for intent in article.intents:
+            if intent not in content.names["intents"]:
+                what = f"the article '{name}' names the intent '{intent}', which is not there"
+                faults.add("error", what, nearest(intent, content.names["intents"]), **at)
+            elif intent in desk.intents and desk.intents[intent].articles and intent not in answering:
+                fix = f"Add {name} to the articles of {intent} in {INTENTS}, or remove the intent here"
+                faults.add("warning", f"the article '{name}' names the intent '{intent}', which does not name it", fix, **at)
+        if not answering and not article.intents:
+            fix = "Name it below `articles:` of an intent, or an intent in its front matter"
+            faults.add("warning", f"the article '{name}' has no intent", fix, **content.place(file))
+        if any(not passage.text for passage in article.passages(name)):
+            faults.add("warning", "a section without text", "Write it, or remove its heading", **content.place(file))
+
+
+def _slots(name: str, form: Form, content: Content, faults: Collector) -> None:
+    if not form.slots:
+        fix = "Give it slots, or answer the intent with says"
+        faults.add("error", f"the form '{name}' asks for nothing", fix, **content.place(FORMS, "forms", name))
+    for slot, about in form.slots.items():
+        at = content.place(FORMS, "forms", name, "slots", slot)
+        if about.type == "choice" and not about.of:
+            faults.add("error", f"{name}.{slot} offers no choices", "List them: `of: [a, b]`", **at)
+        if about.type != "choice" and (about.of or about.words):
+            faults.add("warning", f"{name}.{slot} is no choice, so `of` and `words` have no effect", "Set `type: choice`", **at)
+        if about.type == "choice" and (unknown := [choice for choice in about.words if choice not in about.of]):
+            what = f"{name}.{slot} has words for {', '.join(unknown)}, which cannot be chosen"
+            faults.add("error", what, nearest(unknown[0], about.of), **at)
+        if twice := _ambiguous(about):
+            fix = "Give each word to one choice"
+            faults.add("warning", f"{name}.{slot}: words of more than one choice: {', '.join(twice)}", fix, **at)
+        if not about.ask.strip():
+            faults.add("error", f"{name}.{slot} has no question", "Write what the customer is asked", **at)
+
+
+def _ambiguous(slot: Slot) -> list[str]:
+    words = Counter(word for of_one in slot.words.values() for word in {word.casefold() for word in of_one})
+    return [word for word, count in words.items() if count > 1]
+
+
+def _actions(content: Content) -> dict[str, Action]:
+    """What can be done here, by name."""
+    known = dict(SHOP_ACTIONS) if content.shop is not None else {}
+    for name, call in content.actions.items():
+        gives = call.get("gives") if isinstance(call, dict) else None
+        takes = frozenset(placeholders(_strings(call)))
+        known[name] = Action(takes, frozenset(map(str, gives)) if isinstance(gives, list | dict) else None)
+    return known
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
+
+
+def placeholders(sentences: Iterable[str | None]) -> list[str]:
+    """Names in braces, once each."""
+    return list(dict.fromkeys(name for text in sentences if text for name in PLACEHOLDER.findall(text)))
+
+
+def _action(name: str, form: Form, known: dict[str, Action], content: Content, faults: Collector) -> None:
+    """The action of a form, and what its sentences say of it."""
+    action = known.get(form.action)
+    if action is None:
+        where = f"neither the shop ({folder.SHOP}) nor {folder.ACTIONS} knows"
+        at = content.place(FORMS, "forms", name, "action")
+        what = f"the form '{name}' ends in the action '{form.action}', which {where}"
+        faults.add("error", what, nearest(form.action, known), **at)
+    elif absent := sorted(action.takes - set(form.slots)):
+        at = content.place(FORMS, "forms", name, "slots")
+        what = f"the action '{form.action}' needs {', '.join(absent)}, which the form '{name}' does not ask for"
+        faults.add("error", what, "Add slots of these names", **at)
+    gives = action.gives if action else None
+    for sentence, also in (("confirm", frozenset[str]()), ("done", gives), ("failed", frozenset[str]())):
+        unknown = [one for one in placeholders([getattr(form, sentence)]) if one not in form.slots and one not in (also or ())]
+        if unknown and also is not None:
+            at = content.place(FORMS, "forms", name, sentence)
+            what = f"{name}.{sentence} has {{{unknown[0]}}}, which no slot{' or action' if also else ''} gives"
+            faults.add("error", what, nearest(unknown[0], {*form.slots, *also}), **at)
+    if action is not None:
+        used = {*placeholders([form.confirm, form.done, form.failed]), *action.takes}
+        for slot in form.slots:
+            if slot not in used:
+                what = f"{name}.{slot} is asked for but never used: no sentence and not the action has it"
+                faults.add("warning", what, "Remove it, or use it", **content.place(FORMS, "forms", name, "slots", slot))
+
+
+def _conversations(content: Content, faults: Collector) -> None:
+    """Scripts of the tester: what they name must be there, or no run can fulfil them."""
+    desk, slots = content.desk, {slot for form in content.desk.forms.values() for slot in form.slots}
+    known = {
+        "answers": content.names["articles"],
+        "asks": slots,
+        "confirms": content.names["forms"],
+        "cancels": content.names["forms"],
+        "says": content.names["intents"],
+        "clarifies": content.names["intents"],
+        "does": {form.action for form in desk.forms.values()},
+        "fails": {form.action for form in desk.forms.values()},
+    }
+    names = Counter(one.name for one in content.conversations)
+    for number, one in enumerate(content.conversations):
+        if names[one.name] > 1:
+            at = content.place(CONVERSATIONS, "conversations", number)
+            faults.add("warning", f"more than one conversation is called '{one.name}'", "Name each differently", **at)
+        for turn, expected in enumerate(one.turns):
+            at = content.place(CONVERSATIONS, "conversations", number, "turns", turn)
+            for key, value in expected.expect.items():
+                if key not in EXPECTED:
+                    faults.add("error", f"'{one.name}' expects '{key}', which is nothing", nearest(key, EXPECTED), **at)
+                for named in value if isinstance(value, list) else [value]:
+                    if key in known and named not in known[key]:
+                        what = f"'{one.name}' expects {key}: {named}, which is not there"
+                        faults.add("error", what, nearest(str(named), known[key]), **at)
+
+
+def _questions(content: Content, faults: Collector) -> None:
+    for number, question in enumerate(content.questions.answerable):
+        for article in question.articles:
+            if article not in content.names["articles"]:
+                at = content.place(QUESTIONS, "answerable", number)
+                what = f"a question is to be answered by the article '{article}', which is not there"
+                faults.add("error", what, nearest(article, content.names["articles"]), **at)
