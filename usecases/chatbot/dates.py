@@ -129,7 +129,7 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], date], date], int]
         (rf"{_WEEKDAY}\s(?:in\s)?(?P<after>next\sweek|of\snext\sweek)", _weekday, 1),
         (rf"(?P<after>next\sweek(?:\son)?,?\s){_WEEKDAY}", _weekday, 1),
         (rf"{_WEEKDAY}\s(?P<later>week)", _weekday, 1),
-        (rf"(?:this\s|on\s|coming\s)?{_WEEKDAY}", _weekday, 1),
+        (rf"(?<!\bthe\s)(?:this\s|on\s|coming\s)?{_WEEKDAY}", _weekday, 1),
         (rf"(?:on|this)\s(?P<weekday>{'|'.join(d[:3] for d in DAYS)})\b\.?", _weekday, 1),
         (r"day after tom+or+ow|day before yesterday|tom+or+ow|tmrw|today|tonight|yesterday", _near, 1),
         (rf"{_SPAN}\s(?:from\s(?P<base>today|now|tomorrow)|(?P<ago>ago))", _relative, 1),
@@ -139,7 +139,10 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], date], date], int]
 
 
 def days(text: str, today: date) -> Iterator[Day]:
-    """Every day named, of overlapping ones the longest, in their order; weekdays that only repeat a date are left out."""
+    """Every day named, of overlapping ones the longest, in their order; weekdays that only repeat a date are left out.
+
+    "The Tuesday" is left out as well: it is a day that was spoken of before.
+    """
     found = []
     for pattern, value, rank in _RULES:
         for match in pattern.finditer(text):

@@ -178,8 +178,12 @@ def _asked_for(kind: SlotType, text: str, today: date, taken: list[Entity], patt
         found = list(_amounts(text, (_BARE_AMOUNT,)))
     elif kind == "postcode":
         found = list(_postcodes(text, (_BARE_POSTCODE,)))
-    elif kind == "date" and (bare := _BARE_DAY.fullmatch(text.strip(" .!?,"))):
-        words = f"{bare[1]}.{bare[2]}." if bare[2] else f"the {bare[1]}th"
+    elif kind == "date":
+        reply = text.strip(" .!?,")
+        bare = _BARE_DAY.fullmatch(reply)
+        words = re.sub(r"\b(?:on )?the ", "", reply, flags=re.IGNORECASE)  # "the Tuesday"
+        if bare:
+            words = f"{bare[1]}.{bare[2]}." if bare[2] else f"the {bare[1]}th"
         found = [entity._replace(start=0, end=len(text)) for entity in _dates(words, today)]
     return [entity for entity in _apart([*taken, *found]) if entity.type == kind]
 
