@@ -6,13 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.config import Section
 
 SlotType = Literal[
     "order_number", "return_number", "gift_card", "email", "date", "amount", "postcode", "text", "choice", "yes_no"
 ]  # fmt: skip
+
+Coded = Literal["order_number", "return_number", "gift_card"]
+PATTERNS: dict[Coded, str] = {
+    "order_number": r"(FW)[-\s_:#.]{0,3}([0-9]{6})",
+    "return_number": r"(R)[-\s_:#.]{0,3}([0-9]{5})",
+    "gift_card": r"(GC)[-\s_:#.]{0,3}([A-Z0-9]{4})[-\s_.]{0,3}([A-Z0-9]{4})",
+}
+"""How the demonstration shop writes its numbers."""
 
 
 class Intent(Section):
@@ -78,6 +86,20 @@ class Desk(Section):
     forms: dict[str, Form] = Field(default_factory=dict)
     articles: dict[str, Article] = Field(default_factory=dict)
     out_of_scope: tuple[str, ...] = Field((), description="messages that nothing here answers")
+    patterns: dict[Coded, str] = Field(
+        PATTERNS,
+        description="regular expression of each kind of number; its groups, joined by '-' in capitals, are the number's form",
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: dict[Coded, str]) -> dict[Coded, str]:
+        for kind, pattern in patterns.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{kind}: '{pattern}' is no regular expression ({error})") from None
+        return PATTERNS | patterns
 
     def passages(self) -> list[Passage]:
         return [passage for name, article in self.articles.items() for passage in article.passages(name)]
