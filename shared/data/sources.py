@@ -35,8 +35,17 @@ class Package(BaseModel):
     name: str
 
 
+class Remote(BaseModel):
+    """One of the files of a data set that lies in several."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: str
+    size: int
+    sha256: str
+
+
 class DataSet(BaseModel):
-    """An entry of data/catalog.yaml: either `package`, or `url` with what is known to check the download by.
+    """An entry of data/catalog.yaml: `package`, or `files`, or `url` with what is known to check the download by.
 
     Attributes:
         size: bytes; 0: the publisher does not tell.
@@ -55,6 +64,7 @@ class DataSet(BaseModel):
     sha256: str = ""
     md5: str = ""
     folder: str = ""
+    files: tuple[Remote, ...] = ()
 
     @property
     def file(self) -> str:
@@ -64,7 +74,17 @@ class DataSet(BaseModel):
     @property
     def place(self) -> Path:
         """Where it lies once downloaded."""
-        return cache_dir() / self.name / (self.folder or self.file)
+        home = cache_dir() / self.name
+        return home if self.files else home / (self.folder or self.file)
+
+    @property
+    def here(self) -> bool:
+        """Is it downloaded, all of it?"""
+        return all((self.place / one.file).exists() for one in self.each()) if self.files else self.place.exists()
+
+    def each(self) -> list[DataSet]:
+        """Its files, each as if it were a data set by itself."""
+        return [self.model_copy(update={**one.model_dump(), "files": ()}) for one in self.files] or [self]
 
 
 def cache_dir() -> Path:
@@ -104,7 +124,7 @@ def locate(source: str) -> Path | pd.DataFrame:
         return path
     if entry.package:
         return require(entry.package.module, entry.package.extra).data(entry.package.item, entry.package.name)
-    if not entry.place.exists():
+    if not entry.here:
         raise UserError(f"The data set {source} is not here yet. Download it: usecases data get {source}")
     return entry.place
 
@@ -126,10 +146,12 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
     if entry.package:
         require(entry.package.module, entry.package.extra)
         return f"the Python package {entry.package.module}"
-    if not entry.place.exists():
-        home = cache_dir() / entry.name
-        archive = home / entry.file
-        _download(entry, archive, progress)
+    home = cache_dir() / entry.name
+    for one in [] if entry.here else entry.each():
+        archive = home / one.file
+        if entry.files and archive.exists():
+            continue
+        _download(one, archive, progress)
         if entry.folder:
             _unpack(archive, home)
             if not entry.place.exists():
@@ -209,6 +231,7 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def describe(entry: DataSet) -> dict[str, Any]:
     """For listings: name, title, licence, whether it is here."""
-    size = f"{entry.size / 1e6:,.0f} MB" if entry.size else "size not known"
-    here = "in a package" if entry.package else "downloaded" if entry.place.exists() else size
+    total = sum(one.size for one in entry.each())
+    size = f"{total / 1e6:,.0f} MB" if total else "size not known"
+    here = "in a package" if entry.package else "downloaded" if entry.here else size
     return {"name": entry.name, "title": entry.title, "here": here, "licence": entry.licence, "source": entry.source}
