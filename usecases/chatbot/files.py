@@ -49,8 +49,9 @@ def blocks(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None
             fix = f"The columns are: {found}. Name the messages' column message, or give a .txt file with a message a line"
             raise DataError([Finding("error", "there is no column with messages", str(source), fix)])
         whose = columns.usual(CONVERSATION, table.columns)
-        names = table[whose].where(table[whose].notna(), None).tolist() if whose else [None] * len(table)
-        yield table[told].fillna("").astype("str").tolist(), [None if name is None else str(name) for name in names]
+        names = table[whose].tolist() if whose else [None] * len(table)
+        texts = table[told].fillna("").astype("str").tolist()
+        yield texts, [None if pd.isna(name) else str(name) for name in names]
 
 
 def _lines(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None]]]:

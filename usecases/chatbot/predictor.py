@@ -95,9 +95,7 @@ class Chatbot:
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
-            sources=[
-                Quoted(article=one.article, title=one.title, heading=one.heading, text=one.text) for one in reply.sources
-            ],
+            sources=[Quoted(article=one.article, title=one.title, heading=one.heading, text=one.text) for one in reply.sources],
             suggestions=reply.suggestions,
             summary=reply.summary,
             state=reply.state.model_dump(mode="json"),

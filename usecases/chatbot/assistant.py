@@ -1,0 +1,98 @@
+"""A trained assistant: what a message is about, what the articles say, and what the team has written, in one artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+
+from usecases.chatbot.actions import Actions, connect
+from usecases.chatbot.classifier import IntentClassifier
+from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.content import Desk
+from usecases.chatbot.dialogue import Dialogue
+from usecases.chatbot.messages import Reader
+from usecases.chatbot.retrieval import Retriever
+
+NAME = "chatbot"
+VERSION = 1  # of what the artefact holds
+INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
+
+
+@dataclass
+class Assistant:
+    """
+    Attributes:
+        desk: what the team has written, without the utterances; None: only labelled messages were given.
+        library: None where there are no articles.
+        shop: content of the demonstration shop; None: there is none.
+        services: actions as HTTP calls, as in actions.yaml.
+        samples: messages to try it with.
+    """
+
+    config: ChatConfig
+    classifier: IntentClassifier
+    desk: Desk | None = None
+    library: Retriever | None = None
+    shop: dict[str, Any] | None = None
+    services: dict[str, Any] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def reader(self) -> Reader:
+        return Reader(self.classifier, self.desk or Desk(intents={}), self.config.talking)
+
+    @property
+    def today(self) -> date:
+        """The day in the demonstration shop, else the real one."""
+        told = (self.shop or {}).get("today")
+        return date.fromisoformat(str(told)) if told else date.today()
+
+    def actions(self) -> Actions:
+        """The services, and for what they do not do a fresh copy of the demonstration shop."""
+        return connect(self.services, self.shop)
+
+    def dialogue(self, actions: Actions | None = None) -> Dialogue:
+        if self.desk is None:
+            raise ValueError("without content there is nothing to say")
+        return Dialogue(self.desk, self.reader, self.library, actions or self.actions(), self.today, self.config.talking)
+
+    def parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What `from_parts` makes the same assistant of: tensors, and JSON."""
+        tensors = {INTENTS + name: tensor for name, tensor in self.classifier.tensors().items()}
+        if self.library:
+            tensors |= {ARTICLES + name: tensor for name, tensor in self.library.tensors().items()}
+        return tensors, {
+            "version": VERSION,
+            "config": self.config.model_dump(mode="json"),
+            "classifier": self.classifier.settings(),
+            "library": self.library.settings() if self.library else None,
+            "desk": self.desk.model_dump(mode="json") if self.desk else None,
+            "shop": self.shop,
+            "services": self.services,
+            "samples": list(self.samples),
+        }
+
+    @classmethod
+    def from_parts(cls, tensors: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> Self:
+        if saved["version"] != VERSION:
+            raise ValueError(f"version {saved['version']}")
+        classifier = IntentClassifier.from_parts(_below(tensors, INTENTS), saved["classifier"])
+        return cls(
+            ChatConfig.model_validate(saved["config"]),
+            classifier,
+            Desk.model_validate(saved["desk"]) if saved["desk"] else None,
+            Retriever.from_parts(_below(tensors, ARTICLES), saved["library"], classifier.encoder) if saved["library"] else None,
+            saved["shop"],
+            saved["services"],
+            tuple(saved["samples"]),
+        )
+
+
+def _below(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(name): tensor for key, tensor in tensors.items() if key.startswith(name)}
