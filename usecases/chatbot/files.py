@@ -15,7 +15,7 @@ from shared.errors import DataError, Finding, UserError
 from usecases.chatbot.answers import ChatResponse
 
 MESSAGE = ("message", "text", "utterance", "query", "question", "instruction")
-CONVERSATION = ("conversation", "conversation_id", "session", "session_id", "thread")
+CONVERSATION = ("conversation", "conversationid", "session", "sessionid", "thread")
 SCHEMA = pa.schema(
     [
         ("message", pa.string()),
