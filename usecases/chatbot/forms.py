@@ -1,0 +1,87 @@
+"""Filling a form from messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from usecases.chatbot.content import Coded, Form, Slot
+from usecases.chatbot.entities import fill
+from usecases.chatbot.protocols import Entity
+
+_WRONG = re.compile(
+    r"\b(?:wrong|other|another|different|incorrect|not right|not correct|mistake|change|typo|correct(?:ion)?)\b", re.IGNORECASE
+)
+_YES_NO = Slot(type="yes_no", ask="")
+_TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no)\b|\bnot\b", re.IGNORECASE)
+_KEPT = re.compile(
+    r"\b(?:keep|leave|stay|forget|nothing|thanks|thank you|don't|do not|dont|not|never|stop|cancel|later|anyway)\b", re.IGNORECASE
+)
+_REPLACED = re.compile(
+    r"^\W*(?:(?:no|nope|nah|wait|sorry|oops|hm+|oh|well|typo|wrong|actually|i meant?|i mean|it's|it is|it should be|should be"
+    r"|make (?:it|that)|rather|better|that's wrong|not correct|the)\b[\s,.:!-]*)+",
+    re.IGNORECASE,
+)
+
+
+def values(form: Form, text: str, today: date, asked: str | None, patterns: Mapping[Coded, str]) -> dict[str, Entity]:
+    """What a message says for the slots of a form.
+
+    Args:
+        asked: the slot whose question it replies to.
+    """
+    found = {}
+    for name, slot in form.slots.items():
+        if entity := fill(slot, text, today, name == asked, name, patterns):
+            found[name] = entity
+    return found
+
+
+def missing(form: Form, slots: Mapping[str, Any]) -> str | None:
+    """The next slot to ask for."""
+    return next((name for name in form.slots if name not in slots), None)
+
+
+def agreed(text: str, today: date) -> bool | None:
+    """Whether a message begins by saying yes or no; None if it does neither."""
+    entity = fill(_YES_NO, text, today, True)
+    return bool(entity.value) if entity else None
+
+
+def corrects(text: str) -> bool:
+    """Whether what follows a "yes" takes some of it back."""
+    return _TURNED.search(text) is not None
+
+
+def doubted(form: Form, text: str) -> str | None:
+    """The slot that a message calls wrong without giving another value: "no, the other order"."""
+    if not _WRONG.search(text):
+        return None
+    words = set(re.findall(r"[a-z]+", text.lower().replace("e-mail", "email")))
+    for name, slot in form.slots.items():
+        own = set(name.split("_")) - {"number", "card"} | ({"mail", "address"} if slot.type == "email" else set())
+        own |= {"day"} if slot.type == "date" else set()
+        if words & own:
+            return name
+    return None
+
+
+def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
+    """A text slot that a reply to the confirmation gives anew: it shares a word with the old value, or is as much a number as it.
+
+    "No, Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
+    """
+    rest = _REPLACED.sub("", text).strip(" .,!")
+    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > 8 or rest.endswith("?"):
+        return {}
+    words = set(re.findall(r"\w{2,}", rest.lower()))
+    for name, slot in form.slots.items():
+        if slot.type != "text" or name not in slots:
+            continue
+        old = set(re.findall(r"\w{2,}", str(slots[name]).lower()))
+        if words & old or name in words or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
+            said = re.sub(rf"^(?:{re.escape(name)}\s+(?:is|should be)\s+)", "", rest, flags=re.IGNORECASE)
+            return {name: said[:200]}
+    return {}

@@ -1,0 +1,225 @@
+"""A customer's message: cleaned, cut into clauses, and read for what is wanted."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from usecases.chatbot.config import Talking
+from usecases.chatbot.content import Desk
+from usecases.chatbot.protocols import Classifier
+
+CLAUSES = 8
+"""Clauses of a message that are classified beside the whole of it: questions first, then the last ones."""
+WHOLE = 300
+"""Characters up to which a message is classified as a whole; an encoder sees no more of it."""
+
+_TAG = re.compile(
+    r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
+)
+_SENTENCE = re.compile(r"(?<=[.!?…])(?<![0-9]\.)\s+|\n+|;\s+")
+_OPENING = (
+    r"(?:what|when|where|which|who|why|how|whether|can|could|do|does|did|is|are|was|will|would|may|should|have|has|must"
+    r"|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|tell|track|book|check|cancel|return|refund|exchange|change|show)"
+)
+_NOT = r"(?:no|not|don't|do not|dont)"
+_JOINT = re.compile(
+    rf",?\s+(?:and|but|plus|also)\s+(?:(?:also|then|by the way),?\s+)?(?={_OPENING}\b)|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_NOT}|but)\b)"
+    rf"|\s+(?=(?:instead of|rather than)\s)|,?\s+(?=(?:but|and)\s+{_NOT}\s)|\s+(?=but\s)",
+    re.IGNORECASE,
+)
+_REQUEST = re.compile(
+    r"\?|^(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please)\b[,.!]?\s+)*"
+    r"(?:what|whats|when|where|wheres|which|who|why|how|hows|can|could|do|does|did|is|are|will|would|may|should|have|has"
+    r"|tell|show|give|send|book|check|cancel|track|find|look|put|let|file|start|open|return|refund|exchange|change|report|reserve|register)\b"
+    r"|\b(?:want|wanna|need|like to|love to|would like|I'd like|I'd rather|please|pls|plz|wish to|looking for|wonder\w*|can you|could you)\b",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"\?|^(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|by the way)\b[,.!]?\s+)*(?:what|whats|when|where|wheres|which|who|why|how|hows"
+    r"|can|could|do|does|did|is|are|will|would|may|should)\s\w",
+    re.IGNORECASE,
+)
+_LEAD = r"^(?:(?:well|no|nope|please|sorry|hi|hello|hey|but|and|so|actually|then|just)\b[,.!]?\s+)*"
+
+
+def clean(message: str, longest: int) -> tuple[str, bool]:
+    """The text of a message, and whether it was longer than `longest` characters and has lost its end.
+
+    Markup, control characters and everything invisible are gone (full-width letters are plain ones: Unicode's NFKC); lines stay.
+    """
+    cut = len(message) > longest
+    text = html.unescape(_TAG.sub(" ", message[: 2 * longest]))
+    text = unicodedata.normalize("NFKC", text)
+    kept = (
+        "\n" if c in "\n\r\u2028\u2029" else " " if c.isspace() else c
+        for c in text
+        if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
+    lines = (" ".join(line.split()) for line in "".join(kept).split("\n"))
+    text = "\n".join(line for line in lines if line)
+    return text[:longest], cut or len(text) > longest
+
+
+def clauses(text: str) -> list[str]:
+    """Sentences, and their parts that ask, want or refuse something for themselves."""
+    found: list[str] = []
+    for sentence in _SENTENCE.split(text):
+        parts = [part.strip(" ,") for part in _JOINT.split(sentence)]
+        pieces: list[str] = []
+        for part in parts:
+            short = len(part.split()) < 3 and not re.match(_NOT + r"\b", part, re.IGNORECASE)
+            if pieces and short:
+                pieces[-1] += f", {part}"
+            elif part:
+                pieces.append(part)
+        found += pieces
+    return found
+
+
+def asks(text: str) -> bool:
+    """Whether it is written as a question."""
+    return any(_QUESTION.search(sentence) for sentence in _SENTENCE.split(text.replace("’", "'")))
+
+
+def requests(text: str) -> bool:
+    """Whether it asks or wants something, rather than telling."""
+    return _REQUEST.search(text.replace("’", "'")) is not None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a message is about.
+
+    Attributes:
+        probabilities: [intents] of the classifier, given that it is about one of them.
+        outside: probability that it is about none.
+        request: it asks or wants something, rather than telling.
+    """
+
+    text: str
+    intents: tuple[str, ...]
+    probabilities: np.ndarray
+    outside: float
+    request: bool
+
+    @property
+    def ranked(self) -> list[tuple[str, float]]:
+        """Intents with their probabilities, likeliest first."""
+        return [(self.intents[i], float(self.probabilities[i])) for i in np.argsort(-self.probabilities, kind="stable")]
+
+    @property
+    def top(self) -> str:
+        return self.ranked[0][0]
+
+    @property
+    def probability(self) -> float:
+        """That the likeliest intent is wanted."""
+        return float(self.probabilities.max()) * (1 - self.outside)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a message says. No parts: it says nothing.
+
+    Attributes:
+        text: cleaned.
+        cut: its end was not read.
+        refused: intents that the customer does not want.
+    """
+
+    text: str
+    cut: bool
+    parts: tuple[Part, ...]
+    refused: tuple[str, ...] = ()
+
+
+class Reader:
+    """Messages to readings.
+
+    Args:
+        classifier: called once a message, with the whole of it and its clauses.
+        desk: its intents' names are the words that "no …" refuses.
+    """
+
+    def __init__(self, classifier: Classifier, desk: Desk, settings: Talking) -> None:
+        self.classifier, self.settings = classifier, settings
+        self.talk = {name for name, intent in desk.intents.items() if intent.says}
+        words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}
+        stems = "|".join(sorted(map(re.escape, words - {""}), key=len, reverse=True)) or r"(?!)"
+        self._refusal = re.compile(
+            _LEAD
+            + r"(?:(?:I|we)\s(?:(?:really|just|actually)\s)?(?:do not|don't|dont|did not|didn't|would not|wouldn't|will not|won't|never)"
+            r"\s(?:(?:really|actually|even)\s)?(?:want|wanna|need|wish|mean|ask|intend|plan)\b"
+            rf"|(?:I\s?am|I'm|im|we're|we\sare)\snot\s(?:(?:looking|trying|asking|planning|talking|interested|here|after)\b|(?:going to )?(?:{stems})\w*)"
+            r"|(?:don't|do not|dont|never)\s(?!you\b|we\b|they\b|I\b|know\b|see\b|understand\b|worry\b|have\b|get\b|find\b)\w+"
+            rf"|(?:(?:it's|it is|this is|that's)\s)?not?\s(?:(?:an?|the|to|my|any|about|for|new|another|start)\s){{0,3}}(?:{stems})\w*"
+            r"|instead of\s|rather than\s)",
+            re.IGNORECASE,
+        )
+        self._named = re.compile(rf"\b(?:not|don't|dont|no|never)\b.*\b(?:{stems})", re.IGNORECASE)
+
+    def __call__(self, message: str) -> Reading:
+        text, cut = clean(message, self.settings.longest)
+        flat = " ".join(text.replace("’", "'").split())
+        if not any(c.isalnum() for c in flat) and not flat:
+            return Reading(text, cut, ())
+        pieces = clauses(text.replace("’", "'"))
+        refused = [piece for piece in pieces if self._refusal.match(piece)]
+        kept = [piece for piece in pieces if piece not in refused]
+        wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
+        chosen = (wanted or kept)[-CLAUSES:]
+        rest = " ".join(kept) if refused and kept else flat
+        scored = self._classify([flat, rest, *chosen, *refused[:2]])
+        whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
+        no = tuple(part.top for part in denied if part.probability >= self.settings.certain)
+        parts = self._parts(remaining, each if wanted or len(flat) > WHOLE else [], len(flat) > WHOLE)
+        if refused and (not kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
+            parts = self._parts(whole, [], False)  # what is left says too little
+            if whole.top in no and not self._still(refused):
+                return Reading(text, cut, (), no)
+        return Reading(text, cut, tuple(parts), no)
+
+    def _still(self, refused: Sequence[str]) -> bool:
+        """Whether what sounds like a refusal is how the intent itself is said: "I don't want it any more", not "no refund"."""
+        return any(re.search(r"any ?more|any longer", piece) or not self._named.search(piece) for piece in refused)
+
+    def _classify(self, texts: Sequence[str]) -> list[Part]:
+        distinct = list(dict.fromkeys(texts))
+        scores = self.classifier(distinct)
+        row = {text: i for i, text in enumerate(distinct)}
+        names = self.classifier.intents
+        return [Part(t, names, scores.probabilities[row[t]], float(scores.outside[row[t]]), requests(t)) for t in texts]
+
+    def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
+        """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""
+        sure: dict[str, Part] = {}
+        for part in each:
+            if part.request and part.probability >= max(self.settings.certain, 0.6):
+                sure[part.top] = _joined(sure[part.top], part) if part.top in sure else part
+        if len(sure) > 1:
+            return list(sure.values())
+        best = max(each, key=lambda part: part.probability, default=None)
+        if best is None or best.text == whole.text:
+            return [whole]
+        if long:
+            return [best]
+        return [
+            Part(
+                whole.text,
+                whole.intents,
+                (whole.probabilities + best.probabilities) / 2,
+                (whole.outside + best.outside) / 2,
+                whole.request,
+            )
+        ]
+
+
+def _joined(one: Part, other: Part) -> Part:
+    more = one if one.probability >= other.probability else other
+    return Part(f"{one.text} {other.text}", one.intents, more.probabilities, more.outside, True)

@@ -1,0 +1,121 @@
+"""What the assistant says besides what the support team has written, and how values are put into sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.protocols import Answer
+
+Event = TypedDict(
+    "Event",
+    {
+        "answers": str,
+        "asks": str,
+        "confirms": str,
+        "does": str,
+        "fails": str,
+        "with": dict[str, Any],
+        "says": str,
+        "clarifies": list[str],
+        "falls_back": int,
+        "hands_over": bool,
+        "cancels": str,
+    },
+    total=False,
+)
+"""One thing that a reply does: an article's name, a slot, a form, an action with its slots, an intent, …"""
+
+NOTHING = "I could not read anything in your message."
+REPHRASE = "I am not sure that I understood you, or I do not know the answer. Could you put it in other words?"
+OFFER = "I still cannot help with that, I am sorry. Shall I pass you on to a colleague?"
+UNKNOWN = "I am afraid I do not know that: our help pages do not say."
+NO_VALUE = "I could not find that in your message."
+HUMAN_TOO = "If you would rather speak to a colleague, write 'human'."
+CANCELLED = "All right, I have stopped. Nothing has been done."
+NOT_THAT = "All right, not that. What would you like instead?"
+HANDED_OVER = "I am passing you on to a colleague, who gets a summary of our conversation so that you need not repeat anything."
+CUT = "Your message was very long; I have read only its beginning."
+NEXT = "Now to your other request."
+WHICH = "Do you mean: {options}?"
+AGAIN = "Which of these is different: {options}?"
+CORRECT_IT = "If something in it is wrong, just send me the right one."
+HUMAN = "Talk to a colleague"
+YES, NO, STOP = "Yes", "No", "Stop"
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Source(BaseModel):
+    """Where an answer is quoted from."""
+
+    article: str
+    title: str
+    heading: str
+    text: str
+    probability: float
+
+
+class Summary(BaseModel):
+    """What a colleague who takes over has to know."""
+
+    reason: str
+    asked: list[str] = Field(description="the customer's messages, last one last")
+    known: dict[str, Any] = Field(description="slots of the form that was being filled, or was filled last")
+    tried: list[str]
+
+    def __str__(self) -> str:
+        known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.known.items()) or "nothing"
+        lines = [f"Handed over because {self.reason}.", f"Known: {known}.", f"Tried: {'; '.join(self.tried) or 'nothing'}."]
+        return "\n".join([*lines, "The customer wrote:", *(f"- {message}" for message in self.asked)])
+
+
+def quoted(answer: Answer) -> str:
+    """A passage as it stands, under its article's title."""
+    passage = answer.passage
+    return f"{passage.title}{f' – {passage.heading}' if passage.heading else ''}:\n{passage.text}"
+
+
+def put(sentence: str, value: Callable[[str], str]) -> str:
+    """The sentence with each {name} replaced, once: what a value holds is never read as a placeholder."""
+    return _PLACE.sub(lambda found: value(found[1]), sentence)
+
+
+def filled(sentence: str, form: Form, slots: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> str:
+    """A form's sentence with its slots and with what the action gave; "–" for what nothing gave."""
+
+    def told(name: str) -> str:
+        if values and name in values:
+            return spoken(values[name])
+        return spoken(slots[name], form.slots[name]) if name in form.slots and name in slots else "–"
+
+    return put(sentence, told)
+
+
+def spoken(value: Any, slot: Slot | None = None) -> str:
+    """A value as it is said: 12.90 €, Tuesday, 23 June 2026, Munich."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f} €"
+    text = str(value)
+    if slot is not None and slot.type == "choice":
+        text = text.replace("_", " ")
+        shown = re.search(rf"\b{re.escape(text)}\b", slot.ask, re.IGNORECASE)  # with the capitals of the question
+        return shown[0] if shown else text
+    if (slot is None or slot.type == "date") and _DAY.fullmatch(text):
+        day = date.fromisoformat(text)
+        return f"{day:%A}, {day.day} {day:%B} {day.year}"
+    return text
+
+
+def listed(options: list[str]) -> str:
+    """1) one, 2) other"""
+    return ", ".join(f"{number}) {option}" for number, option in enumerate(options, 1))
