@@ -34,11 +34,12 @@ class Quoted(BaseModel):
     title: str
     heading: str
     text: str = Field(description="the passage, word for word")
+    probability: float = Field(description="that it answers the question")
 
 
 class ChatResponse(Record):
     reply: str = Field(description="what to show the customer; empty for a model of labelled messages without content")
-    intents: list[Guess] = Field(description="the likeliest, of the whole message")
+    intents: list[Guess] = Field(description="the likeliest; of a message about several things, that of each")
     outside: float = Field(description="probability that the message is about none of the intents")
     understood: bool = Field(description="false: taken for a message that is about none of the intents")
     entities: list[Found] = Field(default_factory=list)

@@ -120,7 +120,10 @@ class Dialogue:
 
     def turn(self, state: State, message: str) -> Reply:
         """Answer a message. The state given is not changed."""
-        reading = self.reader(message)
+        return self.answer(state, self.reader(message))
+
+    def answer(self, state: State, reading: Reading) -> Reply:
+        """As `turn`, of a message that has been read."""
         turn = _Turn(self, state.model_copy(deep=True), reading)
         turn.run()
         return turn.reply()

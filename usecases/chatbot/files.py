@@ -77,8 +77,8 @@ def rows_of(messages: Sequence[str], names: Sequence[str | None], responses: Seq
         {
             "message": message,
             "conversation": name,
-            "intent": response.intents[0].intent if response.understood else None,
-            "probability": response.intents[0].probability,
+            "intent": response.intents[0].intent if response.understood and response.intents else None,
+            "probability": response.intents[0].probability if response.intents else None,
             "outside": response.outside,
             "entities": json.dumps([one.model_dump() for one in response.entities], ensure_ascii=False),
             "reply": response.reply,

@@ -17,6 +17,7 @@ from shared.usecase import Progress
 from usecases.chatbot import files
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
 from usecases.chatbot.assistant import NAME, Assistant
+from usecases.chatbot import entities
 from usecases.chatbot.dialogue import Dialogue, State
 from usecases.chatbot.messages import Reading
 
@@ -86,29 +87,33 @@ class Chatbot:
         return responses
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
-        """What messages are about, without a reply; many at once."""
-        readings = self.assistant.reader.many(messages)
-        return [ChatResponse(reply="", **self._read(reading)) for reading in readings]
+        """What messages are about, without a reply."""
+        return [ChatResponse(reply="", **self._told(self.assistant.reader(message))) for message in messages]
 
     def _turn(self, dialogue: Dialogue, state: State, message: str) -> ChatResponse:
-        reply = dialogue.turn(state, message)
+        reading = dialogue.reader(message)
+        reply = dialogue.answer(state, reading)
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
-            sources=[Quoted(article=one.article, title=one.title, heading=one.heading, text=one.text) for one in reply.sources],
+            sources=[Quoted(**source.model_dump()) for source in reply.sources],
             suggestions=reply.suggestions,
-            summary=reply.summary,
+            summary=None if reply.summary is None else str(reply.summary),
             state=reply.state.model_dump(mode="json"),
-            **self._read(reply.reading),
+            **self._told(reading),
         )
 
-    def _read(self, reading: Reading) -> dict[str, Any]:
-        whole = reading.whole
+    def _told(self, reading: Reading) -> dict[str, Any]:
+        """Of several things in a message the likeliest intent of each; of one its likeliest intents."""
+        parts = reading.parts
+        ranked = [part.ranked[0] for part in parts] if len(parts) > 1 else parts[0].ranked[:GUESSES] if parts else []
+        outside = min((part.outside for part in parts), default=1.0)
+        found = entities.find(reading.text, self.assistant.today, self.assistant.patterns)
         return {
-            "intents": [Guess(intent=name, probability=round(p, DIGITS)) for name, p in whole.guesses[:GUESSES]],
-            "outside": round(whole.outside, DIGITS),
-            "understood": whole.outside < self.assistant.limit,
-            "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in reading.entities],
+            "intents": [Guess(intent=name, probability=round(p, DIGITS)) for name, p in ranked],
+            "outside": round(outside, DIGITS),
+            "understood": outside < self.assistant.config.talking.outside,
+            "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in found],
         }
 
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
