@@ -73,7 +73,7 @@ class Content:
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
     conversations: tuple[Conversation, ...] = ()
-    questions: Questions = Questions()
+    questions: Questions = field(default_factory=Questions)
 
     def place(self, file: str, *steps: str | int) -> dict[str, Any]:
         """`where` and `row` of something, for `Collector.add`."""

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from shared.data import columns, sources, tables
-from shared.errors import Collector, DataError, UserError
+from shared.errors import Collector, UserError
 from usecases.chatbot import desk, rasa
 from usecases.chatbot.config import SUPPORT_DESK, Data
 from usecases.chatbot.corpus import PART_NAMES, PARTS, TEST, TRAIN, VALIDATION, Utterances

@@ -76,21 +76,21 @@ def _examples(given: str | list[Any], number: int, document: Document, faults: C
         found = []
         for index, one in enumerate(given):
             text = one.get("text") if isinstance(one, dict) else one
-            line = document.line((*place, index))
+            row = document.line((*place, index))
             if isinstance(text, str):
-                found.append((text.strip().removeprefix("- "), line))
+                found.append((text.strip().removeprefix("- "), row))
             else:
-                faults.add("error", "an example without text", "Write `- text: utterance`", row=line, where=document.path)
+                faults.add("error", "an example without text", "Write `- text: utterance`", row=row, where=document.path)
         return found
     node = document.at(*place)
     block = isinstance(node, yaml.ScalarNode) and node.style == "|"
     first = document.first + node.start_mark.line + 1 if block and node is not None else 0
     found = []
     for offset, line in enumerate(given.splitlines()):
-        number = first + offset if block else document.line(place)
+        row = first + offset if block else document.line(place)
         if re.match(r"\s*-(\s|$)", line):
-            found.append((line.strip()[1:].strip(), number))
+            found.append((line.strip()[1:].strip(), row))
         elif line.strip() and not line.lstrip().startswith("#"):
             fix = "Begin each utterance with `- `; the line was left out"
-            faults.add("warning", "a line that is no utterance", fix, line.strip(), number, document.path)
+            faults.add("warning", "a line that is no utterance", fix, line.strip(), row, document.path)
     return found
