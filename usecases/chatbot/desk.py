@@ -115,10 +115,12 @@ def read(folder: Path, faults: Collector) -> Content:
         names,
         found,
         found[SHOP].value if SHOP in found else None,
-        dict(_entries(found.get(ACTIONS), "actions")),
+        _entries(found.get(ACTIONS), "actions"),
         tuple(_conversations(found.get(CONVERSATIONS), faults)),
         questions or Questions(),
     )
+    if ACTIONS in found and not content.actions:
+        faults.add("error", "no actions", "Write them below `actions:`, by name", where=folder / ACTIONS)
     _not_read(folder, faults)
     return content
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from usecases.chatbot.documents import Document
 
 ENTITY = re.compile(r"\[([^\[\]]+)\](?:\([^()]*\)|\{[^{}]*\}|\[\s*\{[^\[\]]*\}\s*\])")
 """`[Berlin](city)`, `[Berlin]{"entity": "city", …}`, `[Berlin][{"entity": …}, …]`."""
+MANY = 20_000  # files and folders that are looked at
 KINDS = ("intent", "synonym", "lookup", "regex")
 
 
 def files(folder: Path) -> list[Path]:
     """YAML files in a folder and below it that hold a key `nlu:`, as seen at a glance; hidden folders are not entered."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(islice(folder.rglob("*"), MANY)):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if not hidden and path.suffix.lower() in (".yml", ".yaml") and path.is_file() and looks_like(path):
             found.append(path)
@@ -66,7 +68,7 @@ def _add(entry: Any, number: int, document: Document, utterances: Utterances, fa
         faults.add("error", "an intent without name or examples", fix, row=row, where=document.path)
     else:
         for text, line in _examples(entry["examples"], number, document, faults):
-            utterances.add(ENTITY.sub(r"\1", text), entry["intent"], row=line)
+            utterances.add(ENTITY.sub(r"\1", text), entry["intent"], "", document.path, line)
 
 
 def _examples(given: str | list[Any], number: int, document: Document, faults: Collector) -> list[tuple[str, int]]:
