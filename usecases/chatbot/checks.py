@@ -18,7 +18,7 @@ FEW = 10  # utterances of an intent, below which it is hard to tell from others
 LONG = 2000  # characters
 UNEVEN = 20  # times as many utterances as the rarest intent has
 RARE = 0.05  # of another intent's utterances: a label that may be that one's, mistyped
-NO_WORD = re.compile(r"\S*@\S*|\b\w*\d\d\d\w*\b|\b\d+\b|[\W_]+")  # e-mail, numbers and codes, signs
+NO_WORD = re.compile(r"\S*@\S*|\S*\d{3}\S*|\b\d+\b|[\W_]+")  # e-mail, numbers and codes, signs
 
 
 def check(config: ChatConfig) -> list[Finding]:
