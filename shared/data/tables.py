@@ -19,6 +19,7 @@ from shared.errors import DataError, Finding, UserError
 from shared.files import whole
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
+QUOTED = ",;"  # between values that may be quoted; in tables with tabs a quote is a sign like others
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 SHOWN = 5
 FIRST = 100  # lines of JSON that tell a table's columns
@@ -203,8 +204,8 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             pa_csv.ParseOptions(
                 delimiter=delimiter,
                 invalid_row_handler=collect,
-                newlines_in_values=delimiter == ",",
-                quote_char='"' if delimiter == "," else False,
+                newlines_in_values=delimiter in QUOTED,
+                quote_char='"' if delimiter in QUOTED else False,
             ),
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -213,7 +214,7 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        hint = "Is a quote opened and never closed?" if delimiter == "," else "Is it a text table?"
+        hint = "Is a quote opened and never closed?" if delimiter in QUOTED else "Is it a text table?"
         raise UserError(f"{path} cannot be read as a table: {error}. {hint}") from None
     # Row numbers count the lines that were left out, so that they match what an editor shows.
     offset = 1 if header else 2

@@ -18,7 +18,7 @@ FEW = 10  # utterances of an intent, below which it is hard to tell from others
 LONG = 2000  # characters
 UNEVEN = 20  # times as many utterances as the rarest intent has
 RARE = 0.05  # of another intent's utterances: a label that may be that one's, mistyped
-NO_WORD = re.compile(r"\S*@\S*|\b\w*\d\d\d\w*\b|\b\d+\b|[\W_]+")  # e-mail, numbers and codes, signs
+NO_WORD = re.compile(r"\S*@\S*|\S*\d{3}\S*|\b\d+\b|[\W_]+")  # e-mail, numbers and codes, signs
 
 
 def check(config: ChatConfig) -> list[Finding]:
@@ -51,18 +51,19 @@ def inspect(raw: Raw) -> None:
 def _texts(utterances: Utterances, faults: Collector) -> None:
     scripts = [script_of(text) for text in utterances.texts]
     usual = Counter(script for script in scripts if script).most_common(1)
-    for text, label, script, row in zip(utterances.texts, utterances.labels, scripts, utterances.rows, strict=True):
+    rows = zip(utterances.texts, utterances.labels, scripts, utterances.files, utterances.rows, strict=True)
+    for text, label, script, file, row in rows:
         if not text:
-            faults.add("warning", "an utterance without text", "It was left out; remove it or write one", label, row)
+            faults.add("warning", "an utterance without text", "It was left out; remove it or write one", label, row, file)
         elif len(text) > LONG:
             fix = "Give what one customer would write in one message; only its beginning can be learnt from"
-            faults.add("warning", f"an utterance of more than {LONG:,} characters", fix, text[:60], row)
+            faults.add("warning", f"an utterance of more than {LONG:,} characters", fix, text[:60], row, file)
         elif label and not NO_WORD.sub("", text) and any(character.isalnum() for character in text):
             fix = "It tells no intent: forms recognise values by themselves. Add words, or remove it"
-            faults.add("warning", "an utterance of nothing but numbers, codes or addresses", fix, f"{label}: {text}", row)
+            faults.add("warning", "an utterance of nothing but numbers, codes or addresses", fix, f"{label}: {text}", row, file)
         elif label and script and script != usual[0][0]:
             fix = f"Most are {usual[0][0].lower()}; is it in the right place? Another language needs examples of each intent"
-            faults.add("warning", "an utterance in another script", fix, f"{label}: {text}", row)
+            faults.add("warning", "an utterance in another script", fix, f"{label}: {text}", row, file)
 
 
 def script_of(text: str) -> str:
@@ -132,19 +133,19 @@ def _same(utterances: Utterances, faults: Collector) -> None:
             by_text[normalised(text)].append(place)
     for places in by_text.values():
         labels = {utterances.labels[place] for place in places}
-        row, text = utterances.rows[places[-1]], utterances.texts[places[0]]
+        text, file, row = utterances.texts[places[0]], utterances.files[places[-1]], utterances.rows[places[-1]]
         if len(labels) > 1:
             named = ", ".join(sorted(label or "out of scope" for label in labels))
             fix = "Keep it where it belongs: no method can learn both"
-            faults.add("warning", "the same utterance in two intents", fix, f"{text} ({named})", row)
+            faults.add("warning", "the same utterance in two intents", fix, f"{text} ({named})", row, file)
         elif len(places) > 1 and len({utterances.parts[place] for place in places}) == 1:
             fix = "Once is enough; they stay in one part of the split"
-            faults.add("info", "the same utterance twice in an intent", fix, text, row)
+            faults.add("info", "the same utterance twice in an intent", fix, text, row, file)
         parts = {utterances.parts[place] or TRAIN for place in places}
         if len(parts) > 1:
             first, *_, last = sorted(parts, key=(TRAIN, "validation", TEST).index)
             fix = "It counts in the later part alone: a test on what was trained on proves nothing"
-            faults.add("warning", f"utterances of {last} that are also in {first}", fix, text, row)
+            faults.add("warning", f"utterances of {last} that are also in {first}", fix, text, row, file)
 
 
 def _parts(utterances: Utterances, faults: Collector) -> None:

@@ -7,19 +7,23 @@ from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import normalize
 
 from shared.errors import Collector
 from usecases.chatbot.corpus import TRAIN, Utterances, normalised
 
-FOLDS = 3
 MOST = 15_000  # utterances
-SHARE = 0.1  # of both intents' utterances, confused with the other
-CLOSE = 0.75  # cosine of the intents' centroids
-AT_LEAST = 3  # confused utterances
+LARGE = 5_000  # utterances, from which on two folds will do
+DIMENSIONS = 192
+SHARE = 0.1  # of both intents' utterances, taken for the other's
+RELATED = 0.2  # cosine of the intents' centroids, below which confusion is the simple classifier's own
+CLOSE = 0.8  # cosine from which on they are told even if the classifier knows them apart
+AT_LEAST = 4  # utterances that are taken for the other's
 SHOWN = 10  # pairs
 
 
@@ -41,7 +45,7 @@ def check(utterances: Utterances, faults: Collector) -> None:
         fix = (
             "Join the two, or make their examples differ where the answers do (TF-IDF with logistic regression, cross-validated)"
         )
-        faults.add("warning", f"'{pair.one}' and '{pair.other}' will be confused: {told}", fix, pair.example)
+        faults.add("warning", f"'{pair.one}' and '{pair.other}' may be confused: {told}", fix, pair.example)
     if len(found) > SHOWN:
         faults.add("info", f"{len(found) - SHOWN} more pairs of intents may be confused", "Mend the first ones, then check again")
 
@@ -53,18 +57,15 @@ def pairs(utterances: Utterances) -> list[Pair]:
     names, labels = np.unique([utterances.labels[place] for place in places], return_inverse=True)
     if len(names) < 2:
         return []
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+", dtype=np.float32, max_features=20_000)
-    inputs = words.fit_transform(texts)
+    inputs = _inputs(texts)
     guessed = _guessed(inputs, labels)
     counts = np.bincount(labels, minlength=len(names))
     confused = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confused, (labels, guessed), 1)
     mutual = np.triu(confused + confused.T, 1)
     share = mutual / (counts[:, None] + counts[None, :])
-    centroids = np.stack([np.asarray(inputs[labels == label].mean(axis=0)).ravel() for label in range(len(names))])
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True) + 1e-12
-    cosine = centroids @ centroids.T
-    alike = (mutual >= AT_LEAST) & (share >= SHARE) | np.triu(cosine > CLOSE, 1)
+    cosine = _cosine(inputs, labels)
+    alike = np.triu((mutual >= AT_LEAST) & (share >= SHARE) & (cosine >= RELATED) | (cosine >= CLOSE), 1)
     found = []
     for one, other in np.argwhere(alike):
         wrong = np.flatnonzero(((labels == one) & (guessed == other)) | ((labels == other) & (guessed == one)))
@@ -79,18 +80,34 @@ def _chosen(utterances: Utterances) -> list[int]:
     for place, (text, label, part) in enumerate(zip(utterances.texts, utterances.labels, utterances.parts, strict=True)):
         if text and label and part in ("", TRAIN):
             by_label[label].append(place)
-    each = max(FOLDS, MOST // max(1, len(by_label)))
+    each = max(AT_LEAST, MOST // max(1, len(by_label)))
     rng = np.random.default_rng(0)
     drawn = [found if len(found) <= each else rng.permutation(found)[:each].tolist() for found in by_label.values()]
-    return sorted(place for some in drawn if len(some) >= FOLDS for place in some)
+    return sorted(place for some in drawn if len(some) >= AT_LEAST for place in some)
+
+
+def _inputs(texts: list[str]) -> np.ndarray:
+    """float32 [utterances, dimensions] TF-IDF of parts of words, which typos leave mostly whole, brought to few dimensions."""
+    weights = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32, max_features=20_000)
+    counted = weights.fit_transform(texts)
+    fewer = TruncatedSVD(min(DIMENSIONS, min(counted.shape) - 1), n_iter=2, random_state=0)
+    return np.asarray(normalize(fewer.fit_transform(counted)))
+
+
+def _cosine(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[intents, intents] of their centroids, seen from the centre of all."""
+    centroids = np.stack([inputs[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    centroids = normalize(centroids - centroids.mean(axis=0))
+    return np.asarray(centroids @ centroids.T)
 
 
 def _guessed(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[utterances] label that a classifier gives which was trained on the others."""
     guessed = np.empty_like(labels)
-    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(inputs, labels):
+    folds = StratifiedKFold(2 if len(labels) > LARGE else 3, shuffle=True, random_state=0)
+    for train, test in folds.split(inputs, labels):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rough answer will do
-            fitted = LogisticRegression(C=10, max_iter=40).fit(inputs[train], labels[train])
+            fitted = LogisticRegression(C=30, max_iter=15).fit(inputs[train], labels[train])
         guessed[test] = fitted.predict(inputs[test])
     return guessed

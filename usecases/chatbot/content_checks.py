@@ -60,7 +60,7 @@ def check(content: Content, faults: Collector) -> None:
             faults.add("warning", f"no intent uses the form '{name}'", fix, **content.place(FORMS, "forms", name))
     if content.desk.forms and (missing := [name for name in STEERING if name not in content.names["intents"]]):
         fix = "Add them with examples: without them a customer cannot confirm, stop or get help while a form is filled"
-        faults.add("warning", f"no intent {', '.join(missing)}", fix, where=content.folder / INTENTS)
+        faults.add("warning", f"no intent {', '.join(missing)}", fix, **content.place(INTENTS, "intents"))
     _conversations(content, faults)
     _questions(content, faults)
 

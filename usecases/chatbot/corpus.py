@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from shared.errors import Finding
@@ -34,7 +35,6 @@ class Corpus:
         shop: shop.yaml as read; None: there is none.
         actions: actions.yaml as read.
         findings: what was noticed, none of them an error.
-        rows: [utterances] line of the YAML file or row of the table; 0: not known.
     """
 
     name: str
@@ -45,7 +45,6 @@ class Corpus:
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
 
     @property
     def intents(self) -> tuple[str, ...]:
@@ -70,17 +69,25 @@ class Corpus:
 
 @dataclass
 class Utterances:
-    """Utterances as they are being read; lists as of `Corpus`."""
+    """Utterances as they are being read.
+
+    Attributes:
+        texts, labels, parts: as of `Corpus`.
+        files: [utterances] where they stand.
+        rows: [utterances] line of the YAML file or row of the table; 0: not known.
+    """
 
     texts: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
-    def add(self, text: str, label: str, part: str = "", row: int = 0) -> None:
+    def add(self, text: str, label: str, part: str = "", file: Path | str = "", row: int = 0) -> None:
         self.texts.append(text.encode("utf-8", "replace").decode().strip())  # half of a surrogate pair is no text
         self.labels.append(label.strip())
         self.parts.append(part)
+        self.files.append(str(file))
         self.rows.append(row)
 
 

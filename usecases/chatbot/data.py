@@ -46,7 +46,6 @@ def load(config: Data) -> Corpus:
         content.shop if content else None,
         content.actions if content else {},
         raw.faults.findings,
-        [given.rows[place] for place in kept],
     )
 
 

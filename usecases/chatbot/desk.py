@@ -73,7 +73,7 @@ class Content:
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
     conversations: tuple[Conversation, ...] = ()
-    questions: Questions = Questions()
+    questions: Questions = field(default_factory=Questions)
 
     def place(self, file: str, *steps: str | int) -> dict[str, Any]:
         """`where` and `row` of something, for `Collector.add`."""
@@ -115,10 +115,12 @@ def read(folder: Path, faults: Collector) -> Content:
         names,
         found,
         found[SHOP].value if SHOP in found else None,
-        dict(_entries(found.get(ACTIONS), "actions")),
+        _entries(found.get(ACTIONS), "actions"),
         tuple(_conversations(found.get(CONVERSATIONS), faults)),
         questions or Questions(),
     )
+    if ACTIONS in found and not content.actions:
+        faults.add("error", "no actions", "Write them below `actions:`, by name", where=folder / ACTIONS)
     _not_read(folder, faults)
     return content
 

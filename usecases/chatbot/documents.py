@@ -19,7 +19,7 @@ SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 S = TypeVar("S", bound=BaseModel)
 
 
-class _Texts(SAFE):  # type: ignore[misc]
+class _Texts(SAFE):
     """Only null is no text: an utterance `no`, `12:30` or `2026-06-15` is what the customer wrote."""
 
     yaml_implicit_resolvers = {"~": [("tag:yaml.org,2002:null", re.compile("^(?:~|null|Null|NULL|)$"))]}
@@ -98,7 +98,7 @@ def parse(text: str, path: Path, faults: Collector, typed: bool = False, first: 
         node = yaml.compose(text, Loader=loader)
         if not _unique_keys(node, path, faults, first):
             return None
-        value = yaml.load(text, Loader=loader)  # noqa: S506 (both are safe loaders)
+        value = yaml.load(text, Loader=loader)  # both are safe
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = " ".join(filter(None, (error.context, error.problem)))
@@ -116,7 +116,7 @@ def _within_limits(text: str, path: Path, faults: Collector, first: int) -> bool
     depth = 0
     for event in yaml.parse(text, Loader=SAFE):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        line = first + event.start_mark.line
+        line = first + (event.start_mark.line if event.start_mark else 0)
         if isinstance(event, yaml.AliasEvent):
             faults.add("error", "an alias (*name)", "Write it out, or put the text in quotes", row=line, where=path)
             return False
@@ -156,7 +156,8 @@ def validated(model: type[S], value: Any, document: Document, faults: Collector,
             if one["type"] == "extra_forbidden":
                 what, fix = f"{named}: no such entry", f"Known here: {', '.join(_fields(model, one['loc']))}"
             else:
-                what, fix = f"{named}: {one['msg'][0].lower()}{one['msg'][1:]}", "Mend it; see the README's data contract"
+                said = one["msg"].replace("tuple", "list").replace("dictionary", "mapping of names")
+                what, fix = f"{named}: {said[0].lower()}{said[1:]}", "Mend it; see the README's data contract"
             faults.add("error", what, fix, row=document.line(steps), where=document.path)
     return None
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from shared.data import columns, sources, tables
-from shared.errors import Collector, DataError, UserError
+from shared.errors import Collector, UserError
 from usecases.chatbot import desk, rasa
 from usecases.chatbot.config import SUPPORT_DESK, Data
 from usecases.chatbot.corpus import PART_NAMES, PARTS, TEST, TRAIN, VALIDATION, Utterances
@@ -24,7 +24,7 @@ TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson"
 YAML = (".yaml", ".yml")
 ROLES = {  # usual names of the columns, as columns.normal writes them
     "text": ("text", "utterance", "message", "query", "instruction", "sentence", "question", "input", "example"),
-    "label": ("label", "intent", "intentname", "category", "class", "target", "labeltext"),
+    "label": ("intent", "intentname", "labeltext", "labelname", "label", "category", "class", "target", "tag"),
     "part": ("part", "split", "subset", "partition"),
 }
 BITEXT = {"flags", "instruction", "category", "intent", "response"}
@@ -51,19 +51,12 @@ def read(config: Data) -> Raw:
         UserError: there is no such source, or nothing of a known layout in it.
         DataError: a table's columns cannot be told.
     """
-    found = sources.own("chatbot") if config.source == SUPPORT_DESK else sources.locate(config.source)
     faults = Collector(config.source)
-    utterances, content = Utterances(), None
-    if isinstance(found, pd.DataFrame):
-        layout = "table"
-        _add_table(found, config.source, config, "", utterances, faults)
-    elif found.is_dir() and desk.is_content(found):
-        layout, content = "content folder", desk.read(found, faults)
-        utterances = _of_desk(content)
-    elif found.is_dir():
-        layout, utterances = _folder(found, config, faults)
-    else:
-        layout = _file(found, config, "", utterances, faults)
+    try:
+        found = sources.own("chatbot") if config.source == SUPPORT_DESK else sources.locate(config.source)
+        layout, utterances, content = _read(found, config, faults)
+    except OSError as error:
+        raise UserError(f"{config.source} cannot be read: {error.strerror}. Check the file and its permissions.") from None
     outside = {label.strip().lower() for label in config.out_of_scope}
     if content is None:
         utterances.labels = ["" if label.lower() in outside else label for label in utterances.labels]
@@ -74,15 +67,28 @@ def read(config: Data) -> Raw:
     return Raw(name, layout, utterances, content, faults)
 
 
+def _read(found: Path | pd.DataFrame, config: Data, faults: Collector) -> tuple[str, Utterances, Content | None]:
+    """The layout and what it holds; raises as `read`."""
+    utterances = Utterances()
+    if isinstance(found, pd.DataFrame):
+        return _add_table(found, config.source, config, "", utterances, faults), utterances, None
+    if found.is_dir() and desk.is_content(found):
+        content = desk.read(found, faults)
+        return "content folder", _of_desk(content), content
+    if found.is_dir():
+        return *_folder(found, config, faults), None
+    return _file(found, config, "", utterances, faults), utterances, None
+
+
 def _of_desk(content: Content) -> Utterances:
     utterances = Utterances()
-    document = content.documents.get(desk.INTENTS)
     for name, intent in content.desk.intents.items():
         for number, text in enumerate(intent.examples):
-            utterances.add(text, name, row=document.line(("intents", name, "examples", number)) if document else 0)
-    document = content.documents.get(desk.OUT_OF_SCOPE)
+            at = content.place(desk.INTENTS, "intents", name, "examples", number)
+            utterances.add(text, name, "", at["where"], at["row"])
     for number, text in enumerate(content.desk.out_of_scope):
-        utterances.add(text, "", row=document.line(("examples", number)) if document else 0)
+        at = content.place(desk.OUT_OF_SCOPE, "examples", number)
+        utterances.add(text, "", "", at["where"], at["row"])
     return utterances
 
 
@@ -131,7 +137,7 @@ def _file(path: Path, config: Data, part: str, utterances: Utterances, faults: C
             raise UserError(f"{path} is no NLU data of Rasa: it has no key `nlu:`.{fix}")
         read = rasa.read([path], faults)
         for text, label, row in zip(read.texts, read.labels, read.rows, strict=True):
-            utterances.add(text, label, part, row)
+            utterances.add(text, label, part, path, row)
         return "Rasa NLU"
     whole = _whole_json(path)
     if isinstance(whole, dict) and set(whole) & set(CLINC):
@@ -162,7 +168,7 @@ def _clinc(parts: Mapping[str, Any], path: Path, utterances: Utterances, faults:
             continue
         for row, pair in enumerate(pairs, 1):
             if isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair):
-                utterances.add(pair[0], "" if key.startswith("oos") else pair[1], CLINC[key], row)
+                utterances.add(pair[0], "" if key.startswith("oos") else pair[1], CLINC[key], path, row)
             else:
                 what = f"an entry of {key} that is no pair"
                 faults.add("error", what, 'Write ["message", "intent"]', str(pair), row, path)
@@ -187,7 +193,7 @@ def _add_table(table: pd.DataFrame, where: str, config: Data, part: str, utteran
     given = _strings(table[chosen["part"]]) if "part" in chosen and not part else [part] * len(texts)
     parts = _parts(given, table.index, where, faults)
     for text, label, one, row in zip(texts, labels, parts, table.index, strict=True):
-        utterances.add(text, label, one, int(row))
+        utterances.add(text, label, one, where, int(row))
     return "Bitext" if bitext else "table"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from usecases.chatbot.documents import Document
 
 ENTITY = re.compile(r"\[([^\[\]]+)\](?:\([^()]*\)|\{[^{}]*\}|\[\s*\{[^\[\]]*\}\s*\])")
 """`[Berlin](city)`, `[Berlin]{"entity": "city", …}`, `[Berlin][{"entity": …}, …]`."""
+MANY = 20_000  # files and folders that are looked at
 KINDS = ("intent", "synonym", "lookup", "regex")
 
 
 def files(folder: Path) -> list[Path]:
     """YAML files in a folder and below it that hold a key `nlu:`, as seen at a glance; hidden folders are not entered."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(islice(folder.rglob("*"), MANY)):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if not hidden and path.suffix.lower() in (".yml", ".yaml") and path.is_file() and looks_like(path):
             found.append(path)
@@ -66,7 +68,7 @@ def _add(entry: Any, number: int, document: Document, utterances: Utterances, fa
         faults.add("error", "an intent without name or examples", fix, row=row, where=document.path)
     else:
         for text, line in _examples(entry["examples"], number, document, faults):
-            utterances.add(ENTITY.sub(r"\1", text), entry["intent"], row=line)
+            utterances.add(ENTITY.sub(r"\1", text), entry["intent"], "", document.path, line)
 
 
 def _examples(given: str | list[Any], number: int, document: Document, faults: Collector) -> list[tuple[str, int]]:
@@ -76,21 +78,21 @@ def _examples(given: str | list[Any], number: int, document: Document, faults: C
         found = []
         for index, one in enumerate(given):
             text = one.get("text") if isinstance(one, dict) else one
-            line = document.line((*place, index))
+            row = document.line((*place, index))
             if isinstance(text, str):
-                found.append((text.strip().removeprefix("- "), line))
+                found.append((text.strip().removeprefix("- "), row))
             else:
-                faults.add("error", "an example without text", "Write `- text: utterance`", row=line, where=document.path)
+                faults.add("error", "an example without text", "Write `- text: utterance`", row=row, where=document.path)
         return found
     node = document.at(*place)
     block = isinstance(node, yaml.ScalarNode) and node.style == "|"
     first = document.first + node.start_mark.line + 1 if block and node is not None else 0
     found = []
     for offset, line in enumerate(given.splitlines()):
-        number = first + offset if block else document.line(place)
+        row = first + offset if block else document.line(place)
         if re.match(r"\s*-(\s|$)", line):
-            found.append((line.strip()[1:].strip(), number))
+            found.append((line.strip()[1:].strip(), row))
         elif line.strip() and not line.lstrip().startswith("#"):
             fix = "Begin each utterance with `- `; the line was left out"
-            faults.add("warning", "a line that is no utterance", fix, line.strip(), number, document.path)
+            faults.add("warning", "a line that is no utterance", fix, line.strip(), row, document.path)
     return found
