@@ -137,6 +137,13 @@ def test_fittings_keep_to_opening_days_and_take_turns(act: LocalActions) -> None
     assert [fitting(act).values.get("time") for _ in range(5)] == ["10:00", "10:45", "11:30", "12:15", None]
 
 
+def test_a_branch_is_closed_on_single_days() -> None:
+    branch = CONTENT["shops"]["freiburg"] | {"closed": ["2026-06-24"]}
+    act = LocalActions(Shop.create(":memory:", CONTENT | {"shops": {"freiburg": branch}}).functions)
+    assert not fitting(act).done
+    assert fitting(act, day="2026-06-25").done
+
+
 def test_two_threads_never_get_the_same_number_or_time(tmp_path: Path) -> None:
     path = tmp_path / "shop.sqlite"
     shops = [Shop.create(path, CONTENT), Shop.open(path)]
