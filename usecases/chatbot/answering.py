@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy as np
 from usecases.chatbot import forms, replies
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
+from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
 from usecases.chatbot.protocols import Library
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
+EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
 INSULT = "insult"
 OPTIONS = 3  # intents between which the customer may be asked to choose
 
@@ -30,7 +33,8 @@ class Answering:
 
     def __init__(self, desk: Desk, library: Library, today: date, settings: Talking, state: State, reading: Reading) -> None:
         self.desk, self.library, self.today, self.settings = desk, library, today, settings
-        self.state, self.reading, self.text = state, reading, reading.text
+        self.state, self.text = state, reading.text
+        self.reading = replace(reading, parts=tuple(self.weighed(part) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []
         self.sources: list[Source] = []
@@ -73,6 +77,17 @@ class Answering:
         elif self.summary is None:
             self.fall_back()
 
+    def weighed(self, part: Part) -> Part:
+        """With a number in it that some forms ask for, an intent of such a form is the likelier, by Bayes' rule."""
+        kinds = {entity.type for entity in find(part.text, self.today, self.desk.patterns)} & set(CODES)
+        if not kinds:
+            return part
+        asking = {name for name, form in self.desk.forms.items() if kinds & {slot.type for slot in form.slots.values()}}
+        fits = np.array([self.desk.intents[name].form in asking for name in part.intents])
+        weights = part.probabilities * np.where(fits, EVIDENCE, 1.0)
+        inside = (1 - part.outside) * weights.sum()
+        return replace(part, probabilities=weights / weights.sum(), outside=part.outside / (part.outside + inside))
+
     def sure(self, part: Part) -> bool:
         return part.outside < self.settings.outside and part.probability >= self.settings.certain
 
@@ -82,19 +97,19 @@ class Answering:
             return False
         (first, most), *others = part.ranked
         close = [name for name, p in others[: OPTIONS - 1] if most - p < self.settings.margin]
-        if close and self.sure(part):  # a message that brings an order's number wants something done about it
-            fitting = [name for name in (first, *close) if self.fits(name)]
-            if len(fitting) == 1:
-                return self.act(fitting[0], part)
         if self.sure(part) and not close:
             return self.act(first, part)
-        articles = all(self.desk.intents[name].articles for name in (first, *close))
-        if articles and (asks(part.text) or not close) and self.answer(part):
+        if (
+            all(self.desk.intents[name].articles for name in (first, *close))
+            and (asks(part.text) or not close)
+            and self.answer(part)
+        ):
             return True
-        if close and alone and sum(p for _, p in part.ranked[: 1 + len(close)]) * (1 - part.outside) >= self.settings.certain:
+        together = sum(p for _, p in part.ranked[: 1 + len(close)]) * (1 - part.outside)
+        if close and alone and together >= self.settings.certain:
             self.clarify([first, *close], part.text)
             return True
-        return self.act(first, part) if self.sure(part) else False
+        return self.sure(part) and self.act(first, part)
 
     def fits(self, name: str) -> bool:
         """Whether the message holds a number or an address that the intent's form asks for."""
