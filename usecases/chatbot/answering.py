@@ -206,8 +206,7 @@ class Answering:
         self.say(replies.OFFER if self.state.offered else nothing, {"falls_back": stage})
 
     def hand_over(self, reason: str) -> None:
-        known = self.state.slots or self.state.known
-        self.summary = Summary(reason=reason, asked=self.state.messages, known=known, tried=self.state.tried)
+        self.summary = replies.summary_so_far(self.state, reason)
         self.say(replies.HANDED_OVER, {"hands_over": True})
         self.leave()
         self.state.queue, self.state.misses = [], 0

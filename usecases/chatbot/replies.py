@@ -9,6 +9,7 @@ from typing import Any
 
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.protocols import Answer
+from usecases.chatbot.state import State, Summary
 
 NOTHING = "I could not read anything in your message."
 REPHRASE = "I am not sure that I understood you, or I do not know the answer. Could you put it in other words?"
@@ -73,3 +74,8 @@ def spoken(value: Any, slot: Slot | None = None) -> str:
 def listed(options: list[str]) -> str:
     """1) one, 2) other"""
     return ", ".join(f"{number}) {option}" for number, option in enumerate(options, 1))
+
+
+def summary_so_far(state: State, reason: str) -> Summary:
+    """What a colleague would be told."""
+    return Summary(reason=reason, asked=state.messages, known=state.slots or state.known, tried=state.tried)
