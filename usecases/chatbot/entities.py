@@ -26,7 +26,7 @@ _DOT = r"(?:\.|\s\.\s|\s{0,2}[(\[{]\s?(?:dot|\.)\s?[)\]}]\s{0,2}|\sdot\s)"
 _WORD = r"[^\W_][\w+%'-]{0,63}"
 _LOCAL = rf"(?<![\w.+%-]){_WORD}(?:{_DOT}{_WORD}){{0,4}}[.+_-]?"
 _LABEL = r"[^\W_][\w-]{0,62}"
-_EMAIL = re.compile(
+EMAIL = re.compile(
     rf"{_LOCAL}(?:{_AT}{_LABEL}(?:{_DOT}{_LABEL}){{0,4}}{_DOT}[^\W\d_]{{2,24}}"
     rf"|\sat\s{_LABEL}(?:{_DOT}{_LABEL}){{0,4}}\s?(?:dot\s|[(\[{{]dot[)\]}}]\s?)[^\W\d_]{{2,24}})(?![\w@])",
     re.IGNORECASE,
@@ -86,7 +86,7 @@ def _code(kind: Coded, found: re.Match[str]) -> Entity | None:
     return Entity(kind, value.upper(), *found.span()) if any(c.isdigit() for c in value) else None
 
 
-def _codes(text: str, patterns: Mapping[Coded, str]) -> Iterator[Entity]:
+def codes(text: str, patterns: Mapping[Coded, str]) -> Iterator[Entity]:
     for kind in CODES:
         for found in _compiled(patterns[kind]).finditer(text):
             if entity := _code(kind, found):
@@ -104,7 +104,7 @@ def _bare_code(kind: Coded, text: str, patterns: Mapping[Coded, str]) -> Iterato
 
 
 def _emails(text: str) -> Iterator[Entity]:
-    for found in _EMAIL.finditer(text):
+    for found in EMAIL.finditer(text):
         value = re.sub(r"\s?[(\[{]?\s?\bdot\b\s?[)\]}]?\s?", ".", found[0], flags=re.IGNORECASE)
         value = re.sub(r"\s{0,2}[(\[{]\s?(?:at|@)\s?[)\]}]\s{0,2}|\sat\s", "@", value, count=1, flags=re.IGNORECASE)
         value = re.sub(r"[\s()\[\]{}]", "", value).lower()
@@ -138,7 +138,7 @@ def _postcodes(text: str, patterns: Iterable[re.Pattern[str]]) -> Iterator[Entit
                 yield Entity("postcode", found[0].upper(), *found.span())
 
 
-def _apart(candidates: Iterable[Entity]) -> list[Entity]:
+def apart(candidates: Iterable[Entity]) -> list[Entity]:
     """The candidates in their order in the text; of overlapping ones the earlier listed."""
     covered = bytearray(LIMIT)  # quick where there are a thousand of them
     taken = []
@@ -158,10 +158,10 @@ def find(text: str, today: date, patterns: Mapping[Coded, str] = PATTERNS) -> li
         patterns: `Desk.patterns`.
     """
     text = plain(text)
-    return _apart(
+    return apart(
         [
             *_emails(text),
-            *_codes(text, patterns),
+            *codes(text, patterns),
             *_dates(text, today),
             *_amounts(text, _AMOUNTS),
             *_postcodes(text, (_POSTCODE,)),
@@ -185,7 +185,7 @@ def _asked_for(kind: SlotType, text: str, today: date, taken: list[Entity], patt
         if bare:
             words = f"{bare[1]}.{bare[2]}." if bare[2] else f"the {bare[1]}th"
         found = [entity._replace(start=0, end=len(text)) for entity in _dates(words, today)]
-    return [entity for entity in _apart([*taken, *found]) if entity.type == kind]
+    return [entity for entity in apart([*taken, *found]) if entity.type == kind]
 
 
 def _choice(slot: Slot, text: str) -> Entity | None:
@@ -233,7 +233,7 @@ def fill(
         return _choice(slot, text)
     if slot.type == "yes_no":
         return _yes_no(text) if asked else None
-    firm = _apart([*_emails(text), *_codes(text, patterns)])
+    firm = apart([*_emails(text), *codes(text, patterns)])
     if slot.type == "text":
         return written(f"{name} {slot.ask}", text, firm, asked)
     kinds = {
@@ -242,7 +242,7 @@ def fill(
         "postcode": lambda: _postcodes(text, (_POSTCODE,)),
     }
     if slot.type in kinds:
-        firm = _apart([*firm, *kinds[slot.type]()])
+        firm = apart([*firm, *kinds[slot.type]()])
     found = [entity for entity in firm if entity.type == slot.type]
     if not found and asked:
         found = _asked_for(slot.type, text, today, firm, patterns)

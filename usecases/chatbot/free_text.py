@@ -18,19 +18,17 @@ _IDLE = set(
         "a an and are at for from i in is it like me my of on or our should the to us we what which with would you your new",
     )
 )
-_CAPITAL = "[A-ZÄÖÜØÅÆŁŚÉ]"
-_TOWN = (
-    rf"(?P<city>{_CAPITAL}[\w'.-]{{1,30}}(?:\s(?:am|an der|an|im|in|bei|der|de|la|sur|upon|{_CAPITAL}[\w-]{{1,30}})\b){{0,3}})"
-)
-_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{4,5}(?:\s[A-Z]{2})?|[0-9]{2}-[0-9]{3}|[0-9]{3}\s[0-9]{2}|[0-9]{4}-[0-9]{3})"
-_STREET = (
+CAPITAL = "[A-ZÄÖÜØÅÆŁŚÉ]"
+TOWN = rf"(?P<city>{CAPITAL}[\w'.-]{{1,30}}(?:\s(?:am|an der|an|im|in|bei|der|de|la|sur|upon|{CAPITAL}[\w-]{{1,30}})\b){{0,3}})"
+POSTCODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{4,5}(?:\s[A-Z]{2})?|[0-9]{2}-[0-9]{3}|[0-9]{3}\s[0-9]{2}|[0-9]{4}-[0-9]{3})"
+STREET = (
     r"(?P<street>(?<![\w-])(?:(?!(?:Order|Send|To|Change|New|Address|Please|Deliver|The|FW)\b)(?:[A-ZÄÖÜØÅÆŁŚÉ][\w.'-]{1,40}\s"
     r"|(?:am|an|auf|der|dem|den|im|in der|zum|zur|via|rue|de|la|le|les|des|du)\s)){1,5}[0-9]{1,4}\s?[a-zA-Z]?\b"
     r"|(?<![\w-])[0-9]{1,4}[a-z]?,?\s(?:rue|avenue|place|chemin|quai|[A-Z][\w'-]{1,30})(?:\s[\w'-]{1,30}){0,4}"
     r"|(?<![\w-])[^\W\d_]{1,40}(?:straße|strasse|str\.?|weg|platz|gasse|allee|gade|vej|gatan|straat|damm|ufer|ring)\s[0-9]{1,4}\s?[a-zA-Z]?\b)"
 )
-_ADDRESS = re.compile(rf"{_STREET}\s{{0,2}},?\s{{0,2}}(?:{_CODE},?\s{_TOWN}|$)")
-_CITY = re.compile(rf"(?<![\w-]){_CODE},?\s{_TOWN}")
+_ADDRESS = re.compile(rf"{STREET}\s{{0,2}},?\s{{0,2}}(?:{POSTCODE},?\s{TOWN}|$)")
+_CITY = re.compile(rf"(?<![\w-]){POSTCODE},?\s{TOWN}")
 _ITEM = re.compile(
     r"\b(?:return|returning|send(?:ing)? back|giv(?:e|ing) back|sent back|exchange|refund for)\s"
     r"(?:the|my|a|an|these|this|those|some|one)\s"

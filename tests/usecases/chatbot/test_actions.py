@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import UserError
+from usecases.chatbot.actions import LARGEST_ANSWER, HttpAction, HttpActions
+from usecases.chatbot.protocols import Outcome
+
+OK = (200, b'{"done": true, "status": "sent"}')
+
+
+class Service:
+    """Answers in turn (status, body); a body of None drops the connection, a number waits so many seconds."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, bytes | float | None]] = []
+        self.seen: list[tuple[dict[str, str], Any]] = []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                service.seen.append((dict(self.headers), body))
+                status, answer = service.answers.pop(0) if len(service.answers) > 1 else service.answers[0]
+                if answer is None:
+                    self.connection.close()
+                    return
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:9/")
+                self.send_header("Retry-After", "3")
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):  # who has waited long enough goes
+                    for _ in range(20) if isinstance(answer, float) else ():
+                        self.wfile.write(b" ")  # a drop at a time: the socket itself never times out
+                        time.sleep(answer)
+                    self.wfile.write(answer if isinstance(answer, bytes) else b"{}")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/orders"
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    service = Service()
+    threading.Thread(target=service.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield service
+    service.server.shutdown()
+    service.server.server_close()
+
+
+def calls(service: Service, waits: list[float] | None = None, **options: Any) -> Callable[[], Outcome]:
+    action = HttpAction(url=service.url, **{"timeout_s": 5, "retries": 2, **options})  # type: ignore[arg-type]
+    sleep: Callable[[float], None] = (waits if waits is not None else []).append
+    actions = HttpActions({"look_up_order": action}, environment={"TOKEN": "t0p"}, sleep=sleep)
+    return lambda: actions("look_up_order", {"order_number": "FW-482913"})
+
+
+def test_slots_are_posted_and_values_come_back(service: Service) -> None:
+    service.answers = [OK]
+    assert calls(service, headers={"Authorization": "Bearer ${TOKEN}"})() == Outcome(True, {"status": "sent"})
+    headers, body = service.seen[0]
+    assert body == {"order_number": "FW-482913"}
+    assert headers["Authorization"] == "Bearer t0p"
+
+
+@pytest.mark.parametrize("first", [(500, b""), (429, b""), (200, None)])
+def test_a_try_that_failed_is_repeated_under_the_same_key(service: Service, first: tuple[int, bytes | None]) -> None:
+    service.answers = [first, first, OK]
+    waits: list[float] = []
+    call = calls(service, waits)
+    assert call().done
+    assert len(service.seen) == 3
+    assert len({headers["Idempotency-Key"] for headers, _ in service.seen}) == 1
+    assert all(wait == 3 if first[1] is not None else 0 <= wait <= 0.4 for wait in waits)  # Retry-After is heeded
+    call()
+    assert service.seen[0][0]["Idempotency-Key"] != service.seen[-1][0]["Idempotency-Key"]
+
+
+def test_it_ends_after_the_last_retry(service: Service) -> None:
+    service.answers = [(503, b"")]
+    assert calls(service)() == Outcome(False, {}, "look_up_order: the service answered 503")
+    assert len(service.seen) == 3
+
+
+@pytest.mark.parametrize("status", [400, 404, 302, 307])
+def test_refusals_and_redirects_are_not_repeated_or_followed(service: Service, status: int) -> None:
+    service.answers = [(status, b"")]
+    assert calls(service)() == Outcome(False, {}, f"look_up_order: the service answered {status}")
+    assert len(service.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"<html>", "no JSON"),
+        (b"[" * 60_000, "no JSON"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[]", "no 'done'"),
+        (b'{"done": "yes"}', "no 'done'"),
+        (b'{"done": true, "status": {"a": 1}}', "neither text"),
+        (b" " * (LARGEST_ANSWER + 1) + b'{"done": true}', "larger than"),
+    ],
+)
+def test_an_answer_out_of_shape_is_not_done(service: Service, answer: bytes, problem: str) -> None:
+    service.answers = [(200, answer)]
+    outcome = calls(service)()
+    assert not outcome.done
+    assert outcome.values == {}
+    assert problem in outcome.problem
+
+
+def test_a_service_that_says_no_says_why(service: Service) -> None:
+    service.answers = [(200, b'{"done": false, "problem": "packed already"}')]
+    assert calls(service)() == Outcome(False, {}, "packed already")
+
+
+def test_a_slow_or_missing_service_is_given_up(service: Service) -> None:
+    service.answers = [(200, 0.05)]
+    assert "timed out" in calls(service, timeout_s=0.1, retries=0)().problem
+    unreachable = HttpActions({"a": HttpAction(url="http://127.0.0.1:9/", retries=0)})  # type: ignore[arg-type]
+    assert "cannot be reached" in unreachable("a", {}).problem
+
+
+def test_what_has_no_url_is_done_locally(tmp_path: Path) -> None:
+    (tmp_path / "actions.yaml").write_text("", encoding="utf-8")
+    actions = HttpActions.load(tmp_path / "actions.yaml", otherwise=lambda name, slots: Outcome(True, {"name": name}))
+    assert actions("cancel_order", {}) == Outcome(True, {"name": "cancel_order"})
+    assert not HttpActions({})("cancel_order", {}).done
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {url: 'file:///etc/passwd'}", "a.url"),
+        ("a: {url: 'http://x', timeout_s: 0}", "a.timeout_s"),
+        ("a: {url: 'http://x', wait: 3}", "a.wait"),
+        ("a: {url: 'http://x', headers: {K: '${SURELY_NOT_SET}'}}", "SURELY_NOT_SET is not set"),
+        ("a: {url: 'http://x', headers: {K: '${TWO_LINES}'}}", "end of a line"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_wrong_settings_are_named_when_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setenv("TWO_LINES", "secret\r\nX: y")
+    (tmp_path / "actions.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as error:
+        HttpActions.load(tmp_path / "actions.yaml")
+    assert "secret" not in str(error.value)

@@ -1,0 +1,212 @@
+"""Conversations, kept in SQLite: a log without personal data, and apart from it the state from which a conversation goes on.
+
+A turn is one transaction, on the disk before `append` returns (write-ahead log, synchronous=FULL): a crash loses no finished turn.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shared.errors import UserError
+from usecases.chatbot.content import PATTERNS, Coded
+from usecases.chatbot.masking import mask
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE turns (
+    conversation TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL,
+    events TEXT NOT NULL, PRIMARY KEY (conversation, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX turns_at ON turns (at);
+CREATE TABLE states (conversation TEXT PRIMARY KEY, at REAL NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE INDEX states_at ON states (at);
+"""
+
+
+class Overtaken(Exception):  # noqa: N818 - it says what has happened
+    """The conversation has got this turn already, from somebody else: load it again."""
+
+
+class Turn(NamedTuple):
+    number: int  # from 1
+    at: float  # seconds since 1970, UTC
+    message: str  # masked, as are the reply and the texts of the events
+    reply: str
+    events: list[Any]
+
+
+class Saved(NamedTuple):
+    """Where a conversation stands after `number` turns. `state` is None if it is new, has ended or was left for too long."""
+
+    number: int
+    state: dict[str, Any] | None
+
+
+class Listed(NamedTuple):
+    conversation: str
+    turns: int
+    first: float  # seconds since 1970, UTC
+    last: float
+
+
+class Memory:
+    """The conversations in one file. Several threads and several processes may use it at once."""
+
+    def __init__(
+        self,
+        path: Path,
+        keep_state: timedelta = timedelta(days=1),
+        patterns: Mapping[Coded, str] = PATTERNS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            path: of the file, which is made if there is none; nobody but its owner may read it.
+            keep_state: how long one may be silent and go on. States hold what the customer gave, unmasked.
+            patterns: `Desk.patterns`, for masking.
+
+        Raises:
+            UserError: the file is something else.
+        """
+        self._keep_s = keep_state.total_seconds()
+        self._patterns = patterns
+        self._clock = clock
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"{path} cannot be used to keep conversations ({error}). Give another file.") from None
+
+    def _open(self, path: Path) -> None:
+        """Raises:
+        UserError: another version has written the file.
+        """
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
+        self._db.execute("PRAGMA journal_mode = WAL")
+        with self._transaction() as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                for statement in _SCHEMA.split(";"):  # `executescript` would commit
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise UserError(f"{path} was written by another version ({version}, not {_VERSION}). Give another file.")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def append(
+        self,
+        conversation: str,
+        number: int,
+        message: str,
+        reply: str,
+        events: Sequence[Any] = (),
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep a finished turn.
+
+        Args:
+            number: of the turn: one more than `load` told.
+            message: the customer's, masked here, as are `reply` and every text in `events` (which are JSON).
+            state: what the next turn goes on from (JSON), unmasked; None if the conversation has ended: then it is erased.
+
+        Raises:
+            Overtaken: there is such a turn already.
+        """
+        now = self._clock()
+        told = (self._masked(message), self._masked(reply), json.dumps(self._masked(list(events)), allow_nan=False))
+        kept = None if state is None else json.dumps(state, allow_nan=False)
+        with self._transaction() as db:
+            if number != self._last(db, conversation) + 1:
+                raise Overtaken(f"turn {number} of conversation '{conversation}'")
+            db.execute("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?)", (conversation, number, now, *told))
+            erased = db.execute("DELETE FROM states WHERE at < ?", (now - self._keep_s,)).rowcount
+            if kept is None:
+                erased += db.execute("DELETE FROM states WHERE conversation = ?", (conversation,)).rowcount
+            else:
+                db.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (conversation, now, kept))
+        if erased:
+            self._forget()
+
+    def load(self, conversation: str) -> Saved:
+        """Where it stands; a new one stands at 0."""
+        with self._transaction() as db:
+            number = self._last(db, conversation)
+            since = self._clock() - self._keep_s
+            found = db.execute("SELECT state FROM states WHERE conversation = ? AND at >= ?", (conversation, since)).fetchone()
+        return Saved(number, json.loads(found["state"]) if found else None)
+
+    def turns(self, conversation: str) -> list[Turn]:
+        """The log of a conversation, in order."""
+        query = "SELECT number, at, message, reply, events FROM turns WHERE conversation = ? ORDER BY number"
+        with self._lock:
+            rows = self._db.execute(query, (conversation,)).fetchall()
+        return [Turn(**dict(row) | {"events": json.loads(row["events"])}) for row in rows]
+
+    def conversations(self) -> list[Listed]:
+        """All of them, that with the newest turn first."""
+        query = "SELECT conversation, count(*), min(at), max(at) FROM turns GROUP BY conversation ORDER BY max(at) DESC"
+        with self._lock:
+            return [Listed(*row) for row in self._db.execute(query)]
+
+    def delete(self, conversation: str) -> int:
+        """Erase one, as the person concerned may ask for (GDPR, article 17); tells how many turns it had."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM states WHERE conversation = ?", (conversation,))
+            gone = db.execute("DELETE FROM turns WHERE conversation = ?", (conversation,)).rowcount
+        self._forget()
+        return gone
+
+    def delete_older(self, days: float) -> int:
+        """Erase the turns that are older, and states left for too long; tells how many turns that were.
+
+        The numbers of a conversation that goes on start again where the last remaining turn stands.
+        """
+        now = self._clock()
+        with self._transaction() as db:
+            db.execute("DELETE FROM states WHERE at < ?", (now - min(self._keep_s, days * 86_400),))
+            gone = db.execute("DELETE FROM turns WHERE at < ?", (now - days * 86_400,)).rowcount
+        self._forget()
+        return gone
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _last(self, db: sqlite3.Connection, conversation: str) -> int:
+        found = db.execute("SELECT max(number) FROM turns WHERE conversation = ?", (conversation,)).fetchone()
+        return int(found[0] or 0)
+
+    def _forget(self) -> None:
+        """Empty the write-ahead log, which still holds what was erased. Left for later if others are reading just now."""
+        with self._lock:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return mask(value, self._patterns).encode(errors="replace").decode()  # half of a surrogate pair is no text
+        if isinstance(value, Mapping):
+            return {key: self._masked(part) for key, part in value.items()}
+        return [self._masked(part) for part in value] if isinstance(value, list | tuple) else value
