@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from usecases.chatbot.dialogue import Dialogue
+from usecases.chatbot.memory import Memory
 from usecases.chatbot.replies import summary_so_far
 from usecases.chatbot.state import Reply, State
 
@@ -13,21 +13,16 @@ HELP = "/help: this list. /summary: what a colleague would be told. /restart: fr
 ENDED = "Goodbye!"
 
 
-class Memory(Protocol):
-    """Where a conversation is kept."""
+def converse(
+    dialogue: Dialogue, read: Callable[[str], str], write: Callable[[str], None], memory: Memory, conversation: str
+) -> None:
+    """Read and answer messages until the customer ends it (Ctrl-C, Ctrl-D). Every turn is kept before it is shown.
 
-    def load(self) -> State | None:
-        """The conversation to go on with."""
-        ...
-
-    def save(self, message: str, reply: Reply) -> None:
-        """Keep a finished turn, with the state after it."""
-        ...
-
-
-def converse(dialogue: Dialogue, read: Callable[[str], str], write: Callable[[str], None], memory: Memory) -> None:
-    """Read and answer messages until the customer ends it (Ctrl-C, Ctrl-D). Every turn is kept before it is shown."""
-    state = memory.load() or State()
+    Args:
+        conversation: one that `memory` holds goes on.
+    """
+    number, saved = memory.load(conversation)
+    state = State.model_validate(saved or {})
     write(HELP)
     while True:
         try:
@@ -45,8 +40,8 @@ def converse(dialogue: Dialogue, read: Callable[[str], str], write: Callable[[st
             write("We start again.")
         else:
             reply = dialogue.turn(state, message)
-            memory.save(message, reply)
-            state = reply.state
+            state, number = reply.state, number + 1
+            memory.append(conversation, number, message, reply.text, reply.events, state.model_dump(mode="json"))
             write(shown(reply))
 
 
