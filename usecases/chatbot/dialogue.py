@@ -11,157 +11,35 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, Field
-
 from usecases.chatbot import forms, replies
+from usecases.chatbot.answering import INSULT, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
 from usecases.chatbot.protocols import Actions, Library
-from usecases.chatbot.replies import Event, Source, Summary
+from usecases.chatbot.state import Pending, Reply, State
 
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
-INSULT = "insult"
 KEPT = 30  # messages of the customer for the summary
 SHOWN = 300  # characters of each
-OPTIONS = 3  # intents between which the customer may be asked to choose
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
     r"\b(?:forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it|abort|quit|exit|start over"
-    r"|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time|no longer interested)\b"
+    r"|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time"
+    r"|no longer interested)\b"
     r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)\W*(?:please\W*)?$",
     re.IGNORECASE,
 )
 _SAME = re.compile(r"\b(?:same (?:order|e-?mail|address|one|number)|(?:that|this) order)\b", re.IGNORECASE)
-_ORDINAL = {
-    "1": 0,
-    "first": 0,
-    "one": 0,
-    "former": 0,
-    "2": 1,
-    "second": 1,
-    "two": 1,
-    "3": 2,
-    "third": 2,
-    "three": 2,
-    "last": -1,
-    "latter": -1,
-}
 
 
-class Pending(BaseModel):
-    """A form that waits for another one to end."""
-
-    form: str
-    slots: dict[str, str | float | bool]
-
-
-class State(BaseModel):
-    """All that is known of a conversation.
-
-    Attributes:
-        asked: the slot whose question was put last.
-        failed: the form's action found nothing; its slots can be corrected.
-        options: intents between which the customer was asked to choose.
-        unclear: the message that led to the choice.
-        misses: messages in a row that were not understood.
-        lost: replies in a row that a form could not use.
-        known: slots of the form that was done last.
-    """
-
-    turns: int = 0
-    form: str | None = None
-    slots: dict[str, str | float | bool] = Field(default_factory=dict)
-    asked: str | None = None
-    confirming: bool = False
-    failed: bool = False
-    queue: list[Pending] = Field(default_factory=list)
-    options: list[str] = Field(default_factory=list)
-    unclear: str = ""
-    misses: int = 0
-    lost: int = 0
-    offered: bool = False
-    insults: int = 0
-    known: dict[str, str | float | bool] = Field(default_factory=dict)
-    messages: list[str] = Field(default_factory=list)
-    tried: list[str] = Field(default_factory=list)
-    said: str = ""
-
-
-class Reply(BaseModel):
-    """What the assistant answers, what it did, and the state after it."""
-
-    text: str
-    events: list[Event] = Field(default_factory=list)
-    sources: list[Source] = Field(default_factory=list)
-    suggestions: list[str] = Field(default_factory=list)
-    summary: Summary | None = None
-    state: State
-
-
-class Dialogue:
-    """The assistant of a desk.
-
-    Args:
-        desk: what the support team has written.
-        reader: understands messages.
-        library: finds passages; the only source of answers.
-        actions: what forms do.
-        today: gives the day from which "tomorrow" is counted.
-    """
-
-    def __init__(
-        self, desk: Desk, reader: Reader, library: Library, actions: Actions, today: Callable[[], date], settings: Talking
-    ) -> None:
-        self.desk, self.reader, self.library, self.actions = desk, reader, library, actions
-        self.today, self.settings = today, settings
-
-    def turn(self, state: State, message: str) -> Reply:
-        """Answer a message. The state given is not changed."""
-        return self.answer(state, self.reader(message))
-
-    def answer(self, state: State, reading: Reading) -> Reply:
-        """As `turn`, of a message that has been read."""
-        turn = _Turn(self, state.model_copy(deep=True), reading)
-        turn.run()
-        return turn.reply()
-
-
-class _Turn:
-    """One message and what is being answered to it."""
+class _Turn(Answering):
+    """A turn that may begin, fill and end forms."""
 
     def __init__(self, talk: Dialogue, state: State, reading: Reading) -> None:
-        self.desk, self.settings, self.talk = talk.desk, talk.settings, talk
-        self.state, self.reading, self.text = state, reading, reading.text
-        self.today = talk.today()
-        self.paragraphs: list[str] = []
-        self.events: list[Event] = []
-        self.sources: list[Source] = []
-        self.suggestions: list[str] = []
-        self.summary: Summary | None = None
-
-    def reply(self) -> Reply:
-        text = "\n\n".join(self.paragraphs)
-        self.state.said = text
-        return Reply(
-            text=text,
-            events=self.events,
-            sources=self.sources,
-            suggestions=self.suggestions,
-            summary=self.summary,
-            state=self.state,
-        )
-
-    def say(self, text: str, event: Event | None = None) -> None:
-        self.paragraphs.append(text)
-        if event:
-            self.events.append(event)
-
-    @property
-    def form(self) -> Form | None:
-        return self.desk.forms[self.state.form] if self.state.form else None
+        super().__init__(talk.desk, talk.library, talk.today(), talk.settings, state, reading)
+        self.actions = talk.actions
 
     def run(self) -> None:
         state = self.state
@@ -171,7 +49,7 @@ class _Turn:
         if self.reading.cut:
             self.say(replies.CUT)
         offered, state.offered = state.offered, False
-        if self.reading.parts and offered and forms.agreed(self.text, self.today):
+        if offered and forms.agreed(self.text, self.today):
             self.hand_over("the customer accepted the offer of a colleague")
         elif state.options and self.reading.parts and self.choose():
             pass
@@ -181,116 +59,6 @@ class _Turn:
             self.in_form(self.form)
         else:
             self.open(self.reading.parts)
-
-    # ------------------------------------------------------------------ outside of a form
-
-    def open(self, parts: Sequence[Part]) -> None:
-        """Deal with everything that a message wants, or say that it was not understood."""
-        people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
-        if people is not None:
-            self.hand_over(f"the customer wants it ({self.desk.intents[people.top].description or people.top})")
-            return
-        ordered = sorted(parts, key=lambda part: self.desk.intents[part.top].form is not None)  # questions come at the end
-        understood = [self.deal(part, len(ordered) == 1) for part in ordered]
-        if any(understood):
-            self.state.misses = 0
-        elif self.summary is None:
-            self.fall_back()
-
-    def sure(self, part: Part) -> bool:
-        return part.outside < self.settings.outside and part.probability >= self.settings.certain
-
-    def deal(self, part: Part, alone: bool) -> bool:
-        """Act on one thing that is wanted; False if it is not understood."""
-        if part.outside >= self.settings.outside:
-            return False
-        (first, most), *others = part.ranked
-        close = [name for name, p in others[: OPTIONS - 1] if most - p < self.settings.margin]
-        if self.sure(part) and not close:
-            return self.act(first, part)
-        articles = all(self.desk.intents[name].articles for name in (first, *close))
-        if articles and (asks(part.text) or not close) and self.answer(part):
-            return True
-        if close and alone and sum(p for _, p in part.ranked[: 1 + len(close)]) * (1 - part.outside) >= self.settings.certain:
-            self.clarify([first, *close], part.text)
-            return True
-        return self.act(first, part) if self.sure(part) else False
-
-    def act(self, name: str, part: Part) -> bool:
-        intent = self.desk.intents[name]
-        if intent.hands_over:
-            self.hand_over(f"the customer wants it ({intent.description or name})")
-        elif intent.form:
-            self.start(intent.form, part.text if len(self.reading.parts) > 1 else self.text)
-        elif intent.says:
-            self.small_talk(name)
-        else:
-            return self.answer(part, name)
-        return True
-
-    def small_talk(self, name: str) -> None:
-        if name == INSULT:
-            self.state.insults += 1
-            if self.state.insults >= self.settings.insults:
-                self.hand_over("the customer is annoyed")
-                return
-        says = self.desk.intents[name].says
-        again = self.state.said if name == "repeat" else ""
-        self.say(again or says[(self.state.turns - 1) % len(says)], {"says": name})
-
-    def answer(self, part: Part, name: str | None = None) -> bool:
-        """Quote the passage that answers; False if none does. `name`: the intent, where it was chosen by the customer."""
-        probabilities = part.probabilities
-        if name is not None and name != part.top:
-            probabilities = np.array([float(intent == name) for intent in part.intents])
-        (found,) = self.talk.library([part.text], probabilities[None], 1)
-        if not found or found[0].probability < self.talk.library.threshold:
-            return False
-        best = found[0]
-        source = Source(
-            article=best.passage.article,
-            title=best.passage.title,
-            heading=best.passage.heading,
-            text=best.passage.text,
-            probability=best.probability,
-        )
-        if all(source.text != other.text for other in self.sources):
-            self.sources.append(source)
-            self.say(replies.quoted(best), {"answers": source.article})
-        return True
-
-    def clarify(self, names: list[str], text: str) -> None:
-        names = list(dict.fromkeys(names))
-        labels = [self.desk.intents[name].description or name.replace("_", " ") for name in names]
-        self.say(replies.put(replies.WHICH, lambda _: replies.listed(labels)), {"clarifies": names})
-        self.state.options, self.state.unclear = names, text
-        self.suggestions += labels
-
-    def choose(self) -> bool:
-        """Take up the answer to "Do you mean …?"; False if it is about something else."""
-        options, unclear = self.state.options, self.state.unclear
-        self.state.options, self.state.unclear = [], ""
-        part, words = self.reading.parts[0], re.findall(r"\w+", self.text.lower())
-        labels = [self.desk.intents[name].description.lower() for name in options]
-        numbers = [_ORDINAL[word] for word in words if word in _ORDINAL]
-        chosen = None
-        if self.text.lower().strip(" .!") in labels:
-            chosen = options[labels.index(self.text.lower().strip(" .!"))]
-        elif len(words) <= 5 and numbers and numbers[0] < len(options):
-            chosen = options[numbers[0]]
-        if chosen is None:
-            if len(self.reading.parts) > 1 or (part.top not in options and self.sure(part)):
-                return False
-            among = {name: dict(part.ranked).get(name, 0.0) for name in options}
-            best = max(among, key=lambda name: among[name])
-            if part.outside >= self.settings.outside or among[best] < 0.6 * sum(among.values()) or among[best] < 0.15:
-                return False
-            chosen, unclear = best, f"{unclear}\n{self.text}"
-        self.text = unclear
-        self.state.misses = 0
-        if not self.act(chosen, Part(unclear, part.intents, part.probabilities, part.outside, True)):
-            self.fall_back()
-        return True
 
     def refuse(self) -> None:
         """The customer only says what is not wanted."""
@@ -302,32 +70,18 @@ class _Turn:
             self.state.misses = 0
             self.say(replies.NOT_THAT, {"says": "deny"})
 
-    def fall_back(self) -> None:
-        self.state.misses += 1
-        stage = min(self.state.misses, self.settings.stages)
-        if stage >= self.settings.stages:
-            self.state.offered = True
-            self.suggestions += [replies.YES, replies.NO]
-        nothing = replies.NOTHING if not self.reading.parts else replies.REPHRASE
-        self.say(replies.OFFER if self.state.offered else nothing, {"falls_back": stage})
-
-    def hand_over(self, reason: str) -> None:
-        known = self.state.slots or self.state.known
-        self.summary = Summary(reason=reason, asked=self.state.messages, known=known, tried=self.state.tried)
-        self.say(replies.HANDED_OVER, {"hands_over": True})
-        self.leave()
-        self.state.queue, self.state.misses = [], 0
-
     # ------------------------------------------------------------------ in a form
 
-    def start(self, name: str, text: str) -> None:
+    def start(self, name: str) -> None:
         """Begin a form with what a message says; a form that is being filled gives way and hands on what both ask for."""
         form = self.desk.forms[name]
-        slots = {slot: entity.value for slot, entity in forms.values(form, text, self.today, None, self.desk.patterns).items()}
+        slots = {
+            slot: entity.value for slot, entity in forms.values(form, self.text, self.today, None, self.desk.patterns).items()
+        }
         if any("asks" in event or "confirms" in event for event in self.events):
             self.state.queue.append(Pending(form=name, slots=slots))
             return
-        before = self.state.slots if self.form is not None else self.state.known if _SAME.search(text) else {}
+        before = self.state.slots if self.form is not None else self.state.known if _SAME.search(self.text) else {}
         handed = {
             slot: value
             for slot, value in before.items()
@@ -364,7 +118,7 @@ class _Turn:
 
     def do(self, form: Form) -> None:
         state = self.state
-        outcome = self.talk.actions(form.action, dict(state.slots))
+        outcome = self.actions(form.action, dict(state.slots))
         given = ", ".join(f"{name}={value}" for name, value in state.slots.items())
         result = "done" if outcome.done else f"failed{f' ({outcome.problem})' if outcome.problem else ''}"
         state.tried.append(f"{form.action}({given}): {result}")
@@ -397,13 +151,13 @@ class _Turn:
     def in_form(self, form: Form) -> None:
         """A message while a form is open: a value, a correction, yes or no, a digression, a stop, or nothing of use."""
         state, parts = self.state, self.reading.parts
+        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns) if self.text else {}
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
-        if people is not None and (not self.free(form) or people.probability >= SWITCH):
+        if people is not None and ((people.probability >= SWITCH and people.request) or not (self.free(form) or found)):
             self.open([people])
             return
-        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns) if self.text else {}
         others = [part for part in parts if self.digresses(part, form, found)]
-        if self.free(form) and (others or self.control("repeat", SWITCH)) or self.stops(form, {}):
+        if (self.free(form) and (others or self.control("repeat", SWITCH))) or self.stops(form, {}):
             found.pop(state.asked or "", None)
         given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
@@ -511,3 +265,31 @@ class _Turn:
             self.cancel()
         else:
             self.open(others or self.reading.parts)
+
+
+class Dialogue:
+    """The assistant of a desk.
+
+    Args:
+        desk: what the support team has written.
+        reader: understands messages.
+        library: finds passages; the only source of answers.
+        actions: what forms do.
+        today: gives the day from which "tomorrow" is counted.
+    """
+
+    def __init__(
+        self, desk: Desk, reader: Reader, library: Library, actions: Actions, today: Callable[[], date], settings: Talking
+    ) -> None:
+        self.desk, self.reader, self.library, self.actions = desk, reader, library, actions
+        self.today, self.settings = today, settings
+
+    def turn(self, state: State, message: str) -> Reply:
+        """Answer a message. The state given is not changed."""
+        return self.answer(state, self.reader(message))
+
+    def answer(self, state: State, reading: Reading) -> Reply:
+        """As `turn`, of a message that has been read."""
+        turn = _Turn(self, state.model_copy(deep=True), reading)
+        turn.run()
+        return turn.reply()

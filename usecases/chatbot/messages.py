@@ -23,28 +23,29 @@ _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
 )
 _SENTENCE = re.compile(r"(?<=[.!?…])(?<![0-9]\.)\s+|\n+|;\s+")
-_OPENING = (
-    r"(?:what|when|where|which|who|why|how|whether|can|could|do|does|did|is|are|was|will|would|may|should|have|has|must"
-    r"|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|tell|track|book|check|cancel|return|refund|exchange|change|show)"
-)
+_WH = "what|whats|when|where|wheres|which|who|why|how|hows"
+_AUXILIARY = "can|could|do|does|did|is|are|was|were|will|would|may|should|have|has|must"
+_ACTION = "tell|show|track|book|check|cancel|return|refund|exchange|change"
+_MORE_ACTIONS = f"{_ACTION}|give|send|find|look|put|let|file|start|open|report|reserve|register|pass|connect|redirect"
 _NOT = r"(?:no|not|don't|do not|dont)"
-_JOINT = re.compile(
-    rf",?\s+(?:and|but|plus|also)\s+(?:(?:also|then|by the way),?\s+)?(?={_OPENING}\b)|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_NOT}|but)\b)"
+_OPENING = rf"(?:{_WH}|whether|{_AUXILIARY}|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|{_ACTION})"
+_JOINT = re.compile(  # between two parts of a sentence that have each something to say
+    rf",?\s+(?:and|but|plus|also)\s+(?:(?:also|then|by the way),?\s+)?(?={_OPENING}\b)"
+    rf"|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_NOT}|but)\b)"
     rf"|\s+(?=(?:instead of|rather than)\s)|,?\s+(?=(?:but|and)\s+{_NOT}\s)|\s+(?=but\s)",
     re.IGNORECASE,
 )
+_GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
+_QUESTION = re.compile(rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", re.IGNORECASE)
 _REQUEST = re.compile(
-    r"\?|^(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please)\b[,.!]?\s+)*"
-    r"(?:what|whats|when|where|wheres|which|who|why|how|hows|can|could|do|does|did|is|are|will|would|may|should|have|has"
-    r"|tell|show|give|send|book|check|cancel|track|find|look|put|let|file|start|open|return|refund|exchange|change|report|reserve|register)\b"
-    r"|\b(?:want|wanna|need|like to|love to|would like|I'd like|I'd rather|please|pls|plz|wish to|looking for|wonder\w*|can you|could you)\b",
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS})\b"
+    r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|please|pls|plz|wish to|looking for|wonder\w*"
+    r"|can you|could you)\b",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(
-    r"\?|^(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|by the way)\b[,.!]?\s+)*(?:what|whats|when|where|wheres|which|who|why|how|hows"
-    r"|can|could|do|does|did|is|are|will|would|may|should)\s\w",
-    re.IGNORECASE,
-)
+_EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")
+_SAID = re.compile(r"[^\W_]{2}|[0-9a-z]|👍|👎|✅|❌|👌", re.IGNORECASE)
+_NEVER = "(?:do not|don't|dont|did not|didn't|would not|wouldn't|will not|won't|never)"
 _LEAD = r"^(?:(?:well|no|nope|please|sorry|hi|hello|hey|but|and|so|actually|then|just)\b[,.!]?\s+)*"
 
 
@@ -152,24 +153,26 @@ class Reader:
         self.talk = {name for name, intent in desk.intents.items() if intent.says}
         words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}
         stems = "|".join(sorted(map(re.escape, words - {""}), key=len, reverse=True)) or r"(?!)"
+        wants = "want|wanna|need|wish|mean|ask|intend|plan"
+        others = "you|we|they|I|know|see|understand|worry|have|get|find"  # "don't you …?", "don't know where …"
         self._refusal = re.compile(
-            _LEAD
-            + r"(?:(?:I|we)\s(?:(?:really|just|actually)\s)?(?:do not|don't|dont|did not|didn't|would not|wouldn't|will not|won't|never)"
-            r"\s(?:(?:really|actually|even)\s)?(?:want|wanna|need|wish|mean|ask|intend|plan)\b"
-            rf"|(?:I\s?am|I'm|im|we're|we\sare)\snot\s(?:(?:looking|trying|asking|planning|talking|interested|here|after)\b|(?:going to )?(?:{stems})\w*)"
-            r"|(?:don't|do not|dont|never)\s(?!you\b|we\b|they\b|I\b|know\b|see\b|understand\b|worry\b|have\b|get\b|find\b)\w+"
-            rf"|(?:(?:it's|it is|this is|that's)\s)?not?\s(?:(?:an?|the|to|my|any|about|for|new|another|start)\s){{0,3}}(?:{stems})\w*"
-            r"|instead of\s|rather than\s)",
+            rf"{_LEAD}(?:(?:I|we)\s(?:(?:really|just|actually)\s)?{_NEVER}\s(?:(?:really|actually|even)\s)?(?:{wants})\b"
+            r"|(?:I\s?am|I'm|im|we're|we\sare)\snot\s(?:(?:looking|trying|asking|planning|talking|interested|here|after)\b"
+            rf"|(?:going to )?(?:{stems})\w*)"
+            rf"|(?:don't|do not|dont|never)\s(?!(?:{others})\b)\w+"
+            r"|(?:(?:it's|it is|this is|that's)\s)?not?\s(?:(?:an?|the|to|my|any|about|for|new|another|start)\s){0,3}"
+            rf"(?:{stems})\w*|instead of\s|rather than\s)",
             re.IGNORECASE,
         )
         self._named = re.compile(rf"\b(?:not|don't|dont|no|never)\b.*\b(?:{stems})", re.IGNORECASE)
 
     def __call__(self, message: str) -> Reading:
         text, cut = clean(message, self.settings.longest)
-        flat = " ".join(text.replace("’", "'").split())
-        if not any(c.isalnum() for c in flat) and not flat:
+        told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
+        flat = " ".join(told.split())
+        if not _SAID.search(flat):
             return Reading(text, cut, ())
-        pieces = clauses(text.replace("’", "'"))
+        pieces = clauses(told)
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]

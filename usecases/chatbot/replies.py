@@ -7,30 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, Field
-from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
-
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.protocols import Answer
-
-Event = TypedDict(
-    "Event",
-    {
-        "answers": str,
-        "asks": str,
-        "confirms": str,
-        "does": str,
-        "fails": str,
-        "with": dict[str, Any],
-        "says": str,
-        "clarifies": list[str],
-        "falls_back": int,
-        "hands_over": bool,
-        "cancels": str,
-    },
-    total=False,
-)
-"""One thing that a reply does: an article's name, a slot, a form, an action with its slots, an intent, …"""
+from usecases.chatbot.state import State, Summary
 
 NOTHING = "I could not read anything in your message."
 REPHRASE = "I am not sure that I understood you, or I do not know the answer. Could you put it in other words?"
@@ -51,30 +30,6 @@ YES, NO, STOP = "Yes", "No", "Stop"
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-
-
-class Source(BaseModel):
-    """Where an answer is quoted from."""
-
-    article: str
-    title: str
-    heading: str
-    text: str
-    probability: float
-
-
-class Summary(BaseModel):
-    """What a colleague who takes over has to know."""
-
-    reason: str
-    asked: list[str] = Field(description="the customer's messages, last one last")
-    known: dict[str, Any] = Field(description="slots of the form that was being filled, or was filled last")
-    tried: list[str]
-
-    def __str__(self) -> str:
-        known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.known.items()) or "nothing"
-        lines = [f"Handed over because {self.reason}.", f"Known: {known}.", f"Tried: {'; '.join(self.tried) or 'nothing'}."]
-        return "\n".join([*lines, "The customer wrote:", *(f"- {message}" for message in self.asked)])
 
 
 def quoted(answer: Answer) -> str:
@@ -119,3 +74,8 @@ def spoken(value: Any, slot: Slot | None = None) -> str:
 def listed(options: list[str]) -> str:
     """1) one, 2) other"""
     return ", ".join(f"{number}) {option}" for number, option in enumerate(options, 1))
+
+
+def summary_so_far(state: State, reason: str) -> Summary:
+    """What a colleague would be told."""
+    return Summary(reason=reason, asked=state.messages, known=state.slots or state.known, tried=state.tried)

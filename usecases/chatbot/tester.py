@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from shared.config import Section
 from shared.errors import Collector, DataError, UserError, nearest
-from usecases.chatbot.dialogue import Dialogue, Reply, State
-from usecases.chatbot.replies import Event
+from usecases.chatbot.dialogue import Dialogue
+from usecases.chatbot.state import Event, Reply, State
 
 TEXTS = ("contains", "not_contains")
 KEYS = (*get_type_hints(Event), *TEXTS)

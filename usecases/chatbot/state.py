@@ -1,0 +1,101 @@
+"""What is known of a conversation, and what a reply holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+Event = TypedDict(
+    "Event",
+    {
+        "answers": str,
+        "asks": str,
+        "confirms": str,
+        "does": str,
+        "fails": str,
+        "with": dict[str, Any],
+        "says": str,
+        "clarifies": list[str],
+        "falls_back": int,
+        "hands_over": bool,
+        "cancels": str,
+    },
+    total=False,
+)
+"""One thing that a reply does: an article's name, a slot, a form, an action with its slots, an intent, …"""
+
+
+class Source(BaseModel):
+    """Where an answer is quoted from."""
+
+    article: str
+    title: str
+    heading: str
+    text: str
+    probability: float
+
+
+class Summary(BaseModel):
+    """What a colleague who takes over has to know."""
+
+    reason: str
+    asked: list[str] = Field(description="the customer's messages, last one last")
+    known: dict[str, Any] = Field(description="slots of the form that was being filled, or was filled last")
+    tried: list[str]
+
+    def __str__(self) -> str:
+        known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.known.items()) or "nothing"
+        lines = [f"Handed over because {self.reason}.", f"Known: {known}.", f"Tried: {'; '.join(self.tried) or 'nothing'}."]
+        return "\n".join([*lines, "The customer wrote:", *(f"- {message}" for message in self.asked)])
+
+
+class Pending(BaseModel):
+    """A form that waits for another one to end."""
+
+    form: str
+    slots: dict[str, str | float | bool]
+
+
+class State(BaseModel):
+    """All that is known of a conversation.
+
+    Attributes:
+        asked: the slot whose question was put last.
+        failed: the form's action found nothing; its slots can be corrected.
+        options: intents between which the customer was asked to choose.
+        unclear: the message that led to the choice.
+        misses: messages in a row that were not understood.
+        lost: replies in a row that a form could not use.
+        known: slots of the form that was done last.
+    """
+
+    turns: int = 0
+    form: str | None = None
+    slots: dict[str, str | float | bool] = Field(default_factory=dict)
+    asked: str | None = None
+    confirming: bool = False
+    failed: bool = False
+    queue: list[Pending] = Field(default_factory=list)
+    options: list[str] = Field(default_factory=list)
+    unclear: str = ""
+    misses: int = 0
+    lost: int = 0
+    offered: bool = False
+    insults: int = 0
+    known: dict[str, str | float | bool] = Field(default_factory=dict)
+    messages: list[str] = Field(default_factory=list)
+    tried: list[str] = Field(default_factory=list)
+    said: str = ""
+
+
+class Reply(BaseModel):
+    """What the assistant answers, what it did, and the state after it."""
+
+    text: str
+    events: list[Event] = Field(default_factory=list)
+    sources: list[Source] = Field(default_factory=list)
+    suggestions: list[str] = Field(default_factory=list)
+    summary: Summary | None = None
+    state: State
