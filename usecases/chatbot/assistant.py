@@ -10,13 +10,15 @@ from typing import Any, Self
 
 import torch
 
-from usecases.chatbot.actions import Actions, connect
+from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Desk
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
+from usecases.chatbot.protocols import Actions
 from usecases.chatbot.retrieval import Retriever
+from usecases.chatbot.shop import Shop
 
 NAME = "chatbot"
 VERSION = 1  # of what the artefact holds
@@ -54,13 +56,22 @@ class Assistant:
         return date.fromisoformat(str(told)) if told else date.today()
 
     def actions(self) -> Actions:
-        """The services, and for what they do not do a fresh copy of the demonstration shop."""
-        return connect(self.services, self.shop)
+        """The company's services, and for what they do not do a fresh copy of the demonstration shop."""
+        services = {name: HttpAction.model_validate(one) for name, one in self.services.items()}
+        return HttpActions(services, self.rehearsal())
+
+    def rehearsal(self) -> Actions:
+        """The demonstration shop alone, or nothing that can be done: for scripts, which must not act on the company's orders."""
+        return LocalActions(Shop.create(":memory:", self.shop).functions if self.shop else {})
 
     def dialogue(self, actions: Actions | None = None) -> Dialogue:
+        """Raises:
+        ValueError: the assistant has no content.
+        """
         if self.desk is None:
             raise ValueError("without content there is nothing to say")
-        return Dialogue(self.desk, self.reader, self.library, actions or self.actions(), self.today, self.config.talking)
+        actions = actions or self.actions()
+        return Dialogue(self.desk, self.reader, self.library, actions, lambda: self.today, self.config.talking)
 
     def parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """What `from_parts` makes the same assistant of: tensors, and JSON."""

@@ -67,6 +67,7 @@ class Article(Section):
 
     title: str
     intents: tuple[str, ...] = ()
+    questions: tuple[str, ...] = Field((), description="what customers ask that it answers: they teach the search")
     updated: str = ""
     body: str
 
@@ -79,13 +80,9 @@ class Article(Section):
             yield Passage(name, self.title, heading.strip(), text.strip())
 
 
-class Desk(Section):
-    """Everything that a support team has written. `shop` fills the embedded demonstration shop, `actions` are HTTP calls."""
+class Patterns(Section):
+    """How numbers are written here."""
 
-    intents: dict[str, Intent]
-    forms: dict[str, Form] = Field(default_factory=dict)
-    articles: dict[str, Article] = Field(default_factory=dict)
-    out_of_scope: tuple[str, ...] = Field((), description="messages that nothing here answers")
     patterns: dict[Coded, str] = Field(
         PATTERNS,
         description="regular expression of each kind of number; its groups, joined by '-' in capitals, are the number's form",
@@ -100,6 +97,16 @@ class Desk(Section):
             except re.error as error:
                 raise ValueError(f"{kind}: '{pattern}' is no regular expression ({error})") from None
         return PATTERNS | patterns
+
+
+class Desk(Patterns):
+    """Everything that a support team has written. `shop` fills the embedded demonstration shop, `actions` are HTTP calls."""
+
+    intents: dict[str, Intent]
+    forms: dict[str, Form] = Field(default_factory=dict)
+    articles: dict[str, Article] = Field(default_factory=dict)
+    out_of_scope: tuple[str, ...] = Field((), description="messages that nothing here answers")
+    unanswered: tuple[str, ...] = Field((), description="questions about the company that no article answers")
 
     def passages(self) -> list[Passage]:
         return [passage for name, article in self.articles.items() for passage in article.passages(name)]

@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 from shared.config import Section
 from shared.errors import Collector
 from usecases.chatbot import documents
-from usecases.chatbot.content import Article, Desk, Form, Intent
+from usecases.chatbot.content import Article, Desk, Form, Intent, Patterns
 from usecases.chatbot.documents import Document
 
 INTENTS, FORMS, OUT_OF_SCOPE, SHOP, ACTIONS, CONVERSATIONS, QUESTIONS = FILES = (
     "intents.yaml", "forms.yaml", "out_of_scope.yaml", "shop.yaml", "actions.yaml", "conversations.yaml", "questions.yaml",
 )  # fmt: skip
-ARTICLES = "articles"
+ARTICLES, PATTERNS = "articles", "patterns"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_/-]{0,59}")
 FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 MANY = 20_000  # articles
@@ -28,6 +28,7 @@ S = TypeVar("S", bound=BaseModel)
 
 class OutOfScope(Section):
     examples: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
 
 class Turn(Section):
@@ -100,13 +101,17 @@ def read(folder: Path, faults: Collector) -> Content:
     outside = (
         documents.validated(OutOfScope, found[OUT_OF_SCOPE].value, found[OUT_OF_SCOPE], faults) if OUT_OF_SCOPE in found else None
     )
+    told = _entries(found.get(FORMS), PATTERNS)
+    patterns = documents.validated(Patterns, {PATTERNS: told}, found[FORMS], faults) if told else None
     articles = dict(_articles(folder / ARTICLES, found, faults))
     names["articles"] = {path.stem for path in _markdown(folder / ARTICLES)}
     desk = Desk(
         intents=intents,
-        forms=_named(Form, found.get(FORMS), "forms", faults),
+        forms=_named(Form, found.get(FORMS), "forms", faults, beside=PATTERNS),
         articles=articles,
         out_of_scope=outside.examples if outside else (),
+        unanswered=outside.unanswered if outside else (),
+        **(patterns or Patterns()).model_dump(),
     )
     questions = documents.validated(Questions, found[QUESTIONS].value, found[QUESTIONS], faults) if QUESTIONS in found else None
     content = Content(
@@ -139,12 +144,12 @@ def _entries(document: Document | None, kind: str) -> dict[str, Any]:
     return {str(name): entry for name, entry in value.items()} if isinstance(value, dict) else {}
 
 
-def _named(model: type[S], document: Document | None, kind: str, faults: Collector) -> dict[str, S]:
-    """The valid entries below the key `kind`."""
+def _named(model: type[S], document: Document | None, kind: str, faults: Collector, beside: str = "") -> dict[str, S]:
+    """The valid entries below the key `kind`; the file may hold another one `beside` it."""
     if document is None:
         return {}
-    if other := sorted(set(map(str, document.value)) - {kind}):
-        fix = f"This file holds `{kind}:` alone"
+    if other := sorted(set(map(str, document.value)) - {kind, beside}):
+        fix = f"This file holds `{kind}:`" + (f" and `{beside}:`" if beside else " alone")
         faults.add("error", f"no such entry: {', '.join(other)}", fix, row=document.line(other[:1]), where=document.path)
     if not isinstance(document.value.get(kind) or {}, dict):
         fix = "Write one entry per name: `name:`, and below it, indented, what it has"

@@ -35,7 +35,7 @@ def test(source: Path, out: Path | None, options: Mapping[str, Any], say: Callab
     scripts = [one for one in tester.load_scripts(source) if wanted.part in ("all", one.part)]
     if not scripts:
         raise UserError(f"{source} has no conversations of part={wanted.part}.")
-    results = [tester.replay(script, assistant.dialogue) for script in scripts]
+    results = [tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in scripts]
     report = tester.told(results)
     say(report)
     if out is not None:
