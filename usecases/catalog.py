@@ -12,6 +12,7 @@ MODULES = {
     "fraud_detection": "usecases.fraud_detection",
     "lane_detection": "usecases.lane_detection",
     "medical_imaging": "usecases.medical_imaging",
+    "chatbot": "usecases.chatbot",
 }
 
 

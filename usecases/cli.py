@@ -168,6 +168,24 @@ def predict(
 
 
 @app.command()
+def chat(
+    run_: RunName,
+    memory: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="where turns are kept; default: conversations.sqlite in the run's folder")
+    ] = None,
+    conversation: Annotated[str, typer.Option(metavar="NAME", help="one that was begun before goes on")] = "",
+) -> None:
+    """Talk with a trained assistant in the terminal."""
+    from shared.errors import UserError
+
+    name, usecase, folder = _load(run_)
+    predictor = usecase.load(folder / "artifact")
+    if not hasattr(predictor, "converse"):
+        raise UserError(f"{name} holds no conversations. Use `usecases predict`.")
+    predictor.converse(memory or folder / "conversations.sqlite", conversation)
+
+
+@app.command()
 def tool(
     name: Name,
     tool_: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="leave out to list them")] = None,

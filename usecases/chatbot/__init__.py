@@ -1,1 +1,26 @@
-"""The customer-service chatbot."""
+"""Customer-service chatbot: understands, answers with sources, asks, hands over."""
+
+from pathlib import Path
+
+from shared.usecase import UseCase
+from usecases.chatbot.assistant import NAME
+from usecases.chatbot.benchmark import BENCHMARKS
+from usecases.chatbot.checks import check
+from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.pipeline import evaluate, train
+from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.tools import TOOLS
+
+USECASE = UseCase(
+    name=NAME,
+    title="Customer-service chatbot",
+    summary="What a customer's message is about, answered from help articles, with forms, sources and a hand-over to people.",
+    config=ChatConfig,
+    configs=Path(__file__).parent / "configs",
+    train=train,
+    load=Chatbot.load,
+    evaluate=evaluate,
+    check=check,
+    benchmarks=BENCHMARKS,
+    tools=TOOLS,
+)

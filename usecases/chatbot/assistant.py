@@ -13,7 +13,7 @@ import torch
 from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import ChatConfig
-from usecases.chatbot.content import Desk
+from usecases.chatbot.content import Coded, Desk, Patterns
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
 from usecases.chatbot.protocols import Actions
@@ -48,6 +48,11 @@ class Assistant:
     @cached_property
     def reader(self) -> Reader:
         return Reader(self.classifier, self.desk or Desk(intents={}), self.config.talking)
+
+    @property
+    def patterns(self) -> Mapping[Coded, str]:
+        """How numbers are written."""
+        return (self.desk or Patterns()).patterns
 
     @property
     def today(self) -> date:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pathlib import Path
 from typing import Any
 
 from shared.errors import Finding
@@ -74,6 +75,7 @@ class Utterances:
     Attributes:
         texts, labels, parts: as of `Corpus`.
         files: [utterances] where they stand.
+        folder: of the content; None: the source holds only utterances.
         rows: [utterances] line of the YAML file or row of the table; 0: not known.
     """
 

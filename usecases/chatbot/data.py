@@ -85,3 +85,8 @@ def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, uni
         count = min(max(round(share * len(drawn)), 1 if share else 0), left - 1)
         parts[np.isin(units, drawn[start : start + count])] = part
         start, left = start + count, left - count
+
+
+def outsiders() -> list[str]:
+    """General messages about nothing that a desk knows, those of the invented shop: for data that has none."""
+    return list(formats.read(Data()).content.desk.out_of_scope)

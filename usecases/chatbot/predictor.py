@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +20,11 @@ from usecases.chatbot import files
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot import entities
-from usecases.chatbot.dialogue import Dialogue, State
+from usecases.chatbot.chat import converse
+from usecases.chatbot.dialogue import Dialogue
+from usecases.chatbot.memory import Memory
 from usecases.chatbot.messages import Reading
+from usecases.chatbot.state import State
 
 BLOCK = 512  # messages
 GUESSES = 3  # intents told of a message
@@ -115,6 +120,19 @@ class Chatbot:
             "understood": outside < self.assistant.config.talking.outside,
             "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in found],
         }
+
+    def converse(self, file: Path, conversation: str) -> None:
+        """Talk in the terminal; turns are kept in `file`, under the conversation's name ("": a new one).
+
+        Raises:
+            UserError: there is nothing to say, or the file cannot be used.
+        """
+        if self.assistant.desk is None:
+            raise UserError("This model was trained on labelled messages alone: it tells intents and has nothing to say.")
+        memory = Memory(file, patterns=self.assistant.desk.patterns)
+        name = conversation or uuid.uuid4().hex[:8]
+        print(f"Conversation {name}, kept in {file}", file=sys.stderr)
+        converse(self.assistant.dialogue(), input, print, memory, name)
 
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.

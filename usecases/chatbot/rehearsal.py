@@ -1,0 +1,80 @@
+"""The articles and the dialogue, learnt and judged before a customer meets them: questions with answers, scripted conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shared import pretrained
+from shared.evaluation.operating import proportion
+from shared.hardware import Choice
+from usecases.chatbot import desk, questions, tester
+from usecases.chatbot.assistant import Assistant
+from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.corpus import Corpus
+from usecases.chatbot.retrieval import Retriever
+
+PARTS = ("tuning", "held_out")
+Log = Callable[[str], None]
+
+
+def learn_articles(
+    corpus: Corpus, config: ChatConfig, chip: Choice, say: Log
+) -> tuple[Retriever | None, dict[str, Any] | None]:
+    """A retriever over the articles, and how it does on the held-out half of the questions; None where there are none."""
+    if corpus.desk is None or not corpus.desk.articles or corpus.folder is None:
+        return None, None
+    file = corpus.folder / desk.QUESTIONS
+    asked = questions.read(file, corpus.desk) if file.exists() else []
+    tuning, held_out = questions.halves(asked)
+    say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
+    folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights)
+    library = Retriever.fit(
+        corpus.desk, folder, tuning, config.retrieval, bf16=chip.precision == "bf16", seed=config.seed
+    )
+    if not held_out:
+        return library, None
+    return library, {
+        "name": questions.OURS,
+        "answerable": sum(bool(question.articles) for question in held_out),
+        "unanswerable": sum(not question.articles for question in held_out),
+        "methods": {name: one.as_dict() for name, one in questions.evaluate(library, tuning, held_out).items()},
+    }
+
+
+def conversations(corpus: Corpus, assistant: Assistant, say: Log) -> dict[str, Any] | None:
+    """Replays the content's scripts, each in a fresh demonstration shop; None where there are none."""
+    file = corpus.folder / desk.CONVERSATIONS if corpus.folder else None
+    if file is None or not file.exists():
+        return None
+    scripts = tester.load_scripts(file)
+    say(f"Replaying {len(scripts)} conversations")
+    parts = {}
+    for part in PARTS:
+        results = [
+            tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in scripts if script.part == part
+        ]
+        if results:
+            parts[part] = _told(results)
+    return parts
+
+
+def _told(results: list[tester.Result]) -> dict[str, Any]:
+    went = sum(result.passed for result in results)
+    return {
+        "scripts": len(results),
+        "went": went,
+        "passed": proportion(went, len(results)).as_dict(),
+        "kinds": tester.pass_rates(results),
+        "differences": [
+            {
+                "conversation": result.script.name,
+                "turn": one.turn,
+                "user": one.user,
+                "expected": f"{one.key}: {one.expected}",
+                "got": "; ".join(f"{key}: {value}" for event in one.got for key, value in event.items()),
+            }
+            for result in results
+            for one in result.differences
+        ],
+    }
