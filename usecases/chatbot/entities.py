@@ -197,11 +197,13 @@ def _asked_for(kind: SlotType, text: str, today: date, taken: list[Entity], patt
 
 def _choice(slot: Slot, text: str) -> Entity | None:
     """The choice that is named, not one that is denied; the longest of the names behind the last word that corrects."""
-    names = {word.lower(): choice for choice, words in slot.words.items() for word in words if word}
-    names |= {choice.replace("_", " ").lower(): choice for choice in slot.of}
+    names = [(word, choice) for choice, words in slot.words.items() for word in words if word]
+    names += [(choice, choice) for choice in slot.of]
     if not names:
         return None
-    wanted = "|".join(re.escape(name.translate(_PLAIN)).replace(r"\ ", r"\s+") for name in sorted(names, key=len, reverse=True))
+    names.sort(key=lambda name: -len(name[0]))
+    spaced = [re.escape(name.replace("_", " ").translate(_PLAIN)).replace(r"\ ", r"\s+") for name, _ in names]
+    wanted = "|".join(f"({name})" for name in spaced)
     text = text.replace("_", " ")
     found = [
         m
@@ -213,12 +215,11 @@ def _choice(slot: Slot, text: str) -> Entity | None:
     corrected = [match.end() for match in _CORRECTION.finditer(text) if match.end() <= found[-1].start()]
     last = [match for match in found if match.start() >= (corrected[-1] if corrected else 0)]
     best = max(last, key=lambda match: (len(match[0].split()), match.start()))
-    plain_names = {name.translate(_PLAIN): choice for name, choice in names.items()}
-    return Entity("choice", plain_names[" ".join(best[0].lower().split())], *best.span())
+    return Entity("choice", names[(best.lastindex or 1) - 1][1], *best.span())
 
 
 def _yes_no(text: str) -> Entity | None:
-    """What a reply begins with, unless it corrects itself."""
+    """What a reply says first."""
     found = list(_YES_NO.finditer(text))
     if not found or found[0].lastgroup == "open":
         return None

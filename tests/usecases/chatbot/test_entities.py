@@ -98,6 +98,7 @@ def test_a_choice_is_neither_denied_nor_part_of_a_word() -> None:
     assert filled("start_return", "not too small, smallish") == {}
     assert filled("start_return", "I don’t need it any more") == {"reason": "changed_mind"}
     assert filled("report_damage", "no refund, a replacement") == {"solution": "replacement"}
+    assert filled("start_return", "TOO ſMALL, I think") == {"reason": "too_small"}  # a letter that only ignoring case makes an s
     assert filled("start_return", "looks different from the picture, it isn't faulty") == {"reason": "not_as_expected"}
 
 
