@@ -15,6 +15,7 @@ from usecases.chatbot.corpus import TEST, TRAIN, Utterances, normalised
 from usecases.chatbot.formats import Raw
 
 FEW = 10  # utterances of an intent, below which it is hard to tell from others
+MANY = 100  # labels; where there are more, a quarter as many as utterances are hardly intents
 LONG = 2000  # characters
 UNEVEN = 20  # times as many utterances as the rarest intent has
 RARE = 0.05  # of another intent's utterances: a label that may be that one's, mistyped
@@ -115,11 +116,14 @@ def _labels(utterances: Utterances, faults: Collector) -> None:
         if len(labels) > 1:
             fix = "Write each intent in one way: these count as different"
             faults.add("warning", "labels that differ in case, spaces or signs alone", fix, " / ".join(sorted(labels)))
-    often = sorted(counts, key=lambda label: -counts[label])
-    for label in often:
-        larger = [
-            other for other in often if counts[label] <= RARE * counts[other] and columns.normal(other) != columns.normal(label)
-        ]
+    if len(counts) > MANY and len(counts) > len(utterances.labels) / 4:
+        fix = "Is it the column of the intents? See data.columns.label"
+        faults.add("warning", f"{len(counts):,} different labels in {len(utterances.labels):,} utterances", fix)
+        return
+    normal = {label: columns.normal(label) for label in counts}
+    often = max(counts.values(), default=0)
+    for label in (label for label, count in counts.items() if count <= RARE * often):
+        larger = [one for one, count in counts.items() if counts[label] <= RARE * count and normal[one] != normal[label]]
         if close := difflib.get_close_matches(label, larger, n=1, cutoff=0.85):
             fix = "Correct it if it is a typo: it counts as an intent of its own"
             told = f"{label} ({counts[label]}) / {close[0]} ({counts[close[0]]})"

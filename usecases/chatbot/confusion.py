@@ -18,6 +18,7 @@ from shared.errors import Collector
 from usecases.chatbot.corpus import TRAIN, Utterances, normalised
 
 MOST = 15_000  # utterances
+INTENTS = 300  # the most frequent ones
 LARGE = 5_000  # utterances, from which on two folds will do
 DIMENSIONS = 192
 SHARE = 0.1  # of both intents' utterances, taken for the other's
@@ -80,9 +81,10 @@ def _chosen(utterances: Utterances) -> list[int]:
     for place, (text, label, part) in enumerate(zip(utterances.texts, utterances.labels, utterances.parts, strict=True)):
         if text and label and part in ("", TRAIN):
             by_label[label].append(place)
-    each = max(AT_LEAST, MOST // max(1, len(by_label)))
+    often = sorted(by_label.values(), key=len, reverse=True)[:INTENTS]
+    each = max(AT_LEAST, MOST // max(1, len(often)))
     rng = np.random.default_rng(0)
-    drawn = [found if len(found) <= each else rng.permutation(found)[:each].tolist() for found in by_label.values()]
+    drawn = [found if len(found) <= each else rng.permutation(found)[:each].tolist() for found in often]
     return sorted(place for some in drawn if len(some) >= AT_LEAST for place in some)
 
 
@@ -91,7 +93,8 @@ def _inputs(texts: list[str]) -> np.ndarray:
     weights = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32, max_features=20_000)
     counted = weights.fit_transform(texts)
     fewer = TruncatedSVD(min(DIMENSIONS, min(counted.shape) - 1), n_iter=2, random_state=0)
-    return np.asarray(normalize(fewer.fit_transform(counted)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all texts are the same, nothing is to be explained
+        return np.asarray(normalize(fewer.fit_transform(counted)))
 
 
 def _cosine(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

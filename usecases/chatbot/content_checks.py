@@ -23,7 +23,7 @@ EXPECTED = (
 class Action(NamedTuple):
     """What an action takes from the form and what it gives for its last sentence; None: not told."""
 
-    takes: frozenset[str]
+    takes: frozenset[str] | None
     gives: frozenset[str] | None
 
 
@@ -49,7 +49,7 @@ def check(content: Content, faults: Collector) -> None:
     """Add everything that cannot be reached or answered, or refers to what is not there."""
     _intents(content, faults)
     _articles(content, faults)
-    known = _actions(content)
+    known = _actions(content, faults)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
         _action(name, form, known, content, faults)
@@ -135,12 +135,15 @@ def _ambiguous(slot: Slot) -> list[str]:
     return [word for word, count in words.items() if count > 1]
 
 
-def _actions(content: Content) -> dict[str, Action]:
-    """What can be done here, by name."""
-    known = dict(SHOP_ACTIONS) if content.shop is not None else {}
+def _actions(content: Content, faults: Collector) -> dict[str, Action]:
+    """What can be done here, by name. A call takes the slots in braces; one without any may take all of them."""
+    known = dict(SHOP_ACTIONS) if (content.folder / folder.SHOP).is_file() else {}
     for name, call in content.actions.items():
+        if not isinstance(call, dict):
+            at = content.place(folder.ACTIONS, "actions", name)
+            faults.add("error", f"the action '{name}' is no mapping", "Write what it calls below it", **at)
         gives = call.get("gives") if isinstance(call, dict) else None
-        takes = frozenset(placeholders(_strings(call)))
+        takes = frozenset(placeholders(_strings(call))) or None
         known[name] = Action(takes, frozenset(map(str, gives)) if isinstance(gives, list | dict) else None)
     return known
 
@@ -166,7 +169,7 @@ def _action(name: str, form: Form, known: dict[str, Action], content: Content, f
         at = content.place(FORMS, "forms", name, "action")
         what = f"the form '{name}' ends in the action '{form.action}', which {where}"
         faults.add("error", what, nearest(form.action, known), **at)
-    elif absent := sorted(action.takes - set(form.slots)):
+    elif absent := sorted((action.takes or set()) - set(form.slots)):
         at = content.place(FORMS, "forms", name, "slots")
         what = f"the action '{form.action}' needs {', '.join(absent)}, which the form '{name}' does not ask for"
         faults.add("error", what, "Add slots of these names", **at)
@@ -177,7 +180,7 @@ def _action(name: str, form: Form, known: dict[str, Action], content: Content, f
             at = content.place(FORMS, "forms", name, sentence)
             what = f"{name}.{sentence} has {{{unknown[0]}}}, which no slot{' or action' if also else ''} gives"
             faults.add("error", what, nearest(unknown[0], {*form.slots, *also}), **at)
-    if action is not None:
+    if action is not None and action.takes is not None:
         used = {*placeholders([form.confirm, form.done, form.failed]), *action.takes}
         for slot in form.slots:
             if slot not in used:

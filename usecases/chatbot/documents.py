@@ -156,7 +156,9 @@ def validated(model: type[S], value: Any, document: Document, faults: Collector,
             if one["type"] == "extra_forbidden":
                 what, fix = f"{named}: no such entry", f"Known here: {', '.join(_fields(model, one['loc']))}"
             else:
-                said = one["msg"].replace("tuple", "list").replace("dictionary", "mapping of names")
+                said = (
+                    one["msg"].partition(" or instance of ")[0].replace("tuple", "list").replace("dictionary", "mapping of names")
+                )
                 what, fix = f"{named}: {said[0].lower()}{said[1:]}", "Mend it; see the README's data contract"
             faults.add("error", what, fix, row=document.line(steps), where=document.path)
     return None

@@ -187,6 +187,10 @@ def _add_table(table: pd.DataFrame, where: str, config: Data, part: str, utteran
     chosen = columns.assign(table, ROLES, wanted, ("text", "label"), where)
     if not len(table):
         faults.add("error", "no rows", "Give one message with its intent in each row", where=where)
+    for role in ("text", "label"):
+        nested = table.index[[isinstance(value, dict | list) for value in table[chosen[role]]]]
+        for row in nested:
+            faults.add("error", f"a {role} that is a list or an object", "Write text", row=int(row), where=where)
     texts, labels = (_strings(table[chosen[role]]) for role in ("text", "label"))
     if bitext:
         texts = _without_placeholders(texts, where, faults)
