@@ -58,7 +58,7 @@ def select(wanted: config.Hardware) -> Choice:
     elif device == "mps" and not torch.backends.mps.is_available():
         raise UserError("hardware.device = 'mps', but PyTorch sees no Apple GPU here. Use hardware.device=auto.")
     if device == "cpu":
-        native = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+        native = native_bf16()
         fast, reason = bool(native), f"native bf16 ({native[0]})" if native else "no native bf16 (AMX, AVX512-BF16)"
     else:
         fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -70,6 +70,11 @@ def select(wanted: config.Hardware) -> Choice:
     threads = wanted.threads or max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(threads)
     return Choice(device, precision, threads, reason)
+
+
+def native_bf16() -> list[str]:
+    """The processor's instructions that multiply bf16; none: it is emulated there, and slow."""
+    return [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
 
 
 def channels_last(module: M) -> M:

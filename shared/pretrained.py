@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
 from torch.nn import functional as F
 
 from shared.errors import UserError
 from shared.files import sha256
+from shared.models.transformer import Bert
 
 
 @dataclass(frozen=True)
@@ -88,31 +95,66 @@ class SentenceEncoder:
     """Texts to unit vectors: mean over the tokens of MiniLM's last layer (Reimers & Gurevych 2019, section 3).
 
     Args:
-        folder: of a BERT-like model in transformers' format; see `locate`.
+        folder: of a BERT in transformers' format; see `locate`.
+        precision: of weights and computation; the cosine between the two ways' vectors is above 0.999.
+
+    Raises:
+        UserError: the model is none, or its files are not there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoModel, AutoTokenizer, logging
+    def __init__(self, folder: Path, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        self.tokenizer, self.model = load_bert(folder)
+        self.model.eval().to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        self.dim = self.model.words.embedding_dim
 
-        logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-        self.dim = int(self.model.config.hidden_size)
+    def __call__(self, texts: Sequence[str], batch_size: int = 64, max_tokens: int = 64) -> torch.Tensor:
+        """[len(texts), dim] float32."""
+        return F.normalize(embed(self.model, tokenise(self.tokenizer, texts, max_tokens), batch_size), dim=-1)
 
-    @torch.no_grad()
-    def __call__(self, texts: Sequence[str], batch_size: int = 128, max_tokens: int = 64) -> torch.Tensor:
-        """[len(texts), dim] float32. Texts of similar length share a batch, so that little is padded."""
-        vectors = torch.empty(len(texts), self.dim)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            tokens = self.tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
-            )
-            hidden = self.model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"].unsqueeze(-1)
-            vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-        return vectors
+
+def load_bert(folder: Path) -> tuple[Tokenizer, Bert]:
+    """The tokenizer and the network of a BERT in transformers' format.
+
+    Raises:
+        UserError: the model is none, or its files are not there.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("model_type") != "bert":
+            raise UserError(f"{folder} holds a model of type {config.get('model_type')!r}; a sentence encoder must be a BERT.")
+        model = Bert(config)
+        weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+        model.load_state_dict(Bert.translated(weights))
+        return Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8")), model
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{folder} is not a BERT in transformers' format ({error}).") from None
+
+
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Each text's token numbers, those of its ends included; of a longer one the first `max_tokens`."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def pack(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts' tokens one after the other, [tokens], and the lengths, [texts]."""
+    return torch.tensor([token for text in texts for token in text]), torch.tensor([len(text) for text in texts])
+
+
+@torch.no_grad()
+def embed(body: nn.Module, texts: Sequence[Sequence[int]], batch_size: int = 64) -> torch.Tensor:
+    """What a network makes of each text, [texts, dim] float32; texts of like length share a batch, so that none is padded much.
+
+    Args:
+        body: from packed tokens and lengths to [batch, dim], as `Bert` is.
+        texts: their token numbers.
+    """
+    made: list[torch.Tensor] = []
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    for start in range(0, len(order), batch_size):
+        made.append(body(*pack([texts[row] for row in order[start : start + batch_size]])).float())
+    return torch.cat(made)[torch.tensor(order).argsort()] if made else torch.empty(0)
 
 
 @lru_cache
