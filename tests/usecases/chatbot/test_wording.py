@@ -13,7 +13,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from shared.errors import UserError
 from usecases.chatbot.config import Wording
 from usecases.chatbot.content import Passage
-from usecases.chatbot.wording import Check, Writer, prompt, sentences
+from usecases.chatbot.lexical import sentences
+from usecases.chatbot.wording import Check, Writer, prompt
 
 PASSAGE = Passage(
     "express-delivery",
