@@ -1,0 +1,87 @@
+"""Questions are read with every mistake named, split into halves that share nothing, and judged as the protocol says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from shared.errors import DataError
+from shared.evaluation.operating import proportion
+from usecases.chatbot.content import Article, Desk
+from usecases.chatbot.questions import Question, Ranking, choose_threshold, compare, halves, judge, read
+
+DESK = Desk(intents={}, articles={name: Article(title=name, body=name) for name in ("returns", "delivery")})
+QUESTIONS = [Question("a", ("x",)), Question("b", ("x", "y")), Question("c", ("y",)), Question("d"), Question("e")]
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_an_article_or_a_list_of_them_answers_a_question(tmp_path: Path) -> None:
+    answerable = [{"question": "back?", "article": "returns"}, {"question": "when?", "article": ["delivery", "returns"]}]
+    path = write(tmp_path / "questions.yaml", {"answerable": answerable, "unanswerable": ["why?"]})
+    assert read(path, DESK) == [Question("back?", ("returns",)), Question("when?", ("delivery", "returns")), Question("why?")]
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    answerable = [
+        {"question": "back?", "article": "retuns"},
+        {"question": "when?"},
+        "what?",
+        {"question": " ", "article": "returns"},
+    ]
+    path = write(tmp_path / "questions.yaml", {"answerable": answerable, "unanswerable": [True, "back?"]})
+    with pytest.raises(DataError) as caught:
+        read(path, DESK)
+    told = str(caught.value)
+    assert "Did you mean 'returns'?" in told
+    assert "an answerable question is not {question: text, article: name} (3 times)" in told
+    assert "an unanswerable question is not a text, such as 'True'" in told
+    assert "stands here twice, such as 'back?'" in told
+
+
+@pytest.mark.parametrize("text", ["- a list", "", "answerable: []", "answerable: {a: 1"])
+def test_a_file_without_both_lists_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "questions.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"no list `answerable`|cannot be read as YAML"):
+        read(path, DESK)
+    with pytest.raises(DataError, match="cannot be read"):
+        read(tmp_path / "nowhere.yaml", DESK)
+
+
+def test_halves_take_turns_within_each_kind() -> None:
+    tuning, held_out = halves([Question("u0"), *QUESTIONS[:3], Question("u1"), Question("u2")])
+    assert [q.text for q in tuning] == ["a", "c", "u0", "u2"]
+    assert [q.text for q in held_out] == ["b", "u1"]
+
+
+def test_a_refused_answerable_question_counts_as_wrong() -> None:
+    ranking = Ranking(["x", "y", "x", "x", "x"], np.array([0.9, 0.3, 0.8, 0.6, 0.1]))
+    quality = judge(QUESTIONS, ranking, 0.5)
+    assert (quality.answered, quality.first, quality.refused) == (proportion(1, 3), proportion(2, 3), proportion(1, 2))
+    assert quality.as_dict()["refused"]["value"] == 0.5
+
+
+def test_the_threshold_is_the_one_that_makes_the_worse_share_largest() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ranking = Ranking(list(rng.choice(["x", "y"], 5)), rng.integers(0, 4, 5) / 4)
+        chosen = judge(QUESTIONS, ranking, choose_threshold(QUESTIONS, ranking))
+        others = [judge(QUESTIONS, ranking, threshold) for threshold in np.linspace(-0.1, 1.1, 49)]
+        best = max(min(quality.answered.value, quality.refused.value) for quality in others)
+        assert min(chosen.answered.value, chosen.refused.value) == best
+
+
+def test_each_retriever_is_compared_at_its_own_threshold() -> None:
+    tuned, held = Ranking(["x"] * 5, np.array([3.0, 3, 3, 1, 1])), Ranking(["x"] * 5, np.array([2.5, 2.5, 2.5, 1.9, 1.9]))
+    scaled = Ranking(tuned.first, tuned.score * 100), Ranking(held.first, held.score * 100)
+    one, other = compare({"one": (tuned, held), "other": scaled}, QUESTIONS, QUESTIONS).values()
+    assert (one.threshold, other.threshold) == (2, 200)
+    assert one.answered == other.answered == proportion(2, 3)
+    assert one.refused == proportion(2, 2)

@@ -1,0 +1,155 @@
+"""The retriever finds the article, refuses what none answers, and comes back from plain tensors and JSON as it was."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from shared.errors import UserError
+from shared.evaluation.operating import proportion
+from shared.pretrained import SentenceEncoder
+from usecases.chatbot.config import Retrieval
+from usecases.chatbot.content import Article, Desk, Intent
+from usecases.chatbot.lexical import BM25, terms
+from usecases.chatbot.questions import Question
+from usecases.chatbot.rerank import Reranker, evidence
+from usecases.chatbot.retrieval import Retriever
+
+TOPICS = {
+    "boats": ("kayak", "paddle", "river", "canoe"),
+    "tents": ("tent", "pole", "peg", "camp"),
+    "shoes": ("boot", "lace", "sole", "heel"),
+    "money": ("refund", "bank", "card", "paypal"),
+}
+OUTSIDE = ("weather", "poem", "football", "recipe", "doctor", "flight")
+QUICK = Retrieval(frozen_layers=1, token_dim=16, epochs=25, learning_rate=3e-3, folds=2)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> SentenceEncoder:
+    folder = tmp_path_factory.mktemp("encoder")
+    words = [
+        "about",
+        "the",
+        "tell",
+        "me",
+        ".",
+        "?",
+        "##s",
+        *OUTSIDE,
+        *(word for topic in TOPICS.values() for word in topic),
+        *TOPICS,
+    ]
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    return SentenceEncoder(folder)
+
+
+def a_desk() -> Desk:
+    articles = {
+        name: Article(title=f"About {name}", body=f"The {a}. The {b}.\n\n## {c}\nTell the {c}. The {d}.")
+        for name, (a, b, c, d) in TOPICS.items()
+    }
+    intents = {
+        name: Intent(articles=(name,), examples=tuple(f"{start} {word}" for word in words for start in ("tell me the", "about")))
+        for name, words in TOPICS.items()
+    }
+    outside = tuple(f"{start} {word}" for word in OUTSIDE for start in ("tell me the", "about"))
+    return Desk(intents=intents, articles=articles, out_of_scope=outside)
+
+
+@pytest.fixture(scope="module")
+def retriever(encoder: SentenceEncoder) -> Retriever:
+    return Retriever.fit(a_desk(), encoder, config=QUICK)
+
+
+def test_the_right_article_comes_first_with_the_passage_that_holds_it(retriever: Retriever) -> None:
+    answers = retriever(["the paddle?", "me the lace", "the paypal"])
+    assert [found[0].passage.article for found in answers] == ["boats", "shoes", "money"]
+    assert all(found[0].probability >= retriever.threshold for found in answers)
+    assert [len(found) for found in answers] == [3, 3, 3]
+    assert all(np.diff([answer.probability for answer in found]).max() <= 0 for found in answers)
+
+
+def test_what_no_article_answers_stays_below_the_threshold(retriever: Retriever) -> None:
+    assert all(found[0].probability < retriever.threshold for found in retriever(["the recipe?", "me the doctor"]))
+
+
+def test_the_threshold_was_chosen_on_what_the_networks_had_not_seen(retriever: Retriever) -> None:
+    assert retriever.quality is not None
+    assert retriever.quality.threshold == retriever.threshold
+    assert min(retriever.quality.answered.value, retriever.quality.refused.value) > 0.7
+
+
+def test_it_comes_back_from_tensors_and_json_alone(retriever: Retriever, encoder: SentenceEncoder) -> None:
+    settings = json.loads(json.dumps(retriever.settings()))
+    tensors = {name: tensor.clone() for name, tensor in retriever.tensors().items()}
+    again = Retriever.from_parts(tensors, settings, encoder)
+    texts = ["the paddle?", "me the recipe", "", "🙂", "kayak " * 300]
+    for before, after in zip(retriever(texts), again(texts), strict=True):
+        assert [a.passage for a in before] == [a.passage for a in after]
+        assert [a.probability for a in before] == pytest.approx([a.probability for a in after], abs=1e-6)
+    assert again.threshold == retriever.threshold
+    assert again([]) == []
+
+
+def test_a_questions_answer_does_not_depend_on_its_neighbours(retriever: Retriever) -> None:
+    alone = retriever(["the peg"])[0]
+    beside = retriever(["the peg", "tell me about the river and the tent and the football"])[0]
+    assert alone[0].passage == beside[0].passage
+    assert alone[0].probability == pytest.approx(beside[0].probability, abs=0.02)  # tokens are compared in bfloat16
+
+
+def test_the_encoder_is_left_as_it_was(encoder: SentenceEncoder) -> None:
+    before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+    Retriever.fit(a_desk(), encoder, config=QUICK.model_copy(update={"epochs": 1}))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.model.state_dict().items())
+
+
+def test_enough_questions_take_the_place_of_utterances_in_fitting_the_threshold(encoder: SentenceEncoder) -> None:
+    known = [Question(f"the {word} {end}", (name,)) for name, words in TOPICS.items() for word in words for end in "?."][:24]
+    unknown = [Question(f"me {word} {end}") for word in OUTSIDE for end in ("?", ".", "me", "tell")]
+    fitted = Retriever.fit(a_desk(), encoder, [*known, *unknown], QUICK.model_copy(update={"epochs": 2}))
+    assert fitted.quality is not None
+    assert fitted.quality.first == proportion(round(fitted.quality.first.value * len(known)), len(known))
+
+
+def test_a_desk_without_articles_or_messages_out_of_scope_is_told_so(encoder: SentenceEncoder) -> None:
+    for missing in ({"articles": {}}, {"out_of_scope": ()}):
+        with pytest.raises(UserError, match=r"out_of_scope\.yaml"):
+            Retriever.fit(a_desk().model_copy(update=missing), encoder)
+
+
+def test_bm25_is_the_formula_of_the_paper() -> None:
+    texts = ["tent tent pole", "pole", "river bank water fish"]
+    score = BM25(texts, k1=1.2, b=0.75)(["tent"])[0]
+    idf = np.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
+    assert score == pytest.approx([idf * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / (8 / 3))), 0, 0])
+
+
+def test_inflected_forms_meet_and_stop_words_do_not() -> None:
+    assert set(terms("We deliver 4.90")) & set(terms("the delivery costs")) == {"deliv…"}
+    assert "4.90" in set(terms("We deliver 4.90"))
+    assert not list(terms("what is it"))
+
+
+def test_evidence_is_gathered_by_article() -> None:
+    logits = np.log(np.array([[0.1, 0.2, 0.4, 0.3]], dtype=np.float32))  # three passages of two articles, and none
+    found = evidence(logits, np.array([[1.0, 2.0, 5.0]]), np.array([[7.0, 8.0]]), np.array([0, 0, 1]))
+    assert np.exp(found.articles[0, :, 0]) == pytest.approx([3 / 7, 4 / 7])
+    assert found.articles[0, :, 2:].tolist() == [[2.0, 7.0], [5.0, 8.0]]
+    assert found.best.tolist() == [[1, 2]]
+    assert np.exp(found.questions[0, 0]) == pytest.approx(3 / 7)
+
+
+def test_a_reranker_needs_both_kinds_of_questions() -> None:
+    found = evidence(np.zeros((2, 4)), np.zeros((2, 3)), np.zeros((2, 2)), np.array([0, 0, 1]))
+    with pytest.raises(ValueError, match="others that have none"):
+        Reranker.fit(found, np.ones((2, 2), bool))

@@ -1,0 +1,113 @@
+"""From the evidence of several searches to the article that answers, and to the probability that one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+OF_ARTICLES = ("all passages", "best passage", "words of a passage", "words of the article")
+OF_QUESTIONS = ("none", "strongest", "words of a passage", "share of the first", "lead")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the searches say of n questions.
+
+    Attributes:
+        articles: [n, articles, len(OF_ARTICLES)].
+        questions: [n, 3] log-odds of none, the strongest passage's logit, the best BM25 score.
+        best: [n, articles] the passage of each article to quote.
+    """
+
+    articles: np.ndarray
+    questions: np.ndarray
+    best: np.ndarray
+
+
+def evidence(logits: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np.ndarray) -> Evidence:
+    """
+    Args:
+        logits: [n, passages + 1] of `Interaction`.
+        words, whole: [n, passages] and [n, articles] BM25 scores.
+        owner: [passages] the article of each, ascending.
+    """
+    starts = np.flatnonzero(np.r_[True, np.diff(owner) > 0])
+    passages = logits[:, :-1]
+    likely = passages - np.logaddexp.reduce(passages, 1, keepdims=True)
+    highest = np.maximum.reduceat(passages, starts, 1)
+    articles = [
+        np.logaddexp.reduceat(likely, starts, 1),
+        highest - highest.max(1, keepdims=True),
+        np.maximum.reduceat(words, starts, 1),
+        whole,
+    ]
+    best = [start + passages[:, start:end].argmax(1) for start, end in zip(starts, [*starts[1:], len(owner)], strict=True)]
+    questions = [logits[:, -1] - np.logaddexp.reduce(passages, 1), passages.max(1), words.max(1)]
+    return Evidence(np.stack(articles, -1), np.stack(questions, -1), np.stack(best, 1))
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A conditional logit over articles (McFadden 1974), and a logistic regression for whether any of them answers.
+
+    Attributes:
+        weights: [len(OF_ARTICLES)] of the articles' evidence, each divided by its scale.
+        scales: [len(OF_ARTICLES)].
+        answerable: [len(OF_QUESTIONS) + 1], the last is the intercept.
+    """
+
+    weights: np.ndarray
+    scales: np.ndarray
+    answerable: np.ndarray
+
+    @classmethod
+    def fit(cls, found: Evidence, right: np.ndarray, strength: float = 0.02) -> Reranker:
+        """
+        Args:
+            right: [n, articles], true where an article answers; a row without one is an unanswerable question.
+            strength: of the penalty on the squared weights.
+
+        Raises:
+            ValueError: all questions can be answered, or none.
+        """
+        known = right.any(1)
+        if known.all() or not known.any():
+            raise ValueError("a reranker needs questions that have an answer, and others that have none")
+        scales = found.articles[known].std((0, 1)) + 1e-6
+        inputs = torch.tensor(found.articles[known] / scales, dtype=torch.float64)
+        answers, weights = torch.tensor(right[known]), torch.zeros(len(scales), dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> torch.Tensor:
+            optimizer.zero_grad()
+            scores = inputs @ weights
+            value = (scores.logsumexp(1) - scores.masked_fill(~answers, -1e9).logsumexp(1)).mean()
+            value = value + strength * (weights**2).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        partial = cls(weights.detach().numpy(), scales, np.zeros(len(OF_QUESTIONS) + 1))
+        inputs_of_questions = partial._of_questions(found)
+        spread = inputs_of_questions.std(0) + 1e-6
+        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(inputs_of_questions / spread, known)
+        return cls(partial.weights, scales, np.r_[model.coef_[0] / spread, model.intercept_])
+
+    def shares(self, found: Evidence) -> np.ndarray:
+        """[n, articles] probability of each, given that one answers."""
+        scores = found.articles / self.scales @ self.weights
+        scores = np.exp(scores - scores.max(1, keepdims=True))
+        return np.asarray(scores / scores.sum(1, keepdims=True))
+
+    def __call__(self, found: Evidence) -> tuple[np.ndarray, np.ndarray]:
+        """([n, articles] `shares`, [n] probability that an article answers)."""
+        odds = self._of_questions(found) @ self.answerable[:-1] + self.answerable[-1]
+        return self.shares(found), 1 / (1 + np.exp(-odds))
+
+    def _of_questions(self, found: Evidence) -> np.ndarray:
+        shares = np.sort(self.shares(found), 1)[:, ::-1]
+        lead = np.log(shares[:, 0] + 1e-9) - np.log(shares[:, min(1, shares.shape[1] - 1)] + 1e-9)
+        return np.c_[found.questions, np.log(shares[:, 0] + 1e-9), lead]
