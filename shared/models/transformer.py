@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -121,13 +121,13 @@ class Bert(nn.Module):
         Returns:
             [batch, dim].
         """
-        row, position = rows_and_positions(lengths)
-        x = self.drop(self.norm(self.words(tokens) + self.places(position)))
-        grids = [_grid(part) for part in lengths.split(TOGETHER)]
-        for block in self.blocks:
-            x = block(x, grids)
-        sums = x.new_zeros(len(lengths), x.shape[1], dtype=torch.float32).index_add(0, row, x.float())
-        return sums / lengths[:, None]
+        return mean_of_each(through(self.blocks, self.embedded(tokens, lengths), lengths), lengths)
+
+    def embedded(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What the first block is given, [tokens, dim]."""
+        _, position = rows_and_positions(lengths)
+        embedded: torch.Tensor = self.drop(self.norm(self.words(tokens) + self.places(position)))
+        return embedded
 
     @staticmethod
     def translated(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -144,6 +144,21 @@ class Bert(nn.Module):
                 for here, there in _BERT_NAMES.items():
                     made[ours.format(here)] = weights[theirs.format(there)]
         return made
+
+
+def through(blocks: Iterable[nn.Module], x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Packed tokens [tokens, dim] after blocks in which those of a text, of `lengths` [batch], attend to each other."""
+    grids = [_grid(part) for part in lengths.split(TOGETHER)]
+    for block in blocks:
+        x = block(x, grids)
+    return x
+
+
+def mean_of_each(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """[batch, dim] float32: the mean over the packed tokens [tokens, dim] of each text."""
+    row, _ = rows_and_positions(lengths)
+    sums = x.new_zeros(len(lengths), x.shape[1], dtype=torch.float32).index_add(0, row, x.float())
+    return sums / lengths[:, None]
 
 
 def _grid(lengths: torch.Tensor) -> Grid:

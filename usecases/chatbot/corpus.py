@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 from shared.errors import Finding
@@ -36,6 +35,7 @@ class Corpus:
         shop: shop.yaml as read; None: there is none.
         actions: actions.yaml as read.
         findings: what was noticed, none of them an error.
+        folder: of the content; None: the source holds only utterances.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Corpus:
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    folder: Path | None = None
 
     @property
     def intents(self) -> tuple[str, ...]:
@@ -75,7 +76,6 @@ class Utterances:
     Attributes:
         texts, labels, parts: as of `Corpus`.
         files: [utterances] where they stand.
-        folder: of the content; None: the source holds only utterances.
         rows: [utterances] line of the YAML file or row of the table; 0: not known.
     """
 

@@ -10,16 +10,18 @@ short, are read during training. A further row stands for "nothing here answers"
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 
-from shared.pretrained import SentenceEncoder
+from shared.models.transformer import Bert, mean_of_each, rows_and_positions, through
+from shared.pretrained import pack, tokenise
 from usecases.chatbot.lexical import sentences
 
 UNIT = 48  # tokens of a unit: passages are cut at sentences into units, of which the best counts
@@ -28,10 +30,10 @@ TABLE_SCALE, TOKEN_SCALE = 20.0, 20.0  # inverse temperatures that the cosines s
 
 
 class Read(NamedTuple):
-    """Questions as the frozen lower layers give them: hidden [n, tokens, dim], mask [n, tokens], weight (idf) [n, tokens]."""
+    """Questions as the frozen lower layers give them, packed: hidden [tokens, dim], lengths [n], weight (idf) [tokens]."""
 
     hidden: torch.Tensor
-    mask: torch.Tensor
+    lengths: torch.Tensor
     weight: torch.Tensor
 
 
@@ -59,8 +61,9 @@ class Interaction(nn.Module):
         layers: the encoder's upper layers; trained.
         table: [passages + 1, dim] what the passages' vectors start as.
         projection: [dim, small] of tokens; trained for questions, already applied to `tokens`.
-        tokens: [units, UNIT, small] of unit length, 0 where there is none.
+        tokens: [units, UNIT, small] of unit length, 0 where there is none; kept to the precision of bfloat16.
         mask, owner: see `Units`.
+        bf16: compare tokens in bfloat16, which is faster where the chip has it (see `shared.hardware`) and far slower elsewhere.
     """
 
     tokens: torch.Tensor
@@ -75,6 +78,7 @@ class Interaction(nn.Module):
         tokens: torch.Tensor,
         mask: torch.Tensor,
         owner: torch.Tensor,
+        bf16: bool,
     ) -> None:
         super().__init__()
         self.layers = layers
@@ -83,7 +87,7 @@ class Interaction(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(table)))
         self.gate = nn.Parameter(torch.zeros(table.shape[1]))
         self.scales = nn.Parameter(torch.ones(2))
-        self.register_buffer("tokens", tokens.to(torch.bfloat16))
+        self.register_buffer("tokens", tokens.to(torch.bfloat16).to(torch.bfloat16 if bf16 else torch.float32))
         self.register_buffer("mask", mask)
         self.register_buffer("owner", owner)
 
@@ -92,24 +96,20 @@ class Interaction(nn.Module):
         return self.score(read._replace(hidden=self.upper(read)))
 
     def upper(self, read: Read) -> torch.Tensor:
-        """[n, tokens, dim] of the last layer."""
-        hidden, unseen = read.hidden, (1 - read.mask)[:, None, None, :] * -1e4
-        for layer in self.layers:
-            given = layer(hidden, attention_mask=unseen.to(hidden.dtype))
-            hidden = given[0] if isinstance(given, tuple) else given
-        return hidden.float()
+        """[tokens, dim] of the last layer."""
+        return through(self.layers, read.hidden, read.lengths).float()
 
     def score(self, read: Read) -> torch.Tensor:
         """[n, passages + 1] logits from the last layer."""
-        seen = read.mask[..., None]
-        mean = F.normalize((read.hidden * seen).sum(1) / seen.sum(1), dim=-1)
-        by_table = mean @ self.table.T * TABLE_SCALE * self.scales[0]
-        words = F.normalize(read.hidden @ self.projection, dim=-1).to(self.tokens.dtype)
-        n, length, dim = words.shape
-        cosines = (words.reshape(-1, dim) @ self.tokens.reshape(-1, dim).T).view(n, length, *self.mask.shape)
-        nearest = (cosines + (~self.mask).to(cosines.dtype) * -1).amax(-1).float()  # [n, tokens, units]
-        share = torch.softmax(read.weight.log() + read.hidden @ self.gate + (read.mask - 1) * 1e4, dim=1)
-        units = torch.einsum("nt,ntu->nu", share, nearest)
+        n, hidden = len(read.lengths), read.hidden
+        row, _ = rows_and_positions(read.lengths)
+        by_table = F.normalize(mean_of_each(hidden, read.lengths), dim=-1) @ self.table.T * TABLE_SCALE * self.scales[0]
+        words = F.normalize(hidden @ self.projection, dim=-1).to(self.tokens.dtype)
+        cosines = (words @ self.tokens.reshape(-1, self.tokens.shape[-1]).T).view(-1, *self.mask.shape)
+        nearest = (cosines + (~self.mask).to(cosines.dtype) * -1).amax(-1).float()  # [tokens, units]
+        strength = (read.weight.log() + hidden @ self.gate).clamp(-30, 30).exp()
+        share = strength / strength.new_zeros(n).index_add(0, row, strength)[row]
+        units = nearest.new_zeros(n, nearest.shape[1]).index_add(0, row, share[:, None] * nearest)
         best = units.new_full((n, len(self.table) - 1), -1.0)
         best = best.scatter_reduce(1, self.owner.expand(n, -1), units, "amax", include_self=False)
         return by_table + self.bias + F.pad(best * TOKEN_SCALE * self.scales[1], (0, 1))
@@ -118,94 +118,64 @@ class Interaction(nn.Module):
 class Reader:
     """The sentence encoder, split after its first `frozen` layers."""
 
-    def __init__(self, encoder: SentenceEncoder, frozen: int) -> None:
-        self.tokenizer, self.model, self.frozen = encoder.tokenizer, encoder.model, frozen
-        frame = (self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id)
-        self._frame = torch.tensor([token for token in frame if token is not None])
+    def __init__(self, tokenizer: Tokenizer, model: Bert, frozen: int) -> None:
+        self.tokenizer, self.model, self.frozen = tokenizer, model, frozen
 
     def layers(self) -> nn.ModuleList:
-        return copy.deepcopy(self.model.encoder.layer[self.frozen :])
+        return copy.deepcopy(self.model.blocks[self.frozen :]).float()
 
     @torch.no_grad()
     def units(self, texts: Sequence[str], owners: Sequence[int]) -> Units:
         """Cut texts at sentences and read them. Units of one text have the same owner."""
-        parts, owner = [], []
-        for text, name in zip(texts, owners, strict=True):
-            for part in self._cut(text):
-                parts.append(part)
-                owner.append(name)
-        tokens = torch.zeros(len(parts), UNIT, self.model.config.hidden_size)
-        mask, ids = torch.zeros(len(parts), UNIT, dtype=torch.bool), torch.zeros(len(parts), UNIT, dtype=torch.long)
+        pairs = [(part, owner) for text, owner in zip(texts, owners, strict=True) for part in self._cut(text)]
+        parts = tokenise(self.tokenizer, [part for part, _ in pairs], UNIT)
+        tokens, mask = (
+            torch.zeros(len(parts), UNIT, self.model.words.embedding_dim),
+            torch.zeros(len(parts), UNIT, dtype=torch.bool),
+        )
+        occurs = torch.zeros(self.model.words.num_embeddings)
         for start in range(0, len(parts), 64):
-            rows = slice(start, start + 64)
-            given = self.tokenizer(parts[rows], padding="max_length", truncation=True, max_length=UNIT, return_tensors="pt")
-            tokens[rows] = self.model(**given).last_hidden_state.float()
-            special = torch.isin(given["input_ids"], self._frame)
-            mask[rows], ids[rows] = given["attention_mask"].bool() & ~special, given["input_ids"]
-        occurs = torch.zeros(len(self.tokenizer), dtype=torch.float32)
-        for row, seen in zip(ids, mask, strict=True):
-            occurs[row[seen].unique()] += 1
+            ids, lengths = pack(parts[start : start + 64])
+            hidden = through(self.model.blocks, self.model.embedded(ids, lengths), lengths).float()
+            for place, one in enumerate(hidden.split(lengths.tolist()), start):
+                tokens[place, : len(one)], mask[place, 1 : len(one) - 1] = one, True
+        for part in parts:
+            occurs[list(set(part[1:-1]))] += 1
         rarity = torch.log1p(len(parts) / (occurs + 0.5))
-        rarity[self._frame] = 1e-3  # they say nothing of a question
-        return Units(tokens, mask, torch.tensor(owner), rarity)
+        rarity[[parts[0][0], parts[0][-1]]] = 1e-3  # the ends say nothing of a question
+        return Units(tokens, mask, torch.tensor([owner for _, owner in pairs]), rarity)
 
     @torch.no_grad()
-    def read(self, texts: Sequence[str], rarity: torch.Tensor) -> list[Read]:
-        """Each question by itself ([tokens, dim], …), as `frozen` layers give it."""
-        found: list[Read] = [Read(*[torch.empty(0)] * 3)] * len(texts)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), 64):
-            rows = order[start : start + 64]
-            given = self._tokens([texts[i] for i in rows])
-            hidden = self.model(**given, output_hidden_states=True).hidden_states[self.frozen]
-            for row, i in enumerate(rows):
-                count = int(given["attention_mask"][row].sum())
-                found[i] = Read(hidden[row, :count].clone(), torch.ones(count), rarity[given["input_ids"][row, :count]])
-        return found
-
-    def attached(self, layers: nn.ModuleList) -> Callable[[Sequence[str], torch.Tensor], Read]:
-        """Reads questions to the last layer with trained upper layers; the encoder itself stays as it is."""
-        model = copy.deepcopy(self.model)
-        model.encoder.layer = nn.ModuleList([*model.encoder.layer[: self.frozen], *layers]).eval()
-
-        def read(texts: Sequence[str], rarity: torch.Tensor) -> Read:
-            given = self._tokens(texts)
-            hidden = model(**given).last_hidden_state
-            return Read(hidden, given["attention_mask"].float(), rarity[given["input_ids"]])
-
-        return read
-
-    def _tokens(self, texts: Sequence[str]) -> Any:
-        return self.tokenizer(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+    def read(self, texts: Sequence[str], rarity: torch.Tensor) -> Read:
+        """Questions as the `frozen` layers give them."""
+        parts = tokenise(self.tokenizer, texts, LONGEST)
+        ids, lengths = pack(parts)
+        hidden = through(self.model.blocks[: self.frozen], self.model.embedded(ids, lengths), lengths)
+        return Read(hidden, lengths, rarity[ids])
 
     def _cut(self, text: str) -> Iterator[str]:
         part = ""
         for sentence in sentences(text):
             longer = f"{part} {sentence}".strip()
-            if part and len(self.tokenizer(longer)["input_ids"]) > UNIT:
+            if part and len(self.tokenizer.encode(longer).ids) > UNIT:
                 yield part
                 longer = sentence
             part = longer
         yield part
 
 
-def pad(reads: Sequence[Read]) -> Read:
-    """One batch of questions; what is padded weighs nothing."""
-    pad_sequence = nn.utils.rnn.pad_sequence
-    return Read(
-        pad_sequence([r.hidden for r in reads], batch_first=True),
-        pad_sequence([r.mask for r in reads], batch_first=True),
-        pad_sequence([r.weight for r in reads], batch_first=True, padding_value=1.0),
-    )
+def batch_of(reads: Sequence[Read]) -> Read:
+    """One batch of reads."""
+    return Read(*(torch.cat(parts) for parts in zip(*reads, strict=True)))
 
 
-def build(reader: Reader, units: Units, passages: torch.Tensor, dim: int) -> Interaction:
+def build(reader: Reader, units: Units, passages: torch.Tensor, dim: int, bf16: bool) -> Interaction:
     """Before training. `passages`: [n, dim] their vectors. Tokens keep their `dim` largest principal directions."""
     _, _, directions = torch.linalg.svd(units.tokens[units.mask], full_matrices=False)
     projection = directions[:dim].T.contiguous()
     tokens = F.normalize(units.tokens @ projection, dim=-1) * units.mask[..., None]
     table = torch.cat([passages, passages.new_zeros(1, passages.shape[1])])
-    return Interaction(reader.layers(), table, projection, tokens, units.mask, units.owner)
+    return Interaction(reader.layers(), table, projection, tokens, units.mask, units.owner, bf16)
 
 
 def train(
@@ -237,7 +207,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=len(plan) + 1, pct_start=0.1)
     network.train()
     for rows in plan:
-        batch = pad([questions[i] for i in rows])
+        batch = batch_of([questions[i] for i in rows])
         batch = batch._replace(hidden=F.dropout(batch.hidden, 0.1))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             last = network.upper(batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +16,9 @@ from shared.data import tables
 from shared.errors import UserError
 from shared.records import read_options
 from shared.usecase import Progress
-from usecases.chatbot import files
+from usecases.chatbot import entities, files
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
 from usecases.chatbot.assistant import NAME, Assistant
-from usecases.chatbot import entities
 from usecases.chatbot.chat import converse
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.memory import Memory
@@ -141,13 +140,11 @@ class Chatbot:
         one copy of the demonstration shop, where the assistant has one.
         """
         wanted = read_options(FileOptions, options)
-        answer: Callable[[list[str], list[str | None]], list[ChatResponse]] = lambda messages, _: self.understand(messages)
-        if wanted.replies and self.assistant.desk:
-            answer = _Conversations(self)
+        talks = _Conversations(self) if wanted.replies and self.assistant.desk else None
         summary: dict[str, Any] = {"messages": 0, "about nothing known": 0, "handed over": 0, "out": str(out)}
         with tables.writer(out) as append:
             for messages, names in files.blocks(source, BLOCK):
-                responses = answer(messages, names)
+                responses = talks(messages, names) if talks else self.understand(messages)
                 append(files.rows_of(messages, names, responses))
                 summary["messages"] += len(messages)
                 summary["about nothing known"] += sum(not response.understood for response in responses)

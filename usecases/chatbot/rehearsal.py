@@ -1,4 +1,4 @@
-"""The articles and the dialogue, learnt and judged before a customer meets them: questions with answers, scripted conversations."""
+"""The articles and the dialogue, judged before a customer meets them: by questions and by scripted conversations."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ PARTS = ("tuning", "held_out")
 Log = Callable[[str], None]
 
 
-def learn_articles(
-    corpus: Corpus, config: ChatConfig, chip: Choice, say: Log
-) -> tuple[Retriever | None, dict[str, Any] | None]:
+def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -> tuple[Retriever | None, dict[str, Any] | None]:
     """A retriever over the articles, and how it does on the held-out half of the questions; None where there are none."""
     if corpus.desk is None or not corpus.desk.articles or corpus.folder is None:
         return None, None
@@ -29,9 +27,7 @@ def learn_articles(
     tuning, held_out = questions.halves(asked)
     say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
     folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights)
-    library = Retriever.fit(
-        corpus.desk, folder, tuning, config.retrieval, bf16=chip.precision == "bf16", seed=config.seed
-    )
+    library = Retriever.fit(corpus.desk, folder, tuning, config.retrieval, bf16=chip.precision == "bf16", seed=config.seed)
     if not held_out:
         return library, None
     return library, {

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from torch.nn import functional as F
 
 from shared.errors import UserError
-from shared.pretrained import SentenceEncoder
+from shared.models.transformer import Bert
+from shared.pretrained import embed, tokenise
 from usecases.chatbot import questions as judging
 from usecases.chatbot.config import Retrieval
 from usecases.chatbot.content import Desk, Passage
-from usecases.chatbot.interaction import Interaction, Reader, build, pad, train
+from usecases.chatbot.interaction import Interaction, Reader, batch_of, build, train
 from usecases.chatbot.lexical import BM25
 from usecases.chatbot.protocols import Answer
 from usecases.chatbot.questions import Quality, Question, Ranking
 from usecases.chatbot.rerank import Evidence, Reranker, evidence
 
+SHARED = ("words.", "places.")  # of the encoder, which no training changes
+LONGEST_PASSAGE = 256  # tokens
+BATCH = 32  # questions at a time, which bounds the memory that comparing tokens takes
 ENOUGH = 20  # questions of a kind, to fit the reranker and the threshold on them
 
 
 class Library:
-    """Passages in the order of their articles, and the search by words over both."""
+    """Passages in the order of their articles, and the search by words over both; articles with what is asked of them.
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    Args:
+        asked: article -> questions that it answers.
+    """
+
+    def __init__(self, passages: Sequence[Passage], asked: Mapping[str, Sequence[str]]) -> None:
+        self.asked = {name: list(questions) for name, questions in asked.items()}
         self.passages = sorted(passages, key=lambda passage: passage.article)  # stable: sections keep their order
         self.articles = sorted({passage.article for passage in passages})
         place = {name: i for i, name in enumerate(self.articles)}
         self.owner = np.array([place[passage.article] for passage in self.passages])
         self.texts = [". ".join(filter(None, (p.title, p.heading, p.text))) for p in self.passages]
-        whole = [" ".join(self.texts[i] for i in np.flatnonzero(self.owner == j)) for j in range(len(self.articles))]
+        whole = [
+            " ".join([*(self.texts[i] for i in np.flatnonzero(self.owner == place)), *self.asked.get(name, ())])
+            for name, place in place.items()
+        ]
         self.by_passage, self.by_article = BM25(self.texts), BM25(whole)
 
     def rows(self, questions: Sequence[Question]) -> np.ndarray:
@@ -69,42 +84,51 @@ class Retriever:
         quality: Quality | None = None,
     ) -> None:
         self.library, self.network, self.rarity, self.reranker = library, network.eval(), rarity, reranker
-        self.threshold, self.quality, self._frozen = threshold, quality, reader.frozen
-        self._read = reader.attached(network.layers)
+        self.threshold, self.quality, self.reader = threshold, quality, reader
+        self.network.layers.to(next(reader.model.parameters()).dtype)
 
     @classmethod
     def fit(
         cls,
         desk: Desk,
-        encoder: SentenceEncoder,
+        tokenizer: Tokenizer,
+        model: Bert,
         questions: Sequence[Question] = (),
         config: Retrieval | None = None,
         *,
         bf16: bool = False,
         seed: int = 0,
     ) -> Retriever:
-        """Learn from utterances (their intents' articles), headings, messages out of scope and, where there are any, questions.
+        """Learn from what the articles' questions, headings and intents' utterances are answered by, and what nothing answers.
 
-        The reranker and the threshold are fitted on questions that the network did not learn from (cross-validation). With fewer
-        than 20 of a kind, utterances and messages out of scope take their place.
+        The reranker and the threshold are fitted on `questions`, by cross-validation: each is judged by a network that has not
+        learnt from it. With fewer than 20 of a kind, the articles' own questions (or else utterances) take their place.
+
+        Args:
+            tokenizer, model: of the sentence encoder.
+            questions: written apart from the articles.
 
         Raises:
             UserError: there is nothing to search, or no message that nothing answers.
         """
         config = config or Retrieval()
-        if not desk.articles or not desk.out_of_scope:
+        outside = [Question(text) for text in (*desk.out_of_scope, *desk.unanswered)]
+        if not desk.articles or not outside:
             raise UserError("Retrieval needs articles, and messages in out_of_scope.yaml that none of them answers.")
-        library, reader = Library(desk.passages()), Reader(encoder, config.frozen_layers)
-        utterances = [
-            Question(text, intent.articles) for intent in desk.intents.values() if intent.articles for text in intent.examples
-        ]
-        outside = [Question(text) for text in desk.out_of_scope]
+        library, reader = (
+            Library(desk.passages(), {name: article.questions for name, article in desk.articles.items()}),
+            Reader(tokenizer, model, config.frozen_layers),
+        )
+        own = [Question(text, (name,)) for name, article in desk.articles.items() for text in article.questions]
+        utterances = [Question(text, one.articles) for one in desk.intents.values() if one.articles for text in one.examples]
         known = sum(bool(question.articles) for question in questions)
         if min(known, len(questions) - known) >= ENOUGH:
-            judged, taught = list(questions), [*utterances, *outside]
+            judged, taught = list(questions), [*utterances, *own, *outside]
+        elif own:
+            judged, taught = [*own, *outside], [*utterances, *questions]
         else:
             judged, taught = [*utterances, *outside], list(questions)
-        fitting = _Fitting(library, reader, encoder, [*taught, *judged], config, bf16, seed)
+        fitting = _Fitting(library, reader, [*taught, *judged], config, bf16, seed)
         logits = fitting.cross_validate(len(taught))
         found, right = fitting.evidence(judged, logits), library.right(judged)
         ranking = _cross_ranked(found, right, library, fitting.folds(len(taught)))
@@ -113,11 +137,14 @@ class Retriever:
         quality = judging.judge(judged, ranking, threshold)
         return cls(library, reader, network, fitting.units.rarity, Reranker.fit(found, right), threshold, quality)
 
-    @torch.no_grad()
     def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
         """The best passage of each of the `count` likeliest articles."""
-        if not questions:
-            return []
+        answers: list[list[Answer]] = []
+        for start in range(0, len(questions), BATCH):
+            answers += self._answer(questions[start : start + BATCH], count)
+        return answers
+
+    def _answer(self, questions: Sequence[str], count: int) -> list[list[Answer]]:
         found = self._evidence(questions)
         shares, answerable = self.reranker(found)
         answers = []
@@ -132,38 +159,55 @@ class Retriever:
         return Ranking([answer.passage.article for answer in answers], np.array([answer.probability for answer in answers]))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All that was learnt; the encoder's lower layers are the caller's to keep."""
+        """All that was learnt, and the encoder's lower layers; its word vectors are the caller's to keep."""
         learnt = {
             "weights": self.reranker.weights,
             "scales": self.reranker.scales,
             "answerable": self.reranker.answerable,
         }
-        network = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        return network | {"rarity": self.rarity} | {name: torch.as_tensor(values) for name, values in learnt.items()}
+        made = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        made["network.tokens"] = made["network.tokens"].to(torch.bfloat16)  # nothing is lost: see `Interaction`
+        for name, tensor in self.reader.model.state_dict().items():
+            layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+            if not name.startswith(SHARED) and layer < self.reader.frozen:
+                made[f"lower.{name}"] = tensor
+        made = {name: tensor.bfloat16() if "layers." in name or "lower." in name else tensor for name, tensor in made.items()}
+        return made | {"rarity": self.rarity} | {name: torch.as_tensor(values) for name, values in learnt.items()}
 
     def settings(self) -> dict[str, Any]:
         """For JSON: the passages too, so that the content folder is not needed again."""
         return {
             "threshold": self.threshold,
-            "frozen_layers": self._frozen,
+            "frozen_layers": self.reader.frozen,
             "passages": [list(passage) for passage in self.library.passages],
+            "asked": self.library.asked,
         }
 
     @classmethod
-    def from_parts(cls, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any], encoder: SentenceEncoder) -> Retriever:
-        """The retriever that gave `tensors()` and `settings()`, over the encoder that it was fitted with."""
+    def from_parts(
+        cls, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any], tokenizer: Tokenizer, model: Bert
+    ) -> Retriever:
+        """The retriever that gave `tensors()` and `settings()`.
+
+        Args:
+            model: an encoder with the same word vectors; it is not changed.
+        """
+        model = copy.deepcopy(model)
+        lower = {name.removeprefix("lower."): tensor for name, tensor in tensors.items() if name.startswith("lower.")}
+        model.load_state_dict(lower, strict=False)
         state = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
-        reader = Reader(encoder, settings["frozen_layers"])
-        network = Interaction(
-            reader.layers(), state["table"], state["projection"], state["tokens"], state["mask"], state["owner"]
-        )
+        reader = Reader(tokenizer, model, settings["frozen_layers"])
+        shapes = [state[name] for name in ("table", "projection", "tokens", "mask", "owner")]
+        network = Interaction(reader.layers(), *shapes, next(model.parameters()).dtype == torch.bfloat16)
         network.load_state_dict(state)
         reranker = Reranker(*(tensors[name].numpy() for name in ("weights", "scales", "answerable")))
-        library = Library([Passage(*passage) for passage in settings["passages"]])
+        library = Library([Passage(*passage) for passage in settings["passages"]], settings["asked"])
         return cls(library, reader, network, tensors["rarity"], reranker, settings["threshold"])
 
+    @torch.no_grad()
     def _evidence(self, questions: Sequence[str]) -> Evidence:
-        logits = self.network.score(self._read(questions, self.rarity)).numpy()
+        read = self.reader.read(questions, self.rarity)
+        logits = self.network(read).numpy()
         library = self.library
         return evidence(logits, library.by_passage(questions), library.by_article(questions), library.owner)
 
@@ -175,7 +219,6 @@ class _Fitting:
         self,
         library: Library,
         reader: Reader,
-        encoder: SentenceEncoder,
         examples: Sequence[Question],
         config: Retrieval,
         bf16: bool,
@@ -184,11 +227,10 @@ class _Fitting:
         headings = [" ".join(filter(None, (p.title, p.heading))) for p in library.passages]
         self.library, self.reader, self.config, self.bf16, self.seed = library, reader, config, bf16, seed
         self.examples = list(examples)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            self.units = reader.units(library.texts, range(len(library.texts)))
-            self.vectors = encoder(library.texts, max_tokens=256)
-            texts = [*(example.text for example in self.examples), *headings]
-            self.reads = [read._replace(hidden=read.hidden.float()) for read in reader.read(texts, self.units.rarity)]
+        self.units = reader.units(library.texts, range(len(library.texts)))
+        self.vectors = F.normalize(embed(reader.model, tokenise(reader.tokenizer, library.texts, LONGEST_PASSAGE)), dim=-1)
+        texts = [*(example.text for example in self.examples), *headings]
+        self.reads = [reader.read([text], self.units.rarity) for text in texts]
         own = np.eye(len(headings), len(headings) + 1, dtype=bool)
         self.answers = np.r_[library.rows(self.examples), own]
 
@@ -203,7 +245,7 @@ class _Fitting:
     def train(self, rows: np.ndarray) -> Interaction:
         """A network that learns from these examples and from the headings."""
         rows = np.r_[rows, len(self.examples) : len(self.reads)]
-        network = build(self.reader, self.units, self.vectors, self.config.token_dim)
+        network = build(self.reader, self.units, self.vectors, self.config.token_dim, self.bf16)
         train(
             network,
             [self.reads[i] for i in rows],
@@ -225,7 +267,7 @@ class _Fitting:
             with torch.no_grad():
                 for start in range(0, len(rows), 32):
                     part = rows[start : start + 32]
-                    logits[part] = network(pad([self.reads[first + i] for i in part])).numpy()
+                    logits[part] = network(batch_of([self.reads[first + i] for i in part])).numpy()
         return logits
 
     def evidence(self, judged: Sequence[Question], logits: np.ndarray) -> Evidence:
