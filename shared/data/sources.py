@@ -35,13 +35,21 @@ class Package(BaseModel):
     name: str
 
 
+class File(BaseModel):
+    """One file of a data set that is published as several."""
+
+    url: str
+    size: int
+    sha256: str
+
+
 class DataSet(BaseModel):
-    """An entry of data/catalog.yaml: either `package`, or `url` with what is known to check the download by.
+    """An entry of data/catalog.yaml: either `package`, or `url` with what is known to check the download by, or `files`.
 
     Attributes:
         size: bytes; 0: the publisher does not tell.
         sha256: else `md5`, where the publisher gives only that: it shows a damaged download, not a forged one.
-        folder: what the archive unpacks to; "": it is no archive, the file itself is the data.
+        folder: what the archive unpacks to, or the `files` are put into; "": it is no archive, the file itself is the data.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +63,7 @@ class DataSet(BaseModel):
     sha256: str = ""
     md5: str = ""
     folder: str = ""
+    files: tuple[File, ...] = ()
 
     @property
     def file(self) -> str:
@@ -128,6 +137,9 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
         return f"the Python package {entry.package.module}"
     if not entry.place.exists():
         home = cache_dir() / entry.name
+        if entry.files:
+            _gather(entry, home, progress)
+            return str(entry.place)
         archive = home / entry.file
         _download(entry, archive, progress)
         if entry.folder:
@@ -136,6 +148,16 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
                 raise UserError(f"{archive.name} does not hold the folder {entry.folder}; it lies in {home}.")
             archive.unlink()
     return str(entry.place)
+
+
+def _gather(entry: DataSet, home: Path, progress: Callable[[int, int], None]) -> None:
+    """Download each file, then put them into their folder, all at once."""
+    partial = home / f".{entry.folder}"
+    for file in entry.files:
+        one = entry.model_copy(update=file.model_dump())
+        if not (partial / one.file).exists():
+            _download(one, partial / one.file, progress)
+    partial.replace(entry.place)
 
 
 def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None]) -> None:
@@ -209,6 +231,7 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def describe(entry: DataSet) -> dict[str, Any]:
     """For listings: name, title, licence, whether it is here."""
-    size = f"{entry.size / 1e6:,.0f} MB" if entry.size else "size not known"
+    bytes_ = entry.size or sum(file.size for file in entry.files)
+    size = f"{bytes_ / 1e6:,.0f} MB" if bytes_ else "size not known"
     here = "in a package" if entry.package else "downloaded" if entry.place.exists() else size
     return {"name": entry.name, "title": entry.title, "here": here, "licence": entry.licence, "source": entry.source}
