@@ -140,6 +140,14 @@ def test_what_yaml_takes_for_values_is_what_the_customer_wrote(tmp_path: Path) -
     assert corpus.desk.intents["b"].description == "off"
 
 
+def test_mistakes_of_all_tables_of_a_folder_are_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "colour,intent\nred,a\n")
+    write(tmp_path / "test.csv", "text,size\nred,a\n")
+    with pytest.raises(DataError) as raised:
+        load(tmp_path)
+    assert {finding.where for finding in raised.value.findings} == {str(tmp_path / "train.csv"), str(tmp_path / "test.csv")}
+
+
 def test_the_support_desk_comes_with_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     corpus = data.load(Data())
