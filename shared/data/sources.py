@@ -35,22 +35,21 @@ class Package(BaseModel):
     name: str
 
 
-class Remote(BaseModel):
-    """One of the files of a data set that lies in several."""
+class File(BaseModel):
+    """One file of a data set that is published as several."""
 
-    model_config = ConfigDict(extra="forbid")
     url: str
     size: int
     sha256: str
 
 
 class DataSet(BaseModel):
-    """An entry of data/catalog.yaml: `package`, or `files`, or `url` with what is known to check the download by.
+    """An entry of data/catalog.yaml: either `package`, or `url` with what is known to check the download by, or `files`.
 
     Attributes:
         size: bytes; 0: the publisher does not tell.
         sha256: else `md5`, where the publisher gives only that: it shows a damaged download, not a forged one.
-        folder: what the archive unpacks to; "": it is no archive, the file itself is the data.
+        folder: what the archive unpacks to, or the `files` are put into; "": it is no archive, the file itself is the data.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,7 +63,7 @@ class DataSet(BaseModel):
     sha256: str = ""
     md5: str = ""
     folder: str = ""
-    files: tuple[Remote, ...] = ()
+    files: tuple[File, ...] = ()
 
     @property
     def file(self) -> str:
@@ -74,17 +73,7 @@ class DataSet(BaseModel):
     @property
     def place(self) -> Path:
         """Where it lies once downloaded."""
-        home = cache_dir() / self.name
-        return home if self.files else home / (self.folder or self.file)
-
-    @property
-    def here(self) -> bool:
-        """Is it downloaded, all of it?"""
-        return all((self.place / one.file).exists() for one in self.each()) if self.files else self.place.exists()
-
-    def each(self) -> list[DataSet]:
-        """Its files, each as if it were a data set by itself."""
-        return [self.model_copy(update={**one.model_dump(), "files": ()}) for one in self.files] or [self]
+        return cache_dir() / self.name / (self.folder or self.file)
 
 
 def cache_dir() -> Path:
@@ -124,7 +113,7 @@ def locate(source: str) -> Path | pd.DataFrame:
         return path
     if entry.package:
         return require(entry.package.module, entry.package.extra).data(entry.package.item, entry.package.name)
-    if not entry.here:
+    if not entry.place.exists():
         raise UserError(f"The data set {source} is not here yet. Download it: usecases data get {source}")
     return entry.place
 
@@ -146,18 +135,29 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
     if entry.package:
         require(entry.package.module, entry.package.extra)
         return f"the Python package {entry.package.module}"
-    home = cache_dir() / entry.name
-    for one in [] if entry.here else entry.each():
-        archive = home / one.file
-        if entry.files and archive.exists():
-            continue
-        _download(one, archive, progress)
+    if not entry.place.exists():
+        home = cache_dir() / entry.name
+        if entry.files:
+            _gather(entry, home, progress)
+            return str(entry.place)
+        archive = home / entry.file
+        _download(entry, archive, progress)
         if entry.folder:
             _unpack(archive, home)
             if not entry.place.exists():
                 raise UserError(f"{archive.name} does not hold the folder {entry.folder}; it lies in {home}.")
             archive.unlink()
     return str(entry.place)
+
+
+def _gather(entry: DataSet, home: Path, progress: Callable[[int, int], None]) -> None:
+    """Download each file, then put them into their folder, all at once."""
+    partial = home / f".{entry.folder}"
+    for file in entry.files:
+        one = entry.model_copy(update=file.model_dump())
+        if not (partial / one.file).exists():
+            _download(one, partial / one.file, progress)
+    partial.replace(entry.place)
 
 
 def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None]) -> None:
@@ -231,7 +231,7 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def describe(entry: DataSet) -> dict[str, Any]:
     """For listings: name, title, licence, whether it is here."""
-    total = sum(one.size for one in entry.each())
-    size = f"{total / 1e6:,.0f} MB" if total else "size not known"
-    here = "in a package" if entry.package else "downloaded" if entry.here else size
+    bytes_ = entry.size or sum(file.size for file in entry.files)
+    size = f"{bytes_ / 1e6:,.0f} MB" if bytes_ else "size not known"
+    here = "in a package" if entry.package else "downloaded" if entry.place.exists() else size
     return {"name": entry.name, "title": entry.title, "here": here, "licence": entry.licence, "source": entry.source}

@@ -164,30 +164,35 @@ def test_a_single_file_that_is_cut_is_resumed(server: Server, monkeypatch: pytes
     assert server.ranges[-1] == "bytes=200-"
 
 
-def test_a_set_of_several_files_is_here_when_all_are(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = hashlib.sha256(server.content).hexdigest()
-    ends = ("train.csv", "test.csv")
-    files = [{"url": server.url.replace("set.zip", name), "size": len(server.content), "sha256": digest} for name in ends]
-    entry = sources.DataSet(name="two", title="", licence="", source="", files=tuple(files))
-    monkeypatch.setattr(sources, "catalog", lambda: {"two": entry})
-    folder = Path(sources.get("two"))
-    assert [(folder / name).read_bytes() == server.content for name in ends] == [True, True]
-    (folder / "test.csv").unlink()
-    with pytest.raises(UserError, match="usecases data get two"):
-        sources.locate("two")
-    before = len(server.ranges)
-    sources.get("two")
-    assert len(server.ranges) == before + 1  # only what is missing
-    assert sources.locate("two") == folder
+def test_several_files_appear_together_in_their_folder(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"url": server.url, "size": len(server.content), "sha256": hashlib.sha256(server.content).hexdigest()}
+    other = good | {"url": server.url.replace("set.zip", "b.csv")}
+    entry = {"name": "set", "title": "", "licence": "", "source": "its home", "folder": "both"}
+    for second, fine in ((other | {"sha256": "0" * 64}, False), (other, True)):
+        found = sources.DataSet.model_validate({**entry, "files": [good, second]})
+        monkeypatch.setattr(sources, "catalog", lambda found=found: {"set": found})
+        if fine:
+            assert sorted(path.name for path in Path(sources.get("set")).iterdir()) == ["b.csv", "set.zip"]
+        else:
+            with pytest.raises(UserError, match="not the expected file"):
+                sources.get("set")
+            with pytest.raises(UserError, match="usecases data get set"):
+                sources.locate("set")
+    assert len(server.ranges) == 3  # what was there already is not asked for again
+    assert sources.locate("set") == sources.cache_dir() / "set" / "both"
 
 
 def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
     entries = sources.catalog()
-    assert {"movielens-small", "movielens-100k", "movielens-32m", "pneumoniamnist", "banking77", "clinc150"} <= set(entries)
-    for entry in [one for named in entries.values() for one in named.each()]:
-        known = (entry.size and len(entry.sha256) == 64) or len(entry.md5) == 32 or (entry.sha256 and entry.folder)
-        safe = entry.url.startswith("https://") and entry.source.startswith("https://")
-        assert entry.package or (safe and known and entry.licence)
+    assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m", "pneumoniamnist"} <= set(
+        entries
+    )
+    for entry in entries.values():
+        for one in entry.files or (entry,):
+            known = (one.size and len(one.sha256) == 64) or len(entry.md5) == 32 or (entry.sha256 and entry.folder)
+            safe = one.url.startswith("https://") and entry.source.startswith("https://")
+            assert entry.package or (safe and known and entry.licence)
+        assert entry.folder or not entry.files
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
         sources.get("movielens-1")
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):

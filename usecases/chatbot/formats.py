@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from shared.data import columns, sources, tables
-from shared.errors import Collector, UserError
+from shared.errors import Collector, DataError, UserError
 from usecases.chatbot import desk, rasa
 from usecases.chatbot.config import SUPPORT_DESK, Data
 from usecases.chatbot.corpus import PART_NAMES, PARTS, TEST, TRAIN, VALIDATION, Utterances
@@ -27,6 +27,7 @@ ROLES = {  # usual names of the columns, as columns.normal writes them
     "label": ("intent", "intentname", "labeltext", "labelname", "label", "category", "class", "target", "tag"),
     "part": ("part", "split", "subset", "partition"),
 }
+CONTENT = "content folder"
 BITEXT = {"flags", "instruction", "category", "intent", "response"}
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]{1,60}?)\s*\}\}")
 VALUES = {"number": "4711", "amount": "50", "symbol": "€", "person": "Alex", "city": "London", "country": "France"}
@@ -38,7 +39,6 @@ class Raw:
     """A source as it was read; labels of messages that are out of scope are ""."""
 
     name: str
-    layout: str
     utterances: Utterances
     content: Content | None
     faults: Collector
@@ -60,11 +60,12 @@ def read(config: Data) -> Raw:
     outside = {label.strip().lower() for label in config.out_of_scope}
     if content is None:
         utterances.labels = ["" if label.lower() in outside else label for label in utterances.labels]
-        _unlabelled(utterances, config, faults)
-    if not any(utterances.labels) and not any(finding.severity == "error" for finding in faults.findings):
+    if any(utterances.labels):
+        _told(layout, utterances, config, faults)
+    elif not any(finding.severity == "error" for finding in faults.findings):
         faults.add("error", "no utterance with an intent", "Give a message and the name of its intent in each row")
     name = SUPPORT_DESK if config.source == SUPPORT_DESK else Path(config.source).name or config.source
-    return Raw(name, layout, utterances, content, faults)
+    return Raw(name, utterances, content, faults)
 
 
 def _read(found: Path | pd.DataFrame, config: Data, faults: Collector) -> tuple[str, Utterances, Content | None]:
@@ -74,7 +75,7 @@ def _read(found: Path | pd.DataFrame, config: Data, faults: Collector) -> tuple[
         return _add_table(found, config.source, config, "", utterances, faults), utterances, None
     if found.is_dir() and desk.is_content(found):
         content = desk.read(found, faults)
-        return "content folder", _of_desk(content), content
+        return CONTENT, _of_desk(content), content
     if found.is_dir():
         return *_folder(found, config, faults), None
     return _file(found, config, "", utterances, faults), utterances, None
@@ -92,10 +93,13 @@ def _of_desk(content: Content) -> Utterances:
     return utterances
 
 
-def _unlabelled(utterances: Utterances, config: Data, faults: Collector) -> None:
-    if (count := utterances.labels.count("")) and "" in config.out_of_scope:
-        outside = ", ".join(label or '""' for label in config.out_of_scope)
-        faults.add("info", f"{count:,} messages are out of scope", f"Their labels are of data.out_of_scope: {outside}")
+def _told(layout: str, utterances: Utterances, config: Data, faults: Collector) -> None:
+    """What was made of the source."""
+    outside, intents = utterances.labels.count(""), len(set(utterances.labels) - {""})
+    names = ", ".join(label or '""' for label in config.out_of_scope)
+    what = f"{layout} with {len(utterances.texts) - outside:,} utterances of {intents:,} intents, and {outside:,} out of scope"
+    fix = f"Out of scope are labels of data.out_of_scope: {names}" if layout != CONTENT else "Nothing is to be done"
+    faults.add("info", what, fix)
 
 
 def _folder(folder: Path, config: Data, faults: Collector) -> tuple[str, Utterances]:
@@ -148,7 +152,11 @@ def _file(path: Path, config: Data, part: str, utterances: Utterances, faults: C
     else:
         table, found = tables.read(path, config.encoding)
         faults.given += found
-    return _add_table(table, str(path), config, part, utterances, faults)
+    try:
+        return _add_table(table, str(path), config, part, utterances, faults)
+    except DataError as error:  # the other tables may have mistakes, too
+        faults.given += error.findings
+        return "table"
 
 
 def _whole_json(path: Path) -> Any:

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from shared.errors import Finding
-from usecases.chatbot import checks, content_checks, formats
+from usecases.chatbot import checks, confusion, content_checks, formats
 from usecases.chatbot.config import ChatConfig, Data
+from usecases.chatbot.corpus import Utterances
 
 WORDS = ["alpha", "bravo", "cargo", "delta", "eagle", "fancy", "giant", "hotel", "index", "joker", "karma", "lemon"]
 
@@ -67,13 +68,21 @@ def test_leaks_and_gaps_of_given_parts_are_told(tmp_path: Path) -> None:
     assert whats["an intent with utterances to judge or choose by, but none to train on"] == "error"
 
 
-def test_intents_that_say_the_same_are_told_apart_from_those_that_do_not(tmp_path: Path) -> None:
+def test_intents_that_say_the_same_are_told_and_those_that_do_not_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = Utterances()
     alike = [f"{verb} my {thing} {word}" for verb in ("where is", "track") for thing in ("parcel", "box") for word in WORDS]
-    rows = [(text, ("order", "tracking")[(number + number // 12) % 2]) for number, text in enumerate(alike)]
-    rows += [(f"please pay {word} back", "refund") for word in WORDS]
-    found = [finding.what for finding in table(tmp_path, rows) if "confused" in finding.what]
-    assert len(found) == 1
-    assert found[0].startswith("'order' and 'tracking'")
+    for number, text in enumerate(alike):
+        some.add(text, ("order", "tracking")[(number + number // 12) % 2])
+    for word in WORDS:
+        some.add(f"please pay {word} back", "refund")
+    pairs = confusion.pairs(some)
+    assert [(pair.one, pair.other) for pair in pairs] == [("order", "tracking")]
+    assert pairs[0].share > 0.4  # nothing tells them apart
+    assert pairs[0].cosine > confusion.CLOSE
+    monkeypatch.setattr(confusion, "CLOSE", 2)
+    assert confusion.pairs(some) == pairs
+    monkeypatch.setattr(confusion, "SHARE", 2)
+    assert confusion.pairs(some) == []
 
 
 EMAIL = {"type": "email", "ask": "Which address?"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,23 @@ def test_given_parts_are_kept_and_shares_may_be_none() -> None:
     assert [len(part) for part in data.split(corpus({"a": 9}), Split(validation=0, test=0), 0)] == [9, 0, 0]
     with pytest.raises(UserError, match="nothing to train on"):
         data.split(given, Split(validation=0.5, test=0.5), 0)
+
+
+def test_the_fingerprint_tells_other_data() -> None:
+    one = corpus({"a": 3, "b": 2, "": 1})
+    prints = [
+        some.describe()["fingerprint"]
+        for some in (
+            one,
+            replace(one, labels=["b", *one.labels[1:]]),
+            replace(one, parts=["test", *one.parts[1:]]),
+            replace(one, texts=["x", *one.texts[1:]]),
+            replace(one, shop={"today": 1}),
+        )
+    ]
+    assert len(set(prints)) == 5
+    assert replace(one, name="other").describe()["fingerprint"] == prints[0]
+    assert {"utterances": 6, "intents": 2, "out_of_scope": 1}.items() <= one.describe().items()
 
 
 def test_reading_data_loads_no_heavy_package() -> None:
