@@ -35,8 +35,10 @@ Table = dict[str, dict[str, float]]  # method, metric
 IN_SCOPE = 0.95  # accuracy in scope, rejected messages counted as wrong, at which the recall of those out of scope is read
 TEXTS = 2000  # of the throughput's measurement
 ROUNDS = 3
-FULL = Understanding(contrast=0.0, training=Training(epochs=4, batch_size=64, learning_rate=1e-4, weight_decay=0.01, warmup=0.1))
-FEW = Understanding(steps=8, training=Training(epochs=8, batch_size=64, learning_rate=6e-5, weight_decay=0.01, warmup=0.1))
+FULL = Understanding()
+FEW = Understanding(
+    contrast=1.0, steps=1, training=Training(epochs=8, batch_size=64, learning_rate=6e-5, weight_decay=0.01, warmup=0.1)
+)
 CPFT = "Zhang et al. 2021, CPFT"
 ICDA = "Lin et al. 2023, ICDA, which learns from messages that a large language model wrote"
 SNGP = "Liu et al. 2020, SNGP"
