@@ -143,7 +143,7 @@ class IntentClassifier:
 
 def pool(parts: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """[n, intents] weighted sum of the parts' log-probabilities."""
-    return np.sum([weight * log_softmax(parts[name], axis=1) for name, weight in weights.items()], axis=0)
+    return np.sum([weight * log_softmax(parts[name].astype(np.float64), axis=1) for name, weight in weights.items()], axis=0)
 
 
 def shape_of(body: Bert | BiLSTM) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def load(config: Data) -> Corpus:
         content.shop if content else None,
         content.actions if content else {},
         raw.faults.findings,
+        content.folder if content else None,
     )
 
 

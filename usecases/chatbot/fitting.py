@@ -18,7 +18,6 @@ from scipy.special import log_softmax, logsumexp, softmax
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
-from shared.config import Training
 from shared.data import rows
 from shared.errors import UserError
 from shared.hardware import Choice
@@ -110,13 +109,13 @@ def fit(
         learnt.plus(judged.take(torch.nonzero(fold != own)[:, 0])) if config.members > 1 else learnt
         for own in range(config.members)
     ]
-    networks = [_train_network(config, body, own, run, chip, seed + 1000 * m, f"network-{m + 1}") for m, own in enumerate(seen)]
+    course = _Course(config, run, chip, tokenizer.get_vocab()["[MASK]"])
+    networks = [course.first(body, own, seed + 1000 * m, f"network-{m + 1}") for m, own in enumerate(seen)]
     if unlabelled:
-        tokens = tokenise(tokenizer, unlabelled, config.max_tokens)
-        taught = _taught(networks, list(unlabelled), tokens)
+        taught = _taught(networks, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
+        pairs = enumerate(zip(networks, seen, strict=True))
         networks = [
-            _train_again(config, network, own.plus(taught), run, chip, seed + 1000 * m, f"network-{m + 1}-again")
-            for m, (network, own) in enumerate(zip(networks, seen, strict=True))
+            course.again(network, own.plus(taught), seed + 1000 * m, f"network-{m + 1}-again") for m, (network, own) in pairs
         ]
     return _assemble(config, intents, tokenizer, body, networks, learnt, judged, seen, fold, seed)
 
@@ -127,43 +126,36 @@ def _targets(labels: torch.Tensor, intents: int) -> torch.Tensor:
     return torch.where((labels == NONE)[:, None], torch.full_like(known, 1 / intents), known)
 
 
-def _train_network(
-    config: Understanding, body: Bert | BiLSTM, part: Part, run: Run, chip: Choice, seed: int, name: str
-) -> IntentNetwork:
-    torch.manual_seed(seed)
-    count, own = part.targets.shape[1], copy.deepcopy(body)
-    dim = own.words.embedding_dim
-    network = IntentNetwork(own, dim, count, config.scale)
-    if isinstance(body, Bert):
-        known = part.known
-        vectors = outside.unit(embed(quick(body), known.tokens))
-        network.intents.data.copy_(class_means(vectors, known.labels, count))
-    least = math.ceil(config.steps / math.ceil(len(part.texts) / config.training.batch_size))
-    training = config.training.model_copy(update={"epochs": max(config.training.epochs, least)})
-    return _train(config, network, part, Objective(config.smoothing, config.contrast), training, run, chip, seed, name)
+class _Course(NamedTuple):
+    """What all networks' trainings have in common. `blank`: the token that words are replaced by."""
 
+    config: Understanding
+    run: Run
+    chip: Choice
+    blank: int
 
-def _train_again(
-    config: Understanding, network: IntentNetwork, part: Part, run: Run, chip: Choice, seed: int, name: str
-) -> IntentNetwork:
-    training = config.training.model_copy(update={"epochs": SELF_EPOCHS})
-    return _train(config, network, part, Objective(config.smoothing, 0.0), training, run, chip, seed, name)
+    def first(self, body: Bert | BiLSTM, part: Part, seed: int, name: str) -> IntentNetwork:
+        """A network on a copy of the body, its intents starting where the encoder already sees their messages."""
+        torch.manual_seed(seed)
+        count, own = part.targets.shape[1], copy.deepcopy(body)
+        network = IntentNetwork(own, own.words.embedding_dim, count, self.config.scale)
+        if isinstance(body, Bert):
+            known = part.known
+            vectors = outside.unit(embed(quick(body), known.tokens))
+            network.intents.data.copy_(class_means(vectors, known.labels, count))
+        least = math.ceil(self.config.steps / math.ceil(len(part.texts) / self.config.training.batch_size))
+        return self._train(network, part, self.config.contrast, max(self.config.training.epochs, least), seed, name)
 
+    def again(self, network: IntentNetwork, part: Part, seed: int, name: str) -> IntentNetwork:
+        """The network after more training, on what was taught."""
+        return self._train(network, part, 0.0, SELF_EPOCHS, seed, name)
 
-def _train(
-    config: Understanding,
-    network: IntentNetwork,
-    part: Part,
-    objective: Objective,
-    training: Training,
-    run: Run,
-    chip: Choice,
-    seed: int,
-    name: str,
-) -> IntentNetwork:
-    data = Messages(part.tokens, part.labels, part.targets, config.blanks)
-    train(network, objective, data, None, training, run, chip, name=name, seed=seed, collate=rows.take)
-    return network.to("cpu")
+    def _train(self, network: IntentNetwork, part: Part, contrast: float, epochs: int, seed: int, name: str) -> IntentNetwork:
+        training = self.config.training.model_copy(update={"epochs": epochs})
+        data = Messages(part.tokens, part.labels, part.targets, self.config.blanks, self.blank)
+        objective = Objective(self.config.smoothing, contrast)
+        train(network, objective, data, None, training, self.run, self.chip, name=name, seed=seed, collate=rows.take)
+        return network.to("cpu")
 
 
 def _taught(networks: Sequence[IntentNetwork], texts: list[str], tokens: list[list[int]]) -> Part:

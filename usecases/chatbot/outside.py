@@ -49,7 +49,7 @@ class Space:
         covariance = around.T @ around / len(around)
         level = covariance.diagonal().mean()
         shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * torch.eye(len(covariance))
-        whiten = torch.linalg.cholesky(torch.linalg.inv(shrunk.double())).float()
+        whiten = torch.linalg.cholesky(torch.linalg.inv(shrunk.double())).float().contiguous()
         kept = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:BANK]
         return cls({"centres": centres, "whiten": whiten, "bank": vectors[kept]})
 

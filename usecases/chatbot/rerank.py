@@ -96,6 +96,11 @@ class Reranker:
         model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(inputs_of_questions / spread, known)
         return cls(partial.weights, scales, np.r_[model.coef_[0] / spread, model.intercept_])
 
+    @classmethod
+    def even(cls) -> Reranker:
+        """One that has learnt nothing yet."""
+        return cls(np.ones(len(OF_ARTICLES)), np.ones(len(OF_ARTICLES)), np.zeros(len(OF_QUESTIONS) + 1))
+
     def shares(self, found: Evidence) -> np.ndarray:
         """[n, articles] probability of each, given that one answers."""
         scores = found.articles / self.scales @ self.weights

@@ -26,6 +26,8 @@ from usecases.chatbot.rerank import Evidence, Reranker, evidence
 SHARED = ("words.", "places.")  # of the encoder, which no training changes
 LONGEST_PASSAGE = 256  # tokens
 BATCH = 32  # questions at a time, which bounds the memory that comparing tokens takes
+KEPT = 5  # every so many examples are kept to fit the reranker on, where no questions were written for that
+FOLDS = 5
 ENOUGH = 20  # questions of a kind, to fit the reranker and the threshold on them
 
 
@@ -101,8 +103,8 @@ class Retriever:
     ) -> Retriever:
         """Learn from what the articles' questions, headings and intents' utterances are answered by, and what nothing answers.
 
-        The reranker and the threshold are fitted on `questions`, by cross-validation: each is judged by a network that has not
-        learnt from it. With fewer than 20 of a kind, the articles' own questions (or else utterances) take their place.
+        The reranker and the threshold are fitted on `questions`, which the network does not learn from. With fewer than 20 of a
+        kind, every fifth of the articles' own questions (or else of the utterances) is kept for that.
 
         Args:
             tokenizer, model: of the sentence encoder.
@@ -115,37 +117,30 @@ class Retriever:
         outside = [Question(text) for text in (*desk.out_of_scope, *desk.unanswered)]
         if not desk.articles or not outside:
             raise UserError("Retrieval needs articles, and messages in out_of_scope.yaml that none of them answers.")
-        library, reader = (
-            Library(desk.passages(), {name: article.questions for name, article in desk.articles.items()}),
-            Reader(tokenizer, model, config.frozen_layers),
-        )
+        library = Library(desk.passages(), {name: article.questions for name, article in desk.articles.items()})
         own = [Question(text, (name,)) for name, article in desk.articles.items() for text in article.questions]
         utterances = [Question(text, one.articles) for one in desk.intents.values() if one.articles for text in one.examples]
         known = sum(bool(question.articles) for question in questions)
         if min(known, len(questions) - known) >= ENOUGH:
             judged, taught = list(questions), [*utterances, *own, *outside]
-        elif own:
-            judged, taught = [*own, *outside], [*utterances, *questions]
         else:
-            judged, taught = [*utterances, *outside], list(questions)
-        fitting = _Fitting(library, reader, [*taught, *judged], config, bf16, seed)
-        logits = fitting.cross_validate(len(taught))
-        found, right = fitting.evidence(judged, logits), library.right(judged)
-        ranking = _cross_ranked(found, right, library, fitting.folds(len(taught)))
-        threshold = judging.choose_threshold(judged, ranking)
-        network = fitting.train(np.arange(len(fitting.examples)))
-        quality = judging.judge(judged, ranking, threshold)
-        return cls(library, reader, network, fitting.units.rarity, Reranker.fit(found, right), threshold, quality)
+            best, others = (own, utterances) if own else (utterances, [])
+            judged = [*best[::KEPT], *outside[::KEPT]]
+            taught = [*others, *(one for place, one in enumerate([*best, *outside]) if place % KEPT), *questions]
+        reader = Reader(tokenizer, model, config.frozen_layers)
+        network, rarity = _train(library, reader, taught, config, bf16, seed)
+        fitted = cls(library, reader, network, rarity, Reranker.even(), 0.0)
+        found, right = fitted.evidence([question.text for question in judged]), library.right(judged)
+        ranking = _cross_ranked(found, right, library, seed)
+        fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking)
+        fitted.quality = judging.judge(judged, ranking, fitted.threshold)
+        return fitted
 
     def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
         """The best passage of each of the `count` likeliest articles."""
-        answers: list[list[Answer]] = []
-        for start in range(0, len(questions), BATCH):
-            answers += self._answer(questions[start : start + BATCH], count)
-        return answers
-
-    def _answer(self, questions: Sequence[str], count: int) -> list[list[Answer]]:
-        found = self._evidence(questions)
+        if not questions:
+            return []
+        found = self.evidence(questions)
         shares, answerable = self.reranker(found)
         answers = []
         for share, best, probability in zip(shares, found.best, answerable, strict=True):
@@ -205,78 +200,36 @@ class Retriever:
         return cls(library, reader, network, tensors["rarity"], reranker, settings["threshold"])
 
     @torch.no_grad()
-    def _evidence(self, questions: Sequence[str]) -> Evidence:
-        read = self.reader.read(questions, self.rarity)
-        logits = self.network(read).numpy()
-        library = self.library
-        return evidence(logits, library.by_passage(questions), library.by_article(questions), library.owner)
+    def evidence(self, questions: Sequence[str]) -> Evidence:
+        """What the searches say of questions, some at a time."""
+        library, logits = self.library, []
+        for start in range(0, len(questions), BATCH):
+            logits.append(self.network(self.reader.read(questions[start : start + BATCH], self.rarity)).numpy())
+        return evidence(np.concatenate(logits), library.by_passage(questions), library.by_article(questions), library.owner)
 
 
-class _Fitting:
-    """The library and the examples, read once; networks are trained on any of them."""
-
-    def __init__(
-        self,
-        library: Library,
-        reader: Reader,
-        examples: Sequence[Question],
-        config: Retrieval,
-        bf16: bool,
-        seed: int,
-    ) -> None:
-        headings = [" ".join(filter(None, (p.title, p.heading))) for p in library.passages]
-        self.library, self.reader, self.config, self.bf16, self.seed = library, reader, config, bf16, seed
-        self.examples = list(examples)
-        self.units = reader.units(library.texts, range(len(library.texts)))
-        self.vectors = F.normalize(embed(reader.model, tokenise(reader.tokenizer, library.texts, LONGEST_PASSAGE)), dim=-1)
-        texts = [*(example.text for example in self.examples), *headings]
-        self.reads = [reader.read([text], self.units.rarity) for text in texts]
-        own = np.eye(len(headings), len(headings) + 1, dtype=bool)
-        self.answers = np.r_[library.rows(self.examples), own]
-
-    def folds(self, first: int) -> np.ndarray:
-        """[examples - first] the fold of each: drawn within those with and those without an answer."""
-        generator, judged = np.random.default_rng(self.seed), self.examples[first:]
-        folds, known = np.empty(len(judged), int), np.array([bool(question.articles) for question in judged])
-        for kind in (known, ~known):
-            folds[kind] = generator.permutation(int(kind.sum())) % self.config.folds
-        return folds
-
-    def train(self, rows: np.ndarray) -> Interaction:
-        """A network that learns from these examples and from the headings."""
-        rows = np.r_[rows, len(self.examples) : len(self.reads)]
-        network = build(self.reader, self.units, self.vectors, self.config.token_dim, self.bf16)
-        train(
-            network,
-            [self.reads[i] for i in rows],
-            self.answers[rows],
-            epochs=self.config.epochs,
-            learning_rate=self.config.learning_rate,
-            bf16=self.bf16,
-            seed=self.seed,
-        )
-        return network
-
-    def cross_validate(self, first: int) -> np.ndarray:
-        """[examples - first, passages + 1] logits of networks that did not learn from the question; all learn from the others."""
-        folds = self.folds(first)
-        logits = np.empty((len(folds), self.answers.shape[1]), np.float32)
-        for fold in range(self.config.folds):
-            network = self.train(np.r_[:first, first + np.flatnonzero(folds != fold)])
-            rows = np.flatnonzero(folds == fold)
-            with torch.no_grad():
-                for start in range(0, len(rows), 32):
-                    part = rows[start : start + 32]
-                    logits[part] = network(batch_of([self.reads[first + i] for i in part])).numpy()
-        return logits
-
-    def evidence(self, judged: Sequence[Question], logits: np.ndarray) -> Evidence:
-        texts = [question.text for question in judged]
-        return evidence(logits, self.library.by_passage(texts), self.library.by_article(texts), self.library.owner)
+def _train(
+    library: Library, reader: Reader, taught: Sequence[Question], config: Retrieval, bf16: bool, seed: int
+) -> tuple[Interaction, torch.Tensor]:
+    """A network that has learnt from examples and headings, and the rarity of words."""
+    units = reader.units(library.texts, range(len(library.texts)))
+    vectors = F.normalize(embed(reader.model, tokenise(reader.tokenizer, library.texts, LONGEST_PASSAGE)), dim=-1)
+    network = build(reader, units, vectors, config.token_dim, bf16)
+    headings = [" ".join(filter(None, (p.title, p.heading))) for p in library.passages]
+    texts = [*(example.text for example in taught), *headings]
+    answers = np.r_[library.rows(taught), np.eye(len(headings), len(headings) + 1, dtype=bool)]
+    reads = [reader.read([text], units.rarity) for text in texts]
+    train(
+        network, reads, answers, epochs=config.epochs, learning_rate=config.learning_rate, bf16=bf16, seed=seed
+    )
+    return network, units.rarity
 
 
-def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, folds: np.ndarray) -> Ranking:
-    """What rerankers say of questions that they were not fitted on."""
+def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, seed: int) -> Ranking:
+    """What rerankers say of questions that they were not fitted on: five folds, drawn within those with and without an answer."""
+    folds, known, generator = np.empty(len(right), int), right.any(1), np.random.default_rng(seed)
+    for kind in (known, ~known):
+        folds[kind] = generator.permutation(int(kind.sum())) % FOLDS
     first, score = np.empty(len(folds), int), np.empty(len(folds))
     for fold in np.unique(folds):
         inside, outside = (
