@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -16,13 +16,22 @@ from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Coded, Desk, Patterns
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
-from usecases.chatbot.protocols import Actions
+from usecases.chatbot.protocols import Actions, Answer
 from usecases.chatbot.retrieval import Retriever
 from usecases.chatbot.shop import Shop
 
 NAME = "chatbot"
 VERSION = 1  # of what the artefact holds
 INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
+
+
+class Nothing:
+    """The library of a desk without articles."""
+
+    threshold = 1.0
+
+    def __call__(self, questions: Sequence[str], intents: Any = None, count: int = 3) -> list[list[Answer]]:
+        return [[] for _ in questions]
 
 
 @dataclass
@@ -65,7 +74,7 @@ class Assistant:
         services = {name: HttpAction.model_validate(one) for name, one in self.services.items()}
         return HttpActions(services, self.rehearsal())
 
-    def rehearsal(self) -> Actions:
+    def rehearsal(self) -> LocalActions:
         """The demonstration shop alone, or nothing that can be done: for scripts, which must not act on the company's orders."""
         return LocalActions(Shop.create(":memory:", self.shop).functions if self.shop else {})
 
@@ -76,7 +85,7 @@ class Assistant:
         if self.desk is None:
             raise ValueError("without content there is nothing to say")
         actions = actions or self.actions()
-        return Dialogue(self.desk, self.reader, self.library, actions, lambda: self.today, self.config.talking)
+        return Dialogue(self.desk, self.reader, self.library or Nothing(), actions, lambda: self.today, self.config.talking)
 
     def parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """What `from_parts` makes the same assistant of: tensors, and JSON."""

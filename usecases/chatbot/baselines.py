@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from shared import pretrained
 from shared.evaluation.temperature import Temperature
+from shared.pretrained import SentenceEncoder
+from usecases.chatbot.config import Understanding
 from usecases.chatbot.fitting import Examples
 from usecases.chatbot.linear import Linear, Tfidf
 from usecases.chatbot.protocols import Scores
@@ -34,6 +37,14 @@ class Simple:
     def __call__(self, texts: Sequence[str]) -> Scores:
         probabilities = self.temperature(self.linear(self.featurise(texts)))
         return Scores(probabilities, 1 - probabilities.max(1))
+
+
+def encoder(config: Understanding) -> Featurise | None:
+    """The encoder as it came; None where the networks are trained from nothing."""
+    if config.network != "encoder":
+        return None
+    encode = SentenceEncoder(pretrained.locate(pretrained.SENTENCE_ENCODER, config.weights))
+    return lambda texts: encode(texts, max_tokens=config.max_tokens).numpy()
 
 
 def fit(

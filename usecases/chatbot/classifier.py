@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from usecases.chatbot.outside import Outside, Space
 from usecases.chatbot.protocols import Scores
 
 WORDS = "words.weight"  # the encoders' word vectors, which training leaves as they are: one copy is kept
+M = TypeVar("M", bound=nn.Module)
 FROZEN = "frozen_"  # prefix of scores in the vectors of the encoder as it was before
 
 
@@ -73,6 +74,12 @@ class IntentClassifier:
             **outside.of_spaces(self.spaces[count:], vectors[count:], FROZEN),
         }
         return Scores(softmax(blended, 1), self.outside(scores))
+
+    @property
+    def encoder(self) -> tuple[Tokenizer, Bert] | None:
+        """The tokenizer and the first network's body, if it is an encoder: of those its word vectors are as they came."""
+        body = self.networks[0].body
+        return (self.tokenizer, body) if isinstance(body, Bert) else None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All weights; with `settings` all there is to keep. Those of the networks are in bf16, which computes as well."""
@@ -161,7 +168,7 @@ def restore(shape: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], prefi
     return body
 
 
-def quick(body: nn.Module) -> nn.Module:
+def quick(body: M) -> M:
     """A copy for prediction alone on the processor, in what that multiplies fast."""
     dtype = torch.bfloat16 if hardware.native_bf16() and isinstance(body, Bert) else torch.float32
     return copy.deepcopy(body).to("cpu", dtype).eval().requires_grad_(False)

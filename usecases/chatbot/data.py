@@ -90,4 +90,5 @@ def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, uni
 
 def outsiders() -> list[str]:
     """General messages about nothing that a desk knows, those of the invented shop: for data that has none."""
-    return list(formats.read(Data()).content.desk.out_of_scope)
+    corpus = load(Data())
+    return [text for text, label in zip(corpus.texts, corpus.labels, strict=True) if not label]

@@ -22,9 +22,9 @@ from usecases.chatbot.corpus import Corpus
 from usecases.chatbot.evidence import Judged
 from usecases.chatbot.fitting import Examples
 from usecases.chatbot.predictor import Chatbot
-from usecases.chatbot.protocols import Classifier, Scores
+from usecases.chatbot.protocols import Scores
+from usecases.chatbot.rehearsal import OURS
 
-OURS = "assistant"
 TIMED = 200  # messages
 SAMPLES = 5
 
@@ -51,15 +51,14 @@ def train(config: ChatConfig, run: Run) -> None:
     classifier, choice = fitting.fit(config.understanding, training, validation, run, chip, config.seed, outsiders=outsiders)
     if not run.is_main:
         return
-    simple = baselines.fit(classifier.intents, training, validation, fitting.encoder(config.understanding), outsiders[1::2])
+    simple = baselines.fit(classifier.intents, training, validation, baselines.encoder(config.understanding), outsiders[1::2])
     library, articles = rehearsal.learn_articles(corpus, config, chip, say)
     assistant = Assistant(config, classifier, corpus.desk, library, corpus.shop, corpus.actions, tuple(training.texts[:SAMPLES]))
     trained = round(time.monotonic() - started, 2)
 
     say(f"Judging on {len(test.texts):,} messages")
     judged = to_judge(classifier.intents, test)
-    methods: dict[str, Classifier] = {OURS: classifier, **simple}
-    scores = {name: method(test.texts) for name, method in methods.items()}
+    scores = {OURS: classifier(test.texts)} | {name: method(test.texts) for name, method in simple.items()}
     limits = {OURS: config.talking.outside, **{name: one.limit for name, one in simple.items()}}
     chatbot = Chatbot(assistant)
     result = {

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from shared import pretrained
 from shared.evaluation.operating import proportion
 from shared.hardware import Choice
+from shared.models.transformer import Bert
 from usecases.chatbot import desk, questions, tester
 from usecases.chatbot.assistant import Assistant
+from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.corpus import Corpus
+from usecases.chatbot.questions import Question
 from usecases.chatbot.retrieval import Retriever
 
+OURS = "assistant"
 PARTS = ("tuning", "held_out")
 Log = Callable[[str], None]
 
@@ -26,16 +33,36 @@ def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -
     asked = questions.read(file, corpus.desk) if file.exists() else []
     tuning, held_out = questions.halves(asked)
     say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
-    folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights)
-    library = Retriever.fit(corpus.desk, folder, tuning, config.retrieval, bf16=chip.precision == "bf16", seed=config.seed)
+    encoder = _encoder(config)
+    bf16 = chip.precision == "bf16"
+    found = Retriever.fit(corpus.desk, encoder, tuning, config.retrieval, bf16=bf16, seed=config.seed)
     if not held_out:
-        return library, None
-    return library, {
-        "name": questions.OURS,
+        return found, None
+    simple = {"BM25": found.library.by_words}
+    if encoder is not None:
+        simple["frozen encoder"] = partial(found.library.by_vectors, *encoder)
+    methods = {OURS: questions.judge(held_out, found.rank(_texts(held_out)), found.threshold)}
+    for name, rank in simple.items():
+        threshold = questions.choose_threshold(tuning, rank(_texts(tuning)))
+        methods[name] = questions.judge(held_out, rank(_texts(held_out)), threshold)
+    return found, {
+        "name": OURS,
         "answerable": sum(bool(question.articles) for question in held_out),
         "unanswerable": sum(not question.articles for question in held_out),
-        "methods": {name: one.as_dict() for name, one in questions.evaluate(library, tuning, held_out).items()},
+        "methods": {name: one.as_dict() for name, one in methods.items()},
     }
+
+
+def _encoder(config: ChatConfig) -> tuple[Tokenizer, Bert] | None:
+    """The sentence encoder as it came; None where nothing pretrained is used."""
+    if config.understanding.network != "encoder":
+        return None
+    tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights))
+    return tokenizer, quick(body)
+
+
+def _texts(asked: Sequence[Question]) -> list[str]:
+    return [question.text for question in asked]
 
 
 def conversations(corpus: Corpus, assistant: Assistant, say: Log) -> dict[str, Any] | None:

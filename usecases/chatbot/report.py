@@ -12,7 +12,6 @@ from shared.evaluation.classification import Ranked
 from shared.evaluation.intervals import Interval
 from shared.report import Numeral, Report, Section, Table, plots, write_card
 from shared.runs import Run
-from shared.training import Fitted
 from usecases.chatbot.evidence import Judged
 from usecases.chatbot.protocols import Scores
 
@@ -38,7 +37,7 @@ METRICS = {
 SHOWN = 15  # intents
 
 
-def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str, Scores], fits: Mapping[str, Fitted]) -> None:
+def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str, Scores]) -> None:
     """report.html and model_card.md; `result` is the content of metrics.json."""
     ours, name = methods[result["name"]], result["data"]["name"]
     parts = [
@@ -49,7 +48,6 @@ def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str
         _intents(result),
         _outside(result, judged, methods),
         _calibration(judged, ours),
-        _training(fits),
     ]
     Report(
         title=f"Chatbot on {name}",
@@ -78,7 +76,7 @@ def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         tiles.append((f"{model['oos_false_alarms']['value']:.1%}", "of the others are refused by mistake"))
     if articles := result["articles"]:
         own = articles["methods"][articles["name"]]
-        tiles.append((f"{own['right']['value']:.0%}", "of the questions get the right article first"))
+        tiles.append((f"{own['answered']['value']:.0%}", "of the questions get the right article first"))
     if talks := result["conversations"]:
         tiles.append((f"{talks['held_out']['passed']['value']:.0%}", "of the held-out conversations go as they should"))
     return tiles
@@ -90,7 +88,7 @@ def _findings(result: Mapping[str, Any]) -> list[str]:
         own = articles["methods"][articles["name"]]
         told.append(
             f"Of {articles['answerable']} questions that the articles answer, written apart from them, "
-            f"{own['right']['value']:.0%} are answered by the right article; of {articles['unanswerable']} that they do not, "
+            f"{own['answered']['value']:.0%} are answered by the right article; of {articles['unanswerable']} that they do not, "
             f"{own['refused']['value']:.0%} get an 'I do not know'."
         )
     if talks := result["conversations"]:
@@ -145,18 +143,17 @@ def _gap(difference: Mapping[str, Mapping[str, float]] | None) -> Numeral:
 
 def _choice(result: Mapping[str, Any]) -> Section:
     choice = result["choice"]
-    rows = [
-        [name, value, f"{choice['weights'][name]:.2f}" if name in choice["weights"] else ""]
-        for name, value in choice["validation"].items()
-    ]
+    rows = [[name, one["accuracy"], one["log_loss"]] for name, one in choice["candidates"].items()]
     outside = [[name, value] for name, value in choice["outside"].items()]
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in choice["weights"].items())
+    rejection = ", ".join(choice["rejection"]["weights"])
     return Section(
         "How it was chosen",
-        "The methods, their weights in the blend, the temperature and the limits were chosen on validation messages alone; the "
-        f"test part was scored once. What tells messages about nothing known: {choice['outside_by']}.",
+        "The methods, their weights in the blend and the limits were chosen on validation messages alone; the test part was "
+        f"scored once. Weights of the log-probabilities: {weights}. What tells messages about nothing known: {rejection}.",
         [],
         [
-            Table(["method", "accuracy on validation", "weight in the blend"], rows),
+            Table(["blend", "accuracy on validation", "log-loss there"], rows),
             *([Table(["score of being outside", "AUROC on validation"], outside)] if outside else []),
         ],
     )
@@ -195,17 +192,17 @@ def _articles(result: Mapping[str, Any]) -> Section | None:
     if not articles:
         return None
     rows = [
-        [name, one["right"]["value"], one["refused"]["value"]]
-        for name, one in sorted(articles["methods"].items(), key=lambda pair: -pair[1]["right"]["value"])
+        [name, one["first"]["value"], one["answered"]["value"], one["refused"]["value"]]
+        for name, one in sorted(articles["methods"].items(), key=lambda pair: -pair[1]["answered"]["value"])
     ]
-    bars = {name: Interval(**one["right"]) for name, one in articles["methods"].items()}
+    bars = {name: Interval(**one["answered"]) for name, one in articles["methods"].items()}
     return Section(
         "Answers from the articles",
         f"{articles['answerable']} questions that an article answers and {articles['unanswerable']} that none does, held out. "
         "Right: the first passage is of a right article and above the limit, so that it is shown. Each method has its own limit, "
         "chosen on the tuning half.",
         [(plots.bars(bars, "share of questions answered by the right article", [articles["name"]]), "Right article first")],
-        [Table(["method", "answered by the right article", "unanswerable ones refused"], rows)],
+        [Table(["method", "right article first", "and shown", "unanswerable ones refused"], rows)],
     )
 
 
@@ -242,21 +239,4 @@ def _calibration(judged: Judged, scores: Scores) -> Section:
         "Are its probabilities true?",
         "Of messages given an intent with 80%, 80% should have it.",
         [(plots.reliability({"model": curve}), "Probability said and share that is right")],
-    )
-
-
-def _training(fits: Mapping[str, Fitted]) -> Section | None:
-    curves = {
-        name: ([entry["epoch"] for entry in one.history], [entry["metric"] for entry in one.history])
-        for name, one in fits.items()
-        if one.best_metric is not None
-    }
-    if not curves:
-        return None
-    rows = [[name, one.best_epoch, one.epochs, f"{one.seconds:.1f}", f"{one.examples_per_s:,.0f}"] for name, one in fits.items()]
-    return Section(
-        "Training",
-        "The networks' quality on validation messages after each epoch.",
-        [(plots.lines(curves, "epoch", "on validation"), "Validation quality by epoch")],
-        [Table(["network", "best epoch", "epochs", "seconds", "messages a second"], rows)],
     )

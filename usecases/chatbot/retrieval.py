@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from shared.pretrained import embed, tokenise
 from usecases.chatbot import questions as judging
 from usecases.chatbot.config import Retrieval
 from usecases.chatbot.content import Desk, Passage
-from usecases.chatbot.interaction import Interaction, Reader, batch_of, build, train
+from usecases.chatbot.interaction import Interaction, Reader, build, train
 from usecases.chatbot.lexical import BM25
 from usecases.chatbot.protocols import Answer
 from usecases.chatbot.questions import Quality, Question, Ranking
@@ -51,6 +52,25 @@ class Library:
         ]
         self.by_passage, self.by_article = BM25(self.texts), BM25(whole)
 
+    def by_words(self, questions: Sequence[str]) -> Ranking:
+        """A simple method: BM25 of the articles with what is asked of them."""
+        return self._ranked(self.by_article(questions))
+
+    def by_vectors(self, tokenizer: Tokenizer, model: Bert, questions: Sequence[str]) -> Ranking:
+        """A simple method: the cosine of the pretrained encoder's vectors to the nearest passage or question of an article."""
+        known = [*self.texts, *(text for texts in self.asked.values() for text in texts)]
+        owner = [*self.owner, *(self.articles.index(name) for name, texts in self.asked.items() for _ in texts)]
+        vectors, sought = (
+            F.normalize(embed(model, tokenise(tokenizer, texts, LONGEST_PASSAGE)), dim=-1) for texts in (known, questions)
+        )
+        best = torch.full((len(questions), len(self.articles)), -1.0)
+        best = best.scatter_reduce(1, torch.tensor(owner).expand(len(questions), -1), sought @ vectors.T, "amax")
+        return self._ranked(best.numpy())
+
+    def _ranked(self, scores: np.ndarray) -> Ranking:
+        """`scores`: [n, articles]."""
+        return Ranking([self.articles[place] for place in scores.argmax(1)], scores.max(1))
+
     def rows(self, questions: Sequence[Question]) -> np.ndarray:
         """[n, passages + 1] what may answer: the passages of the question's articles, or the last column."""
         of = np.array([[name in question.articles for name in self.articles] for question in questions]).reshape(
@@ -78,23 +98,18 @@ class Retriever:
     def __init__(
         self,
         library: Library,
-        reader: Reader,
-        network: Interaction,
-        rarity: torch.Tensor,
         reranker: Reranker,
         threshold: float,
+        meaning: Meaning | None = None,
         quality: Quality | None = None,
     ) -> None:
-        self.library, self.network, self.rarity, self.reranker = library, network.eval(), rarity, reranker
-        self.threshold, self.quality, self.reader = threshold, quality, reader
-        self.network.layers.to(next(reader.model.parameters()).dtype)
+        self.library, self.reranker, self.threshold, self.meaning, self.quality = library, reranker, threshold, meaning, quality
 
     @classmethod
     def fit(
         cls,
         desk: Desk,
-        tokenizer: Tokenizer,
-        model: Bert,
+        encoder: tuple[Tokenizer, Bert] | None,
         questions: Sequence[Question] = (),
         config: Retrieval | None = None,
         *,
@@ -107,7 +122,7 @@ class Retriever:
         kind, every fifth of the articles' own questions (or else of the utterances) is kept for that.
 
         Args:
-            tokenizer, model: of the sentence encoder.
+            encoder: the sentence encoder's; None: the search is by words alone.
             questions: written apart from the articles.
 
         Raises:
@@ -127,9 +142,9 @@ class Retriever:
             best, others = (own, utterances) if own else (utterances, [])
             judged = [*best[::KEPT], *outside[::KEPT]]
             taught = [*others, *(one for place, one in enumerate([*best, *outside]) if place % KEPT), *questions]
-        reader = Reader(tokenizer, model, config.frozen_layers)
-        network, rarity = _train(library, reader, taught, config, bf16, seed)
-        fitted = cls(library, reader, network, rarity, Reranker.even(), 0.0)
+        fitted = cls(library, Reranker.even(), 0.0)
+        if encoder is not None:
+            fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, bf16, seed)
         found, right = fitted.evidence([question.text for question in judged]), library.right(judged)
         ranking = _cross_ranked(found, right, library, seed)
         fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking)
@@ -155,11 +170,59 @@ class Retriever:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that was learnt, and the encoder's lower layers; its word vectors are the caller's to keep."""
-        learnt = {
-            "weights": self.reranker.weights,
-            "scales": self.reranker.scales,
-            "answerable": self.reranker.answerable,
+        learnt = {name: torch.as_tensor(values) for name, values in vars(self.reranker).items()}
+        return learnt | (self.meaning.tensors() if self.meaning else {})
+
+    def settings(self) -> dict[str, Any]:
+        """For JSON: the passages too, so that the content folder is not needed again."""
+        return {
+            "threshold": self.threshold,
+            "frozen_layers": self.meaning.reader.frozen if self.meaning else None,
+            "passages": [list(passage) for passage in self.library.passages],
+            "asked": self.library.asked,
         }
+
+    @classmethod
+    def from_parts(
+        cls, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any], encoder: tuple[Tokenizer, Bert] | None
+    ) -> Retriever:
+        """The retriever that gave `tensors()` and `settings()`.
+
+        Args:
+            encoder: one with the same word vectors, which is not changed; None: it was fitted without.
+        """
+        reranker = Reranker(*(tensors[name].numpy() for name in ("weights", "scales", "answerable")))
+        library = Library([Passage(*passage) for passage in settings["passages"]], settings["asked"])
+        meaning = Meaning.from_tensors(tensors, *encoder, settings["frozen_layers"]) if encoder else None
+        return cls(library, reranker, settings["threshold"], meaning)
+
+    def evidence(self, questions: Sequence[str]) -> Evidence:
+        """What the searches say of questions."""
+        library = self.library
+        words, whole = library.by_passage(questions), library.by_article(questions)
+        logits = self.meaning.logits(questions) if self.meaning else np.c_[words, np.zeros(len(questions))]
+        return evidence(logits, words, whole, library.owner)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The search by meaning.
+
+    Attributes:
+        rarity: [vocabulary] see `interaction.Units`.
+    """
+
+    reader: Reader
+    network: Interaction
+    rarity: torch.Tensor
+
+    @torch.no_grad()
+    def logits(self, questions: Sequence[str]) -> np.ndarray:
+        """[n, passages + 1], the last column of none, computed some questions at a time."""
+        parts = (questions[start : start + BATCH] for start in range(0, len(questions), BATCH))
+        return np.concatenate([self.network(self.reader.read(part, self.rarity)).numpy() for part in parts])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
         made = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         made["network.tokens"] = made["network.tokens"].to(torch.bfloat16)  # nothing is lost: see `Interaction`
         for name, tensor in self.reader.model.state_dict().items():
@@ -167,51 +230,31 @@ class Retriever:
             if not name.startswith(SHARED) and layer < self.reader.frozen:
                 made[f"lower.{name}"] = tensor
         made = {name: tensor.bfloat16() if "layers." in name or "lower." in name else tensor for name, tensor in made.items()}
-        return made | {"rarity": self.rarity} | {name: torch.as_tensor(values) for name, values in learnt.items()}
-
-    def settings(self) -> dict[str, Any]:
-        """For JSON: the passages too, so that the content folder is not needed again."""
-        return {
-            "threshold": self.threshold,
-            "frozen_layers": self.reader.frozen,
-            "passages": [list(passage) for passage in self.library.passages],
-            "asked": self.library.asked,
-        }
+        return made | {"rarity": self.rarity}
 
     @classmethod
-    def from_parts(
-        cls, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any], tokenizer: Tokenizer, model: Bert
-    ) -> Retriever:
-        """The retriever that gave `tensors()` and `settings()`.
-
-        Args:
-            model: an encoder with the same word vectors; it is not changed.
-        """
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor], tokenizer: Tokenizer, model: Bert, frozen: int) -> Meaning:
         model = copy.deepcopy(model)
         lower = {name.removeprefix("lower."): tensor for name, tensor in tensors.items() if name.startswith("lower.")}
         model.load_state_dict(lower, strict=False)
+        reader, dtype = Reader(tokenizer, model, frozen), next(model.parameters()).dtype
         state = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
-        reader = Reader(tokenizer, model, settings["frozen_layers"])
-        shapes = [state[name] for name in ("table", "projection", "tokens", "mask", "owner")]
-        network = Interaction(reader.layers(), *shapes, next(model.parameters()).dtype == torch.bfloat16)
+        network = Interaction(
+            reader.layers(),
+            state["table"],
+            state["projection"],
+            state["tokens"],
+            state["mask"],
+            state["owner"],
+            dtype == torch.bfloat16,
+        )
         network.load_state_dict(state)
-        reranker = Reranker(*(tensors[name].numpy() for name in ("weights", "scales", "answerable")))
-        library = Library([Passage(*passage) for passage in settings["passages"]], settings["asked"])
-        return cls(library, reader, network, tensors["rarity"], reranker, settings["threshold"])
-
-    @torch.no_grad()
-    def evidence(self, questions: Sequence[str]) -> Evidence:
-        """What the searches say of questions, some at a time."""
-        library, logits = self.library, []
-        for start in range(0, len(questions), BATCH):
-            logits.append(self.network(self.reader.read(questions[start : start + BATCH], self.rarity)).numpy())
-        return evidence(np.concatenate(logits), library.by_passage(questions), library.by_article(questions), library.owner)
+        network.layers.to(dtype)
+        return cls(reader, network.eval(), tensors["rarity"])
 
 
-def _train(
-    library: Library, reader: Reader, taught: Sequence[Question], config: Retrieval, bf16: bool, seed: int
-) -> tuple[Interaction, torch.Tensor]:
-    """A network that has learnt from examples and headings, and the rarity of words."""
+def _train(library: Library, reader: Reader, taught: Sequence[Question], config: Retrieval, bf16: bool, seed: int) -> Meaning:
+    """What has learnt from examples and headings."""
     units = reader.units(library.texts, range(len(library.texts)))
     vectors = F.normalize(embed(reader.model, tokenise(reader.tokenizer, library.texts, LONGEST_PASSAGE)), dim=-1)
     network = build(reader, units, vectors, config.token_dim, bf16)
@@ -219,10 +262,9 @@ def _train(
     texts = [*(example.text for example in taught), *headings]
     answers = np.r_[library.rows(taught), np.eye(len(headings), len(headings) + 1, dtype=bool)]
     reads = [reader.read([text], units.rarity) for text in texts]
-    train(
-        network, reads, answers, epochs=config.epochs, learning_rate=config.learning_rate, bf16=bf16, seed=seed
-    )
-    return network, units.rarity
+    train(network, reads, answers, epochs=config.epochs, learning_rate=config.learning_rate, bf16=bf16, seed=seed)
+    network.layers.to(next(reader.model.parameters()).dtype)
+    return Meaning(reader, network.eval(), units.rarity)
 
 
 def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, seed: int) -> Ranking:
