@@ -152,7 +152,7 @@ class Reader:
         self.classifier, self.settings = classifier, settings
         self.talk = {name for name, intent in desk.intents.items() if intent.says}
         words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}
-        stems = "|".join(sorted(map(re.escape, words - {""}), key=len, reverse=True)) or r"(?!)"
+        stems = "|".join(sorted((re.escape(word) for word in words if len(word) > 3), key=len, reverse=True)) or r"(?!)"
         wants = "want|wanna|need|wish|mean|ask|intend|plan"
         others = "you|we|they|I|know|see|understand|worry|have|get|find"  # "don't you …?", "don't know where …"
         self._refusal = re.compile(
@@ -180,13 +180,19 @@ class Reader:
         rest = " ".join(kept) if refused and kept else flat
         scored = self._classify([flat, rest, *chosen, *refused[:2]])
         whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
-        no = tuple(part.top for part in denied if part.probability >= self.settings.certain)
+        no = tuple(name for part in denied if (name := self._meant(part)))
         parts = self._parts(remaining, each if wanted or len(flat) > WHOLE else [], len(flat) > WHOLE)
         if refused and (not kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
             parts = self._parts(whole, [], False)  # what is left says too little
-            if whole.top in no and not self._still(refused):
+            if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(text, cut, (), no)
         return Reading(text, cut, tuple(parts), no)
+
+    def _meant(self, part: Part) -> str | None:
+        """What a refusal is about; a "no" in it is no small talk."""
+        name, probability = next(((name, p) for name, p in part.ranked if name not in self.talk), ("", 0.0))
+        small = sum(p for other, p in part.ranked if other in self.talk)
+        return name if probability * (1 - part.outside) >= self.settings.certain * (1 - small) and probability > 0 else None
 
     def _still(self, refused: Sequence[str]) -> bool:
         """Whether what sounds like a refusal is how the intent itself is said: "I don't want it any more", not "no refund"."""
