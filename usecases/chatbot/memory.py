@@ -1,6 +1,6 @@
 """Conversations, kept in SQLite: a log without personal data, and apart from it the state from which a conversation goes on.
 
-A turn is one transaction, on the disk before `append` returns (write-ahead log, synchronous=FULL): a crash loses no finished turn.
+A turn is one transaction, on the disk before `append` returns (write-ahead log, synchronous=FULL): a crash loses no such turn.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from usecases.chatbot.content import PATTERNS, Coded
 from usecases.chatbot.masking import mask
 
 _VERSION = 1
+_PATIENCE_S = 30.0  # with others who write
 _SCHEMA = """
 CREATE TABLE turns (
     conversation TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL,
@@ -83,7 +84,7 @@ class Memory:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
             self._open(path)
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"{path} cannot be used to keep conversations ({error}). Give another file.") from None
@@ -95,7 +96,15 @@ class Memory:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
-        self._db.execute("PRAGMA journal_mode = WAL")
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:  # for this statement SQLite does not wait by itself
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
         with self._transaction() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
