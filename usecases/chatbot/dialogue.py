@@ -121,7 +121,7 @@ class _Turn(Answering):
         outcome = self.actions(form.action, dict(state.slots))
         given = ", ".join(f"{name}={value}" for name, value in state.slots.items())
         result = "done" if outcome.done else f"failed{f' ({outcome.problem})' if outcome.problem else ''}"
-        state.tried.append(f"{form.action}({given}): {result}")
+        state.tried = [*state.tried, f"{form.action}({given}): {result}"][-KEPT:]
         if not outcome.done:
             self.say(
                 replies.filled(form.failed, form, state.slots, outcome.values), {"fails": form.action, "with": dict(state.slots)}
@@ -133,6 +133,11 @@ class _Turn(Answering):
         self.say(replies.filled(form.done, form, state.slots, outcome.values), {"does": form.action, "with": dict(state.slots)})
         state.known = dict(state.slots)
         self.leave()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Turn to the form that waits, if there is one."""
+        state = self.state
         if state.queue:
             following = state.queue.pop(0)
             self.say(replies.NEXT)
@@ -147,17 +152,22 @@ class _Turn(Answering):
         self.say(replies.CANCELLED, {"cancels": self.state.form or ""})
         self.leave()
         self.state.misses = 0
+        self.go_on()
 
     def in_form(self, form: Form) -> None:
         """A message while a form is open: a value, a correction, yes or no, a digression, a stop, or nothing of use."""
         state, parts = self.state, self.reading.parts
-        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns) if self.text else {}
+        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
+        if not found and (state.failed or (state.confirming and forms.agreed(self.text, self.today) is False)):
+            found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
         if people is not None and ((people.probability >= SWITCH and people.request) or not (self.free(form) or found)):
             self.open([people])
             return
         others = [part for part in parts if self.digresses(part, form, found)]
-        if (self.free(form) and (others or self.control("repeat", SWITCH))) or self.stops(form, {}):
+        if state.confirming and forms.agreed(self.text, self.today) and not asks(self.text):
+            others = []  # "yes, cancel it": an answer, whatever it sounds like
+        if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
         given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)

@@ -14,6 +14,8 @@ from usecases.chatbot.protocols import Entity
 _WRONG = re.compile(
     r"\b(?:wrong|other|another|different|incorrect|not right|not correct|mistake|change|typo|correct(?:ion)?)\b", re.IGNORECASE
 )
+_COMMON = set(re.findall(r"\w+", "what which would like your with that this please from arrived should send back does want tell"))
+LONGEST = 8  # words of a correction
 _YES_NO = Slot(type="yes_no", ask="")
 _TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no)\b|\bnot\b", re.IGNORECASE)
 _KEPT = re.compile(
@@ -68,20 +70,35 @@ def doubted(form: Form, text: str) -> str | None:
     return None
 
 
-def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
-    """A text slot that a reply to the confirmation gives anew: it shares a word with the old value, or is as much a number as it.
+def bare(form: Form, text: str, today: date, patterns: Mapping[Coded, str]) -> dict[str, Entity]:
+    """A value written as in reply to a question ("no, 15"), where only one slot could hold it."""
+    found = {}
+    for name, slot in form.slots.items():
+        if slot.type not in ("text", "choice", "yes_no") and (entity := fill(slot, text, today, True, name, patterns)):
+            found[name] = entity
+    return found if len(found) == 1 else {}
 
-    "No, Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
+
+def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
+    """A text slot that a reply to the confirmation gives anew.
+
+    It is named ("no, the item is the tent"), or the new value shares a word with the old one, or holds a number as it does: "No,
+    Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
     """
     rest = _REPLACED.sub("", text).strip(" .,!")
-    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > 8 or rest.endswith("?"):
+    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > LONGEST or rest.endswith("?"):
         return {}
-    words = set(re.findall(r"\w{2,}", rest.lower()))
-    for name, slot in form.slots.items():
-        if slot.type != "text" or name not in slots:
-            continue
-        old = set(re.findall(r"\w{2,}", str(slots[name]).lower()))
-        if words & old or name in words or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
-            said = re.sub(rf"^(?:{re.escape(name)}\s+(?:is|should be)\s+)", "", rest, flags=re.IGNORECASE)
-            return {name: said[:200]}
+    texts = {name: slot for name, slot in form.slots.items() if slot.type == "text" and name in slots}
+    for name, slot in texts.items():
+        topics = set(re.findall(r"\w{4,}", f"{name} {slot.ask}".lower())) - _COMMON
+        if named := re.match(
+            rf"(?:the |my |new )*(?:{'|'.join(map(re.escape, sorted(topics)))})\b(?:\W|\b(?:is|it's|should be|must be)\b)*",
+            rest,
+            re.I,
+        ):
+            return {name: rest[named.end() :]} if rest[named.end() :] else {}
+    for name in texts:
+        old, new = (set(re.findall(r"\w{2,}", value.lower())) for value in (str(slots[name]), rest))
+        if old & new or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
+            return {name: rest}
     return {}
