@@ -22,13 +22,14 @@ from usecases.chatbot.state import Pending, Reply, State
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
 KEPT = 30  # messages of the customer for the summary
 SHOWN = 300  # characters of each
+SHORT = 8  # words
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
-    r"\b(?:forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it|abort|quit|exit|start over"
-    r"|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time"
+    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it|abort|quit|exit"
+    r"|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time"
     r"|no longer interested)\b"
-    r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)\W*(?:please\W*)?$",
+    r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
 )
 _SAME = re.compile(r"\b(?:same (?:order|e-?mail|address|one|number)|(?:that|this) order)\b", re.IGNORECASE)
@@ -158,14 +159,17 @@ class _Turn(Answering):
         """A message while a form is open: a value, a correction, yes or no, a digression, a stop, or nothing of use."""
         state, parts = self.state, self.reading.parts
         found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
-        if not found and (state.failed or (state.confirming and forms.agreed(self.text, self.today) is False)):
+        if self.free(form):
+            found = forms.own_words(found, self.text, state.asked or "")
+        if not found and (state.failed or (state.confirming and self.agreed() is False)):
             found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
-        if people is not None and ((people.probability >= SWITCH and people.request) or not (self.free(form) or found)):
+        plain = people is not None and people.probability >= SWITCH and (people.request or len(self.text.split()) <= SHORT)
+        if people is not None and (plain or not (self.free(form) or found)):
             self.open([people])
             return
         others = [part for part in parts if self.digresses(part, form, found)]
-        if state.confirming and forms.agreed(self.text, self.today) and not asks(self.text):
+        if state.confirming and self.agreed() and not asks(self.text):
             others = []  # "yes, cancel it": an answer, whatever it sounds like
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
@@ -199,9 +203,16 @@ class _Turn(Answering):
     def control(self, name: str, least: float) -> bool:
         return any(part.top == name and part.probability >= least for part in self.reading.parts)
 
+    def agreed(self) -> bool | None:
+        """Yes or no to the confirmation."""
+        if forms.keeps(self.text):
+            return False
+        if forms.commands(self.text, self.state.form or ""):
+            return True
+        return forms.agreed(self.text, self.today)
+
     def stops(self, form: Form, given: dict[str, Any]) -> bool:
-        agreed = self.state.confirming and forms.agreed(self.text, self.today)
-        if given or agreed or asks(self.text):
+        if given or (self.state.confirming and self.agreed()) or asks(self.text):
             return False
         return (len(self.text.split()) <= 12 and _STOP.search(self.text) is not None) or self.control(
             "cancel", SWITCH if self.free(form) else self.settings.certain
@@ -234,7 +245,7 @@ class _Turn(Answering):
     def confirmed(self, form: Form, given: dict[str, Any], others: Sequence[Part]) -> None:
         """The reply to a form's confirmation."""
         state = self.state
-        said = forms.agreed(self.text, self.today)
+        said = self.agreed()
         if others and asks(self.text):
             said = None
         if said is None and not others:

@@ -9,11 +9,14 @@ from typing import Any
 
 from usecases.chatbot.content import Coded, Form, Slot
 from usecases.chatbot.entities import fill
+from usecases.chatbot.messages import opens_as_question
 from usecases.chatbot.protocols import Entity
 
 _WRONG = re.compile(
     r"\b(?:wrong|other|another|different|incorrect|not right|not correct|mistake|change|typo|correct(?:ion)?)\b", re.IGNORECASE
 )
+_KEEP = re.compile(r"\b(?:keep|leave)\s(?:it|this|that|them|everything|(?:the|my)\s\w+)\b", re.IGNORECASE)
+_FINE = r"^\W*(?:(?:yes|great|good|perfect|fine|ok|okay|please|so|then|now|right|alright|all right|thanks|and|just)\W+)*"
 _COMMON = set(re.findall(r"\w+", "what which would like your with that this please from arrived should send back does want tell"))
 LONGEST = 8  # words of a correction
 _YES_NO = Slot(type="yes_no", ask="")
@@ -50,6 +53,28 @@ def agreed(text: str, today: date) -> bool | None:
     """Whether a message begins by saying yes or no; None if it does neither."""
     entity = fill(_YES_NO, text, today, True)
     return bool(entity.value) if entity else None
+
+
+def keeps(text: str) -> bool:
+    """Whether the customer would rather have everything stay as it is."""
+    return _KEEP.search(text) is not None
+
+
+def commands(text: str, form: str) -> bool:
+    """Whether a message tells to go on with what a form of this name is for: "great, book it"."""
+    verbs = "|".join(map(re.escape, [form.partition("_")[0] or "do", "do", "register", "reserve", "file", "send", "submit"]))
+    return (
+        re.match(rf"{_FINE}(?:(?:{verbs})\s(?:it|that|this|so|them)\b|(?:I\s)?confirm|by all means|proceed\b)", text, re.I)
+        is not None
+    )
+
+
+def own_words(found: dict[str, Entity], text: str, asked: str) -> dict[str, Entity]:
+    """Without what is none of the customer's own words for the slot: a question, or a choice that one word names."""
+    kept = {name: e for name, e in found.items() if name == asked or e.type != "choice" or " " in text[e.start : e.end].strip()}
+    if text.endswith("?") and opens_as_question(text):
+        kept.pop(asked, None)
+    return kept
 
 
 def corrects(text: str) -> bool:

@@ -25,8 +25,8 @@ _TAG = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?…])(?<![0-9]\.)\s+|\n+|;\s+")
 _WH = "what|whats|when|where|wheres|which|who|why|how|hows"
 _AUXILIARY = "can|could|do|does|did|is|are|was|were|will|would|may|should|have|has|must"
-_ACTION = "tell|show|track|book|check|cancel|return|refund|exchange|change"
-_MORE_ACTIONS = f"{_ACTION}|give|send|find|look|put|let|file|start|open|report|reserve|register|pass|connect|redirect"
+_ACTION = "tell|know|show|track|book|check|cancel|return|refund|exchange|change"
+_MORE_ACTIONS = f"{_ACTION}|give|send|find|look|put|let|file|start|open|report|reserve|register|pass|connect|redirect|talk|speak"
 _NOT = r"(?:no|not|don't|do not|dont)"
 _OPENING = rf"(?:{_WH}|whether|{_AUXILIARY}|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|{_ACTION})"
 _JOINT = re.compile(  # between two parts of a sentence that have each something to say
@@ -86,6 +86,11 @@ def clauses(text: str) -> list[str]:
 def asks(text: str) -> bool:
     """Whether it is written as a question."""
     return any(_QUESTION.search(sentence) for sentence in _SENTENCE.split(text.replace("’", "'")))
+
+
+def opens_as_question(text: str) -> bool:
+    """Whether it begins as a question does."""
+    return re.match(rf"{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", text, re.IGNORECASE) is not None
 
 
 def requests(text: str) -> bool:
