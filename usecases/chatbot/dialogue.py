@@ -26,9 +26,9 @@ SHORT = 8  # words
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
-    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it|abort|quit|exit"
-    r"|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time"
-    r"|no longer interested)\b"
+    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it"
+    r"|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
+    r"|call it off|another time|no longer interested)\b"
     r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
 )
