@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import INSULT, Answering
+from usecases.chatbot.answering import INSULT, SETTLED, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -26,8 +26,8 @@ SHORT = 8  # words
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
-    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it"
-    r"|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
+    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it"
+    r"|skip it|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
     r"|call it off|another time|no longer interested)\b"
     r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
@@ -164,7 +164,8 @@ class _Turn(Answering):
         if not found and (state.failed or (state.confirming and self.agreed() is False)):
             found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
-        plain = people is not None and people.probability >= SWITCH and (people.request or len(self.text.split()) <= SHORT)
+        short = len(self.text.split()) <= SHORT and (self.free(form) or not found)
+        plain = people is not None and people.probability >= SWITCH and (people.request or short)
         if people is not None and (plain or not (self.free(form) or found)):
             self.open([people])
             return
@@ -225,15 +226,15 @@ class _Turn(Answering):
             return False
         if intent.hands_over:
             return False
-        asked = self.state.asked
+        asked, sure = self.state.asked, part.probability >= SWITCH
         if self.free(form):
-            return question or (
-                part.probability >= SWITCH and (part.request or bool(intent.says)) and asked not in set(found) - {asked}
-            )
-        if asked is not None and asked in found and form.slots[asked].type == "choice":
+            return question or (sure and (part.request or bool(intent.says)) and not set(found) - {asked})
+        if asked in found and form.slots[asked].type == "choice":
             return question and bool(intent.articles)
         if found:
-            return question or (intent.form is not None and part.request and part.probability >= SWITCH) or part.top == INSULT
+            return question or (intent.form is not None and part.request and sure) or part.top == INSULT
+        if intent.form is not None and asked is not None and form.slots[asked].type == "choice":
+            return part.request and sure  # it may be why, or which, in other words
         return question or part.request or bool(intent.says) or len(part.text.split()) >= 4
 
     def digress(self, others: Sequence[Part]) -> None:
@@ -248,14 +249,8 @@ class _Turn(Answering):
         said = self.agreed()
         if others and asks(self.text):
             said = None
-        if said is None and not others:
-            said = (
-                True
-                if self.control("affirm", self.settings.certain)
-                else False
-                if self.control("deny", self.settings.certain)
-                else None
-            )
+        if said is None and not others and not forms.hesitates(self.text):
+            said = self.control("affirm", SETTLED) or (False if self.control("deny", self.settings.certain) else None)
         if said and not forms.corrects(self.text):
             self.do(form)
             return

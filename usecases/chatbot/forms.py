@@ -77,6 +77,14 @@ def own_words(found: dict[str, Entity], text: str, asked: str) -> dict[str, Enti
     return kept
 
 
+def hesitates(text: str) -> bool:
+    """Whether a message is no more than a pause for thought."""
+    return (
+        re.fullmatch(r"\W*(?:(?:h+m+|u+m+|u+h+|e+r+m*|well|wait|so|let me (?:see|think)|a moment|one moment)\W*)+", text, re.I)
+        is not None
+    )
+
+
 def corrects(text: str) -> bool:
     """Whether what follows a "yes" takes some of it back."""
     return _TURNED.search(text) is not None

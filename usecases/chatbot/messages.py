@@ -44,7 +44,8 @@ _REQUEST = re.compile(
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")
-_SAID = re.compile(r"[^\W_]{2}|[0-9a-z]|👍|👎|✅|❌|👌", re.IGNORECASE)
+_SIGNS = "👍👎✅❌👌"
+_SAID = re.compile(rf"[^\W_]{{2}}|[0-9a-z]|[{_SIGNS}]", re.IGNORECASE)
 _NEVER = "(?:do not|don't|dont|did not|didn't|would not|wouldn't|will not|won't|never)"
 _LEAD = r"^(?:(?:well|no|nope|please|sorry|hi|hello|hey|but|and|so|actually|then|just)\b[,.!]?\s+)*"
 
@@ -174,6 +175,7 @@ class Reader:
     def __call__(self, message: str) -> Reading:
         text, cut = clean(message, self.settings.longest)
         told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
+        told = "".join(c for c in told if c in _SIGNS or unicodedata.category(c) not in ("So", "Sk"))  # nor do most pictures
         flat = " ".join(told.split())
         if not _SAID.search(flat):
             return Reading(text, cut, ())
