@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ CLAUSES = 8
 """Clauses of a message that are classified beside the whole of it: questions first, then the last ones."""
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
+
+LEAST = 0.5  # probability from which on a clause is one thing of several that are wanted
 
 _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
@@ -183,7 +185,7 @@ class Reader:
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
-        chosen = (wanted or kept)[-CLAUSES:]
+        chosen = (wanted if len(flat) > WHOLE and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
         scored = self._classify([flat, rest, *chosen, *refused[:2]])
         whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
@@ -216,24 +218,19 @@ class Reader:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""
         sure: dict[str, Part] = {}
         for part in each:
-            if part.request and part.probability >= max(self.settings.certain, 0.6):
+            if part.request and part.probability >= max(self.settings.certain, LEAST):
                 sure[part.top] = _joined(sure[part.top], part) if part.top in sure else part
         if len(sure) > 1:
             return list(sure.values())
-        best = max(each, key=lambda part: part.probability, default=None)
+        best = max((part for part in each if part.request or long), key=lambda part: part.probability, default=None)
         if best is None or best.text == whole.text:
             return [whole]
         if long:
             return [best]
-        return [
-            Part(
-                whole.text,
-                whole.intents,
-                (whole.probabilities + best.probabilities) / 2,
-                (whole.outside + best.outside) / 2,
-                whole.request,
-            )
-        ]
+        spoken = [part for part in each if len(part.text.split()) > 2]  # what is told beside a question may say what it is about
+        shares = np.mean([part.probabilities for part in spoken or [best]], axis=0)
+        outside = float(np.mean([part.outside for part in spoken or [best]]))
+        return [replace(whole, probabilities=(whole.probabilities + shares) / 2, outside=(whole.outside + outside) / 2)]
 
 
 def _joined(one: Part, other: Part) -> Part:
