@@ -14,10 +14,15 @@ from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
-from usecases.chatbot.protocols import Library
+from usecases.chatbot.protocols import Answer, Library
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
+DOUBT = 0.3  # weight of an intent whose articles say nothing of the message
+SETTLED = 0.8  # probability of an intent from which on the articles are not asked
+ANSWERS = 5  # of the library, looked at
+SHORT = 6  # words
+SHORT_ONLY = ("affirm", "deny")
 INSULT = "insult"
 OPTIONS = 3  # intents between which the customer may be asked to choose
 
@@ -34,7 +39,8 @@ class Answering:
     def __init__(self, desk: Desk, library: Library, today: date, settings: Talking, state: State, reading: Reading) -> None:
         self.desk, self.library, self.today, self.settings = desk, library, today, settings
         self.state, self.text = state, reading.text
-        self.reading = replace(reading, parts=tuple(self.weighed(part) for part in reading.parts))
+        self.found: dict[str, list[Answer]] = {}  # of the library, by question
+        self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []
         self.sources: list[Source] = []
@@ -78,15 +84,41 @@ class Answering:
             self.fall_back()
 
     def weighed(self, part: Part) -> Part:
-        """With a number in it that some forms ask for, an intent of such a form is the likelier, by Bayes' rule."""
+        """The intents' probabilities with what the classifier does not know, by Bayes' rule.
+
+        With a number in the message that some forms ask for, an intent of such a form is the likelier; a question, or more than a
+        few words, is hardly a yes or no.
+        """
         kinds = {entity.type for entity in find(part.text, self.today, self.desk.patterns)} & set(CODES)
-        if not kinds:
-            return part
         asking = {name for name, form in self.desk.forms.items() if kinds & {slot.type for slot in form.slots.values()}}
-        fits = np.array([self.desk.intents[name].form in asking for name in part.intents])
-        weights = part.probabilities * np.where(fits, EVIDENCE, 1.0)
-        inside = (1 - part.outside) * weights.sum()
-        return replace(part, probabilities=weights / weights.sum(), outside=part.outside / (part.outside + inside))
+        long = asks(part.text) or len(part.text.split()) > SHORT
+        weights = [
+            EVIDENCE if self.desk.intents[name].form in asking else 1 / EVIDENCE**2 if long and name in SHORT_ONLY else 1.0
+            for name in part.intents
+        ]
+        return _times(part, np.array(weights), scaled=bool(kinds))
+
+    def settled(self, part: Part) -> Part:
+        """Where the classifier is in doubt, what the articles say of the message counts as well: a product of experts."""
+        if part.probabilities.max() >= SETTLED or part.outside >= self.settings.outside:
+            return part
+        if self.state.form is not None and not asks(part.text):
+            return part
+        about: dict[str, float] = {}
+        for answer in self.search(part):
+            name = answer.passage.article
+            own = self.desk.articles[name].intents if name in self.desk.articles else ()
+            for intent in {*own, *self.desk.answering(name)}:
+                about[intent] = max(about.get(intent, 0.0), answer.probability)
+        none = 1 - max(about.values(), default=0.0)  # that no article speaks of it, as for small talk
+        written = {intent for article in self.desk.articles.values() for intent in article.intents}
+        weights = [DOUBT + (about.get(name, 0.0) if name in written else none) for name in part.intents]
+        return _times(part, np.array(weights))
+
+    def search(self, part: Part) -> list[Answer]:
+        if part.text not in self.found:
+            (self.found[part.text],) = self.library([part.text], part.probabilities[None], ANSWERS)
+        return self.found[part.text]
 
     def sure(self, part: Part) -> bool:
         return part.outside < self.settings.outside and part.probability >= self.settings.certain
@@ -96,20 +128,29 @@ class Answering:
         if part.outside >= self.settings.outside:
             return False
         (first, most), *others = part.ranked
-        close = [name for name, p in others[: OPTIONS - 1] if most - p < self.settings.margin]
+        if self.desk.intents[first].says:
+            talk = sum(p for name, p in part.ranked if self.desk.intents[name].says)
+            return talk * (1 - part.outside) >= self.settings.certain and self.act(first, part)
+        margin = self.settings.margin / (2 if part.request else 1)  # who only tells something may want several things
+        close = [name for name, p in others[: OPTIONS - 1] if most - p < margin and not self.desk.intents[name].says]
         if self.sure(part) and not close:
             return self.act(first, part)
-        if (
-            all(self.desk.intents[name].articles for name in (first, *close))
-            and (asks(part.text) or not close)
-            and self.answer(part)
-        ):
+        harmless = [name for name in (first, *close) if self.fits(name) and self.looks_up(name)]
+        if len(harmless) == 1:  # it can be told at once, and what else is wanted will be said
+            return self.act(harmless[0], part)
+        articles = all(self.desk.intents[name].articles for name in (first, *close))
+        if articles and (asks(part.text) or not close) and self.answer(part):
             return True
         together = sum(p for _, p in part.ranked[: 1 + len(close)]) * (1 - part.outside)
         if close and alone and together >= self.settings.certain:
             self.clarify([first, *close], part.text)
             return True
         return self.sure(part) and self.act(first, part)
+
+    def looks_up(self, name: str) -> bool:
+        """Whether the intent's form changes nothing."""
+        form = self.desk.forms.get(self.desk.intents[name].form or "")
+        return form is not None and form.confirm is None
 
     def fits(self, name: str) -> bool:
         """Whether the message holds a number or an address that the intent's form asks for."""
@@ -126,7 +167,7 @@ class Answering:
         elif intent.says:
             self.small_talk(name)
         else:
-            return self.answer(part, name)
+            return self.answer(part)
         return True
 
     def small_talk(self, name: str) -> None:
@@ -139,25 +180,17 @@ class Answering:
         again = self.state.said if name == "repeat" else ""
         self.say(again or says[(self.state.turns - 1) % len(says)], {"says": name})
 
-    def answer(self, part: Part, name: str | None = None) -> bool:
-        """Quote the passage that answers; False if none does. `name`: the intent, where it was chosen by the customer."""
-        probabilities = part.probabilities
-        if name is not None and name != part.top:
-            probabilities = np.array([float(intent == name) for intent in part.intents])
-        (found,) = self.library([part.text], probabilities[None], 1)
-        if not found or found[0].probability < self.library.threshold:
+    def answer(self, part: Part) -> bool:
+        """Quote the passage that answers; False if none does."""
+        found = self.search(part)
+        inside = 1.0 if self.sure(part) else 1 - part.outside
+        if not found or found[0].probability * inside < self.library.threshold:
             return False
         best = found[0]
-        source = Source(
-            article=best.passage.article,
-            title=best.passage.title,
-            heading=best.passage.heading,
-            text=best.passage.text,
-            probability=best.probability,
-        )
-        if all(source.text != other.text for other in self.sources):
-            self.sources.append(source)
-            self.say(replies.quoted(best), {"answers": source.article})
+        passage = best.passage
+        if all(passage.text != other.text for other in self.sources):
+            self.sources.append(Source(**passage._asdict(), probability=best.probability))
+            self.say(replies.quoted(best), {"answers": passage.article})
         return True
 
     def clarify(self, names: list[str], text: str) -> None:
@@ -177,7 +210,7 @@ class Answering:
         chosen = None
         if self.text.lower().strip(" .!") in labels:
             chosen = options[labels.index(self.text.lower().strip(" .!"))]
-        elif len(words) <= 5 and numbers and numbers[0] < len(options):
+        elif len(words) <= 3 and numbers and numbers[0] < len(options):
             chosen = options[numbers[0]]
         fitting = [name for name in options if self.fits(name)]
         if chosen is None and len(fitting) == 1 and not part.request:
@@ -192,7 +225,8 @@ class Answering:
             chosen, unclear = best, f"{unclear}\n{self.text}"
         self.text = unclear
         self.state.misses = 0
-        if not self.act(chosen, Part(unclear, part.intents, part.probabilities, part.outside, True)):
+        meant = np.array([float(name == chosen) for name in part.intents])
+        if not self.act(chosen, Part(unclear, part.intents, meant, 0.0, True)):
             self.fall_back()
         return True
 
@@ -218,3 +252,10 @@ class Answering:
 
     def leave(self) -> None:
         raise NotImplementedError
+
+
+def _times(part: Part, weights: np.ndarray, scaled: bool = False) -> Part:
+    """The part with its probabilities multiplied; `scaled`: what it is about none of gains or loses by it."""
+    new = part.probabilities * weights
+    inside = (1 - part.outside) * (new.sum() if scaled else 1.0)
+    return replace(part, probabilities=new / new.sum(), outside=part.outside / (part.outside + inside))

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import INSULT, Answering
+from usecases.chatbot.answering import INSULT, SETTLED, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -22,13 +22,14 @@ from usecases.chatbot.state import Pending, Reply, State
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
 KEPT = 30  # messages of the customer for the summary
 SHOWN = 300  # characters of each
+SHORT = 8  # words
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
-    r"\b(?:forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it|skip it|abort|quit|exit|start over"
-    r"|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)|call it off|another time"
-    r"|no longer interested)\b"
-    r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)\W*(?:please\W*)?$",
+    r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it"
+    r"|skip it|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
+    r"|call it off|another time|no longer interested)\b"
+    r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
 )
 _SAME = re.compile(r"\b(?:same (?:order|e-?mail|address|one|number)|(?:that|this) order)\b", re.IGNORECASE)
@@ -121,7 +122,7 @@ class _Turn(Answering):
         outcome = self.actions(form.action, dict(state.slots))
         given = ", ".join(f"{name}={value}" for name, value in state.slots.items())
         result = "done" if outcome.done else f"failed{f' ({outcome.problem})' if outcome.problem else ''}"
-        state.tried.append(f"{form.action}({given}): {result}")
+        state.tried = [*state.tried, f"{form.action}({given}): {result}"][-KEPT:]
         if not outcome.done:
             self.say(
                 replies.filled(form.failed, form, state.slots, outcome.values), {"fails": form.action, "with": dict(state.slots)}
@@ -133,6 +134,11 @@ class _Turn(Answering):
         self.say(replies.filled(form.done, form, state.slots, outcome.values), {"does": form.action, "with": dict(state.slots)})
         state.known = dict(state.slots)
         self.leave()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Turn to the form that waits, if there is one."""
+        state = self.state
         if state.queue:
             following = state.queue.pop(0)
             self.say(replies.NEXT)
@@ -147,17 +153,26 @@ class _Turn(Answering):
         self.say(replies.CANCELLED, {"cancels": self.state.form or ""})
         self.leave()
         self.state.misses = 0
+        self.go_on()
 
     def in_form(self, form: Form) -> None:
         """A message while a form is open: a value, a correction, yes or no, a digression, a stop, or nothing of use."""
         state, parts = self.state, self.reading.parts
-        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns) if self.text else {}
+        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
+        if self.free(form):
+            found = forms.own_words(found, self.text, state.asked or "")
+        if not found and (state.failed or (state.confirming and self.agreed() is False)):
+            found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
-        if people is not None and ((people.probability >= SWITCH and people.request) or not (self.free(form) or found)):
+        short = len(self.text.split()) <= SHORT and (self.free(form) or not found)
+        plain = people is not None and people.probability >= SWITCH and (people.request or short)
+        if people is not None and (plain or not (self.free(form) or found)):
             self.open([people])
             return
         others = [part for part in parts if self.digresses(part, form, found)]
-        if (self.free(form) and (others or self.control("repeat", SWITCH))) or self.stops(form, {}):
+        if state.confirming and self.agreed() and not asks(self.text):
+            others = []  # "yes, cancel it": an answer, whatever it sounds like
+        if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
         given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
@@ -189,9 +204,16 @@ class _Turn(Answering):
     def control(self, name: str, least: float) -> bool:
         return any(part.top == name and part.probability >= least for part in self.reading.parts)
 
+    def agreed(self) -> bool | None:
+        """Yes or no to the confirmation."""
+        if forms.keeps(self.text):
+            return False
+        if forms.commands(self.text, self.state.form or ""):
+            return True
+        return forms.agreed(self.text, self.today)
+
     def stops(self, form: Form, given: dict[str, Any]) -> bool:
-        agreed = self.state.confirming and forms.agreed(self.text, self.today)
-        if given or agreed or asks(self.text):
+        if given or (self.state.confirming and self.agreed()) or asks(self.text):
             return False
         return (len(self.text.split()) <= 12 and _STOP.search(self.text) is not None) or self.control(
             "cancel", SWITCH if self.free(form) else self.settings.certain
@@ -204,15 +226,15 @@ class _Turn(Answering):
             return False
         if intent.hands_over:
             return False
-        asked = self.state.asked
+        asked, sure = self.state.asked, part.probability >= SWITCH
         if self.free(form):
-            return question or (
-                part.probability >= SWITCH and (part.request or bool(intent.says)) and asked not in set(found) - {asked}
-            )
-        if asked is not None and asked in found and form.slots[asked].type == "choice":
+            return question or (sure and (part.request or bool(intent.says)) and not set(found) - {asked})
+        if asked in found and form.slots[asked].type == "choice":
             return question and bool(intent.articles)
         if found:
-            return question or (intent.form is not None and part.request and part.probability >= SWITCH) or part.top == INSULT
+            return question or (intent.form is not None and part.request and sure) or part.top == INSULT
+        if intent.form is not None and asked is not None and form.slots[asked].type == "choice":
+            return part.request and sure  # it may be why, or which, in other words
         return question or part.request or bool(intent.says) or len(part.text.split()) >= 4
 
     def digress(self, others: Sequence[Part]) -> None:
@@ -224,17 +246,11 @@ class _Turn(Answering):
     def confirmed(self, form: Form, given: dict[str, Any], others: Sequence[Part]) -> None:
         """The reply to a form's confirmation."""
         state = self.state
-        said = forms.agreed(self.text, self.today)
+        said = self.agreed()
         if others and asks(self.text):
             said = None
-        if said is None and not others:
-            said = (
-                True
-                if self.control("affirm", self.settings.certain)
-                else False
-                if self.control("deny", self.settings.certain)
-                else None
-            )
+        if said is None and not others and not forms.hesitates(self.text):
+            said = self.control("affirm", SETTLED) or (False if self.control("deny", self.settings.certain) else None)
         if said and not forms.corrects(self.text):
             self.do(form)
             return

@@ -9,11 +9,16 @@ from typing import Any
 
 from usecases.chatbot.content import Coded, Form, Slot
 from usecases.chatbot.entities import fill
+from usecases.chatbot.messages import opens_as_question
 from usecases.chatbot.protocols import Entity
 
 _WRONG = re.compile(
     r"\b(?:wrong|other|another|different|incorrect|not right|not correct|mistake|change|typo|correct(?:ion)?)\b", re.IGNORECASE
 )
+_KEEP = re.compile(r"\b(?:keep|leave)\s(?:it|this|that|them|everything|(?:the|my)\s\w+)\b", re.IGNORECASE)
+_FINE = r"^\W*(?:(?:yes|great|good|perfect|fine|ok|okay|please|so|then|now|right|alright|all right|thanks|and|just)\W+)*"
+_COMMON = set(re.findall(r"\w+", "what which would like your with that this please from arrived should send back does want tell"))
+LONGEST = 8  # words of a correction
 _YES_NO = Slot(type="yes_no", ask="")
 _TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no)\b|\bnot\b", re.IGNORECASE)
 _KEPT = re.compile(
@@ -50,6 +55,36 @@ def agreed(text: str, today: date) -> bool | None:
     return bool(entity.value) if entity else None
 
 
+def keeps(text: str) -> bool:
+    """Whether the customer would rather have everything stay as it is."""
+    return _KEEP.search(text) is not None
+
+
+def commands(text: str, form: str) -> bool:
+    """Whether a message tells to go on with what a form of this name is for: "great, book it"."""
+    verbs = "|".join(map(re.escape, [form.partition("_")[0] or "do", "do", "register", "reserve", "file", "send", "submit"]))
+    return (
+        re.match(rf"{_FINE}(?:(?:{verbs})\s(?:it|that|this|so|them)\b|(?:I\s)?confirm|by all means|proceed\b)", text, re.I)
+        is not None
+    )
+
+
+def own_words(found: dict[str, Entity], text: str, asked: str) -> dict[str, Entity]:
+    """Without what is none of the customer's own words for the slot: a question, or a choice that one word names."""
+    kept = {name: e for name, e in found.items() if name == asked or e.type != "choice" or " " in text[e.start : e.end].strip()}
+    if text.endswith("?") and opens_as_question(text):
+        kept.pop(asked, None)
+    return kept
+
+
+def hesitates(text: str) -> bool:
+    """Whether a message is no more than a pause for thought."""
+    return (
+        re.fullmatch(r"\W*(?:(?:h+m+|u+m+|u+h+|e+r+m*|well|wait|so|let me (?:see|think)|a moment|one moment)\W*)+", text, re.I)
+        is not None
+    )
+
+
 def corrects(text: str) -> bool:
     """Whether what follows a "yes" takes some of it back."""
     return _TURNED.search(text) is not None
@@ -68,20 +103,35 @@ def doubted(form: Form, text: str) -> str | None:
     return None
 
 
-def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
-    """A text slot that a reply to the confirmation gives anew: it shares a word with the old value, or is as much a number as it.
+def bare(form: Form, text: str, today: date, patterns: Mapping[Coded, str]) -> dict[str, Entity]:
+    """A value written as in reply to a question ("no, 15"), where only one slot could hold it."""
+    found = {}
+    for name, slot in form.slots.items():
+        if slot.type not in ("text", "choice", "yes_no") and (entity := fill(slot, text, today, True, name, patterns)):
+            found[name] = entity
+    return found if len(found) == 1 else {}
 
-    "No, Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
+
+def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
+    """A text slot that a reply to the confirmation gives anew.
+
+    It is named ("no, the item is the tent"), or the new value shares a word with the old one, or holds a number as it does: "No,
+    Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
     """
     rest = _REPLACED.sub("", text).strip(" .,!")
-    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > 8 or rest.endswith("?"):
+    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > LONGEST or rest.endswith("?"):
         return {}
-    words = set(re.findall(r"\w{2,}", rest.lower()))
-    for name, slot in form.slots.items():
-        if slot.type != "text" or name not in slots:
-            continue
-        old = set(re.findall(r"\w{2,}", str(slots[name]).lower()))
-        if words & old or name in words or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
-            said = re.sub(rf"^(?:{re.escape(name)}\s+(?:is|should be)\s+)", "", rest, flags=re.IGNORECASE)
-            return {name: said[:200]}
+    texts = {name: slot for name, slot in form.slots.items() if slot.type == "text" and name in slots}
+    for name, slot in texts.items():
+        topics = set(re.findall(r"\w{4,}", f"{name} {slot.ask}".lower())) - _COMMON
+        if named := re.match(
+            rf"(?:the |my |new )*(?:{'|'.join(map(re.escape, sorted(topics)))})\b(?:\W|\b(?:is|it's|should be|must be)\b)*",
+            rest,
+            re.I,
+        ):
+            return {name: rest[named.end() :]} if rest[named.end() :] else {}
+    for name in texts:
+        old, new = (set(re.findall(r"\w{2,}", value.lower())) for value in (str(slots[name]), rest))
+        if old & new or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
+            return {name: rest}
     return {}

@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,14 +19,16 @@ CLAUSES = 8
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
 
+LEAST = 0.5  # probability from which on a clause is one thing of several that are wanted
+
 _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
 )
 _SENTENCE = re.compile(r"(?<=[.!?…])(?<![0-9]\.)\s+|\n+|;\s+")
 _WH = "what|whats|when|where|wheres|which|who|why|how|hows"
 _AUXILIARY = "can|could|do|does|did|is|are|was|were|will|would|may|should|have|has|must"
-_ACTION = "tell|show|track|book|check|cancel|return|refund|exchange|change"
-_MORE_ACTIONS = f"{_ACTION}|give|send|find|look|put|let|file|start|open|report|reserve|register|pass|connect|redirect"
+_ACTION = "tell|know|show|track|book|check|cancel|return|refund|exchange|change"
+_MORE_ACTIONS = f"{_ACTION}|give|send|find|look|put|let|file|start|open|report|reserve|register|pass|connect|redirect|talk|speak"
 _NOT = r"(?:no|not|don't|do not|dont)"
 _OPENING = rf"(?:{_WH}|whether|{_AUXILIARY}|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|{_ACTION})"
 _JOINT = re.compile(  # between two parts of a sentence that have each something to say
@@ -44,7 +46,8 @@ _REQUEST = re.compile(
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")
-_SAID = re.compile(r"[^\W_]{2}|[0-9a-z]|👍|👎|✅|❌|👌", re.IGNORECASE)
+_SIGNS = "👍👎✅❌👌"
+_SAID = re.compile(rf"[^\W_]{{2}}|[0-9a-z]|[{_SIGNS}]", re.IGNORECASE)
 _NEVER = "(?:do not|don't|dont|did not|didn't|would not|wouldn't|will not|won't|never)"
 _LEAD = r"^(?:(?:well|no|nope|please|sorry|hi|hello|hey|but|and|so|actually|then|just)\b[,.!]?\s+)*"
 
@@ -86,6 +89,11 @@ def clauses(text: str) -> list[str]:
 def asks(text: str) -> bool:
     """Whether it is written as a question."""
     return any(_QUESTION.search(sentence) for sentence in _SENTENCE.split(text.replace("’", "'")))
+
+
+def opens_as_question(text: str) -> bool:
+    """Whether it begins as a question does."""
+    return re.match(rf"{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", text, re.IGNORECASE) is not None
 
 
 def requests(text: str) -> bool:
@@ -152,7 +160,7 @@ class Reader:
         self.classifier, self.settings = classifier, settings
         self.talk = {name for name, intent in desk.intents.items() if intent.says}
         words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}
-        stems = "|".join(sorted(map(re.escape, words - {""}), key=len, reverse=True)) or r"(?!)"
+        stems = "|".join(sorted((re.escape(word) for word in words if len(word) > 3), key=len, reverse=True)) or r"(?!)"
         wants = "want|wanna|need|wish|mean|ask|intend|plan"
         others = "you|we|they|I|know|see|understand|worry|have|get|find"  # "don't you …?", "don't know where …"
         self._refusal = re.compile(
@@ -169,6 +177,7 @@ class Reader:
     def __call__(self, message: str) -> Reading:
         text, cut = clean(message, self.settings.longest)
         told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
+        told = "".join(c for c in told if c in _SIGNS or unicodedata.category(c) not in ("So", "Sk"))  # nor do most pictures
         flat = " ".join(told.split())
         if not _SAID.search(flat):
             return Reading(text, cut, ())
@@ -176,17 +185,23 @@ class Reader:
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
-        chosen = (wanted or kept)[-CLAUSES:]
+        chosen = (wanted if len(flat) > WHOLE and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
         scored = self._classify([flat, rest, *chosen, *refused[:2]])
         whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
-        no = tuple(part.top for part in denied if part.probability >= self.settings.certain)
+        no = tuple(name for part in denied if (name := self._meant(part)))
         parts = self._parts(remaining, each if wanted or len(flat) > WHOLE else [], len(flat) > WHOLE)
         if refused and (not kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
             parts = self._parts(whole, [], False)  # what is left says too little
-            if whole.top in no and not self._still(refused):
+            if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(text, cut, (), no)
         return Reading(text, cut, tuple(parts), no)
+
+    def _meant(self, part: Part) -> str | None:
+        """What a refusal is about; a "no" in it is no small talk."""
+        name, probability = next(((name, p) for name, p in part.ranked if name not in self.talk), ("", 0.0))
+        small = sum(p for other, p in part.ranked if other in self.talk)
+        return name if probability * (1 - part.outside) >= self.settings.certain * (1 - small) and probability > 0 else None
 
     def _still(self, refused: Sequence[str]) -> bool:
         """Whether what sounds like a refusal is how the intent itself is said: "I don't want it any more", not "no refund"."""
@@ -203,24 +218,19 @@ class Reader:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""
         sure: dict[str, Part] = {}
         for part in each:
-            if part.request and part.probability >= max(self.settings.certain, 0.6):
+            if part.request and part.probability >= max(self.settings.certain, LEAST):
                 sure[part.top] = _joined(sure[part.top], part) if part.top in sure else part
         if len(sure) > 1:
             return list(sure.values())
-        best = max(each, key=lambda part: part.probability, default=None)
+        best = max((part for part in each if part.request or long), key=lambda part: part.probability, default=None)
         if best is None or best.text == whole.text:
             return [whole]
         if long:
             return [best]
-        return [
-            Part(
-                whole.text,
-                whole.intents,
-                (whole.probabilities + best.probabilities) / 2,
-                (whole.outside + best.outside) / 2,
-                whole.request,
-            )
-        ]
+        spoken = [part for part in each if len(part.text.split()) > 2]  # what is told beside a question may say what it is about
+        shares = np.mean([part.probabilities for part in spoken or [best]], axis=0)
+        outside = float(np.mean([part.outside for part in spoken or [best]]))
+        return [replace(whole, probabilities=(whole.probabilities + shares) / 2, outside=(whole.outside + outside) / 2)]
 
 
 def _joined(one: Part, other: Part) -> Part:
