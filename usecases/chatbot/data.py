@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,11 +44,16 @@ def load(config: Data) -> Corpus:
         [given.labels[place] for place in kept],
         [given.parts[place] for place in kept],
         content.desk if content else None,
-        content.shop if content else None,
+        _as_json(content.shop) if content else None,
         content.actions if content else {},
         raw.faults.findings,
         content.folder if content else None,
     )
+
+
+def _as_json(value: Any) -> Any:
+    """Days of YAML as ISO text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def split(corpus: Corpus, shares: Split, seed: int) -> Parts:

@@ -157,7 +157,7 @@ class Reader:
         part = ""
         for sentence in sentences(text):
             longer = f"{part} {sentence}".strip()
-            if part and len(self.tokenizer.encode(longer).ids) > UNIT:
+            if part and len(tokenise(self.tokenizer, [longer], UNIT + 1)[0]) > UNIT:
                 yield part
                 longer = sentence
             part = longer

@@ -53,7 +53,8 @@ def train(config: ChatConfig, run: Run) -> None:
         return
     simple = baselines.fit(classifier.intents, training, validation, baselines.encoder(config.understanding), outsiders[1::2])
     library, articles = rehearsal.learn_articles(corpus, config, chip, say)
-    assistant = Assistant(config, classifier, corpus.desk, library, corpus.shop, corpus.actions, tuple(training.texts[:SAMPLES]))
+    samples = tuple(text for text, label in zip(training.texts, training.labels, strict=True) if label)[:SAMPLES]
+    assistant = Assistant(config, classifier, corpus.desk, library, corpus.shop, corpus.actions, samples)
     trained = round(time.monotonic() - started, 2)
 
     say(f"Judging on {len(test.texts):,} messages")
