@@ -85,6 +85,9 @@ class Retrieval(Section):
     token_dim: int = Field(128, ge=8, description="size of a passage's token vectors")
     epochs: int = Field(4, ge=1, description="passes over utterances, headings and questions")
     learning_rate: float = Field(1e-4, gt=0, description="of the encoder's upper layers")
+    refused: float = Field(
+        0.93, gt=0, le=1, description="least share of unanswerable questions that get no answer, which sets the threshold"
+    )
 
 
 class Talking(Section):

@@ -45,6 +45,12 @@ class Quality:
     refused: Interval
     first: Interval
 
+    def __str__(self) -> str:
+        return (
+            f"right article first {self.first.value:.1%}, and shown {self.answered.value:.1%}; unanswerable ones refused "
+            f"{self.refused.value:.1%}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return {"threshold": round(self.threshold, 6)} | {
             name: getattr(self, name).as_dict() for name in ("answered", "refused", "first")
@@ -82,19 +88,23 @@ def halves(questions: Sequence[Question]) -> tuple[list[Question], list[Question
     return [q for kind in kinds for q in kind[::2]], [q for kind in kinds for q in kind[1::2]]
 
 
-def choose_threshold(questions: Sequence[Question], ranking: Ranking) -> float:
-    """The threshold at which the smaller of `Quality.answered` and `Quality.refused` is largest.
+def choose_threshold(questions: Sequence[Question], ranking: Ranking, refused: float) -> float:
+    """The lowest threshold that refuses at least the share `refused` (above 0, up to 1) of the unanswerable questions.
 
-    Of several, the middle of those that lie together: there the choice depends least on single questions.
+    It lies in the middle between two questions' scores.
+
+    Raises:
+        ValueError: there is no unanswerable question, or the share is out of range.
     """
-    scores = np.unique(np.asarray(ranking.score, dtype=np.float64))
-    options = np.r_[scores[0], (scores[1:] + scores[:-1]) / 2, np.nextafter(scores[-1], np.inf)]
-    right, answerable = _right(questions, ranking), np.array([bool(q.articles) for q in questions])
-    reached = np.asarray(ranking.score)[:, None] >= options
-    answered, refused = (reached & right[:, None])[answerable].mean(0), (~reached)[~answerable].mean(0)
-    smaller = np.minimum(answered, refused)
-    best = np.flatnonzero(smaller == smaller.max())
-    return float(options[best[(len(best) - 1) // 2]])
+    score = np.asarray(ranking.score, dtype=np.float64)
+    unknown = np.sort(score[[not question.articles for question in questions]])
+    if not unknown.size or not 0 < refused <= 1:
+        raise ValueError(
+            f"a threshold needs unanswerable questions (there are {unknown.size}) and a share in 0..1, not {refused}"
+        )
+    last = unknown[int(np.ceil(refused * unknown.size - 1e-9)) - 1]
+    above = score[score > last]
+    return float((last + above.min()) / 2 if above.size else np.nextafter(last, np.inf))
 
 
 def judge(questions: Sequence[Question], ranking: Ranking, threshold: float) -> Quality:
@@ -111,15 +121,15 @@ def judge(questions: Sequence[Question], ranking: Ranking, threshold: float) -> 
 
 
 def compare(
-    rankings: Mapping[str, tuple[Ranking, Ranking]], tuning: Sequence[Question], held_out: Sequence[Question]
+    rankings: Mapping[str, tuple[Ranking, Ranking]], tuning: Sequence[Question], held_out: Sequence[Question], refused: float
 ) -> dict[str, Quality]:
-    """Each retriever on the held-out questions, at the threshold that is best for it on the tuning questions.
+    """Each retriever on the held-out questions, at its own threshold, chosen by `choose_threshold` on the tuning questions.
 
     Args:
         rankings: name to (of the tuning questions, of the held-out ones); that of the tuning questions must not come from a
             model fitted on them.
     """
-    return {name: judge(held_out, held, choose_threshold(tuning, tuned)) for name, (tuned, held) in rankings.items()}
+    return {name: judge(held_out, held, choose_threshold(tuning, tuned, refused)) for name, (tuned, held) in rankings.items()}
 
 
 def _right(questions: Sequence[Question], ranking: Ranking) -> np.ndarray:

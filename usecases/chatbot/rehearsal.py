@@ -36,6 +36,8 @@ def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -
     encoder = _encoder(config)
     bf16 = chip.precision == "bf16"
     found = Retriever.fit(corpus.desk, encoder, tuning, config.retrieval, bf16=bf16, seed=config.seed)
+    if found.quality:
+        say(f"On questions kept for tuning: {found.quality}")
     if not held_out:
         return found, None
     simple = {"BM25": found.library.by_words}
@@ -43,7 +45,7 @@ def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -
         simple["frozen encoder"] = partial(found.library.by_vectors, *encoder)
     methods = {OURS: questions.judge(held_out, found.rank(_texts(held_out)), found.threshold)}
     for name, rank in simple.items():
-        threshold = questions.choose_threshold(tuning, rank(_texts(tuning)))
+        threshold = questions.choose_threshold(tuning, rank(_texts(tuning)), config.retrieval.refused)
         methods[name] = questions.judge(held_out, rank(_texts(held_out)), threshold)
     return found, {
         "name": OURS,

@@ -147,7 +147,7 @@ class Retriever:
             fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, bf16, seed)
         found, right = fitted.evidence([question.text for question in judged]), library.right(judged)
         ranking = _cross_ranked(found, right, library, seed)
-        fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking)
+        fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking, config.refused)
         fitted.quality = judging.judge(judged, ranking, fitted.threshold)
         return fitted
 
@@ -229,7 +229,6 @@ class Meaning:
             layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
             if not name.startswith(SHARED) and layer < self.reader.frozen:
                 made[f"lower.{name}"] = tensor
-        made = {name: tensor.bfloat16() if "layers." in name or "lower." in name else tensor for name, tensor in made.items()}
         return made | {"rarity": self.rarity}
 
     @classmethod

