@@ -122,7 +122,7 @@ class Retriever:
         kind, every fifth of the articles' own questions (or else of the utterances) is kept for that.
 
         Args:
-            encoder: the sentence encoder's; None: the search is by words alone.
+            encoder: the sentence encoder's, in evaluation mode; None: the search is by words alone.
             questions: written apart from the articles.
 
         Raises:

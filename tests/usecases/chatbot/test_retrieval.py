@@ -52,7 +52,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
-    return load_bert(folder)
+    tokenizer, model = load_bert(folder)
+    return tokenizer, model.eval()
 
 
 def a_desk() -> Desk:
