@@ -19,7 +19,7 @@ from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
 DOUBT = 0.3  # weight of an intent whose articles say nothing of the message
-SETTLED = 0.8  # probability of an intent from which on the articles are not asked
+SETTLED = 0.6  # probability of an intent from which on the articles are not asked
 ANSWERS = 5  # of the library, looked at
 SHORT = 6  # words
 SHORT_ONLY = ("affirm", "deny")
@@ -135,8 +135,10 @@ class Answering:
         close = [name for name, p in others[: OPTIONS - 1] if most - p < margin and not self.desk.intents[name].says]
         if self.sure(part) and not close:
             return self.act(first, part)
-        harmless = [name for name in (first, *close) if self.fits(name) and self.looks_up(name)]
-        if len(harmless) == 1:  # it can be told at once, and what else is wanted will be said
+        harmless = [
+            name for name in (first, *close) if self.looks_up(name) and (self.fits(name) or (name == first and part.request))
+        ]
+        if close and len(harmless) == 1:  # looking up does no harm, and what else is wanted will be said
             return self.act(harmless[0], part)
         articles = all(self.desk.intents[name].articles for name in (first, *close))
         if articles and (asks(part.text) or not close) and self.answer(part):

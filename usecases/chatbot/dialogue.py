@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import INSULT, SETTLED, Answering
+from usecases.chatbot.answering import INSULT, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -250,7 +250,7 @@ class _Turn(Answering):
         if others and asks(self.text):
             said = None
         if said is None and not others and not forms.hesitates(self.text):
-            said = self.control("affirm", SETTLED) or (False if self.control("deny", self.settings.certain) else None)
+            said = self.control("affirm", SWITCH) or (False if self.control("deny", self.settings.certain) else None)
         if said and not forms.corrects(self.text):
             self.do(form)
             return
