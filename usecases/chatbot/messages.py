@@ -19,7 +19,7 @@ CLAUSES = 8
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
 
-LEAST = 0.5  # probability from which on a clause is one thing of several that are wanted
+LEAST, SURE = 0.3, 0.5  # probability of each of several things that clauses want, and of the surest of them
 
 _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
@@ -222,12 +222,12 @@ class Reader:
 
     def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""
-        sure: dict[str, Part] = {}
+        apart: dict[str, Part] = {}
         for part in each:
-            if part.request and part.probability >= max(self.settings.certain, LEAST):
-                sure[part.top] = _joined(sure[part.top], part) if part.top in sure else part
-        if len(sure) > 1:
-            return list(sure.values())
+            if part.request and part.probability >= LEAST:
+                apart[part.top] = _joined(apart[part.top], part) if part.top in apart else part
+        if len(apart) > 1 and any(part.probability >= SURE for part in apart.values()):
+            return list(apart.values())
         best = max((part for part in each if part.request or long), key=lambda part: part.probability, default=None)
         if best is None or best.text == whole.text:
             return [whole]

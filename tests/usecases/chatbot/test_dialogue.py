@@ -170,7 +170,8 @@ def test_in_doubt_the_articles_say_what_a_message_is_about():
     desk = dialogue.desk
     article = {"care-down": {"title": "Washing down", "intents": ["product_care"], "body": WASHING.text}}
     dialogue.desk = type(desk).model_validate(desk.model_dump() | {"articles": article})
-    assert talk("wash and exchange", dialogue=dialogue).events == [{"answers": "care-down"}]
+    assert talk("wash or cancel order, please").events == [{"clarifies": ["cancel_order", "product_care"]}]
+    assert talk("wash or cancel order, please", dialogue=dialogue).events == [{"answers": "care-down"}]
 
 
 def test_a_question_is_no_answer_in_ones_own_words():
