@@ -19,9 +19,10 @@ from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
 DOUBT = 0.3  # weight of an intent whose articles say nothing of the message
-SETTLED = 0.8  # probability of an intent from which on the articles are not asked
+SETTLED = 0.6  # probability of an intent from which on the articles are not asked
 ANSWERS = 5  # of the library, looked at
 SHORT = 6  # words
+COURTESIES = ("greeting", "thanks", "goodbye", "praise", "how_are_you", "help", "affirm", "deny", "repeat", "cancel")
 SHORT_ONLY = ("affirm", "deny")
 INSULT = "insult"
 OPTIONS = 3  # intents between which the customer may be asked to choose
@@ -76,6 +77,8 @@ class Answering:
         if people is not None:
             self.hand_over(f"the customer wants it ({self.desk.intents[people.top].description or people.top})")
             return
+        if any(not self.desk.intents[part.top].says for part in parts):  # "Thanks! Can you help me? …"
+            parts = [part for part in parts if part.top not in COURTESIES]
         ordered = sorted(parts, key=lambda part: self.desk.intents[part.top].form is not None)  # questions come at the end
         understood = [self.deal(part, len(ordered) == 1) for part in ordered]
         if any(understood):
@@ -131,12 +134,13 @@ class Answering:
         if self.desk.intents[first].says:
             talk = sum(p for name, p in part.ranked if self.desk.intents[name].says)
             return talk * (1 - part.outside) >= self.settings.certain and self.act(first, part)
-        margin = self.settings.margin / (2 if part.request else 1)  # who only tells something may want several things
-        close = [name for name, p in others[: OPTIONS - 1] if most - p < margin and not self.desk.intents[name].says]
+        close = [name for name, p in others[: OPTIONS - 1] if self.near(part, most, p) and not self.desk.intents[name].says]
         if self.sure(part) and not close:
             return self.act(first, part)
-        harmless = [name for name in (first, *close) if self.fits(name) and self.looks_up(name)]
-        if len(harmless) == 1:  # it can be told at once, and what else is wanted will be said
+        harmless = [
+            name for name in (first, *close) if self.looks_up(name) and (self.fits(name) or (name == first and part.request))
+        ]
+        if close and len(harmless) == 1:  # looking up does no harm, and what else is wanted will be said
             return self.act(harmless[0], part)
         articles = all(self.desk.intents[name].articles for name in (first, *close))
         if articles and (asks(part.text) or not close) and self.answer(part):
@@ -146,6 +150,12 @@ class Answering:
             self.clarify([first, *close], part.text)
             return True
         return self.sure(part) and self.act(first, part)
+
+    def near(self, part: Part, most: float, second: float) -> bool:
+        """Whether the customer may as well want what comes second: a few words that only tell something may want much."""
+        if part.request or len(part.text.split()) > SHORT:
+            return most - second < self.settings.margin
+        return second >= (self.settings.second if self.sure(part) else self.settings.second / 2)
 
     def looks_up(self, name: str) -> bool:
         """Whether the intent's form changes nothing."""

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import INSULT, SETTLED, Answering
+from usecases.chatbot.answering import INSULT, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -50,7 +50,8 @@ class _Turn(Answering):
         if self.reading.cut:
             self.say(replies.CUT)
         offered, state.offered = state.offered, False
-        if offered and forms.agreed(self.text, self.today):
+        wanted = [part for part in self.reading.parts if self.sure(part) and not self.desk.intents[part.top].says]
+        if offered and not wanted and forms.agreed(self.text, self.today):
             self.hand_over("the customer accepted the offer of a colleague")
         elif state.options and self.reading.parts and self.choose():
             pass
@@ -174,6 +175,8 @@ class _Turn(Answering):
             others = []  # "yes, cancel it": an answer, whatever it sounds like
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
+        if others and asks(self.text):  # a choice that a question names is none that is made
+            found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
         given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
         if self.stops(form, given):
@@ -187,10 +190,10 @@ class _Turn(Answering):
             self.digress(others)
             self.advance(form)
         elif state.failed:
-            self.after_failure(others)
+            self.after_failure(form, others)
         else:
-            understood = bool(others) or self.control("repeat", self.settings.certain)
             self.digress(others)
+            understood = bool(others) or self.control("repeat", self.settings.certain) or self.aside()
             state.lost = 0 if understood else state.lost + 1
             if not understood:
                 self.say(replies.NO_VALUE if state.lost == 1 else f"{replies.NO_VALUE} {replies.HUMAN_TOO}")
@@ -243,6 +246,12 @@ class _Turn(Answering):
                 self.say(replies.UNKNOWN)
             self.state.misses = 0
 
+    def aside(self) -> bool:
+        """Answer a question of which it is not certain what it is about, if an article does."""
+        inside = [part for part in self.reading.parts if part.outside < self.settings.outside]
+        answered = [self.answer(part) for part in inside if asks(self.text)]
+        return any(answered)
+
     def confirmed(self, form: Form, given: dict[str, Any], others: Sequence[Part]) -> None:
         """The reply to a form's confirmation."""
         state = self.state
@@ -250,7 +259,7 @@ class _Turn(Answering):
         if others and asks(self.text):
             said = None
         if said is None and not others and not forms.hesitates(self.text):
-            said = self.control("affirm", SETTLED) or (False if self.control("deny", self.settings.certain) else None)
+            said = self.control("affirm", SWITCH) or (False if self.control("deny", self.settings.certain) else None)
         if said and not forms.corrects(self.text):
             self.do(form)
             return
@@ -268,16 +277,20 @@ class _Turn(Answering):
             if others:
                 self.open(others)
             return
-        elif not others and not self.control("repeat", self.settings.certain):
+        elif not others and not self.control("repeat", self.settings.certain) and not self.aside():
             self.say(replies.NO_VALUE)
         self.digress(others)
         if self.summary is None:
             self.prompt(form)
 
-    def after_failure(self, others: Sequence[Part]) -> None:
+    def after_failure(self, form: Form, others: Sequence[Part]) -> None:
         """A message after a form's action has found nothing, without a new value."""
         said = forms.agreed(self.text, self.today) if not asks(self.text) else None
-        if said is False and not others:
+        doubted = forms.doubted(form, self.text) if not others else None
+        if doubted:
+            self.state.slots.pop(doubted, None)
+            self.advance(form)
+        elif said is False and not others:
             self.cancel()
         else:
             self.open(others or self.reading.parts)

@@ -19,7 +19,7 @@ CLAUSES = 8
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
 
-LEAST = 0.5  # probability from which on a clause is one thing of several that are wanted
+LEAST, SURE = 0.3, 0.5  # probability of each of several things that clauses want, and of the surest of them
 
 _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
@@ -33,9 +33,12 @@ _NOT = r"(?:no|not|don't|do not|dont)"
 _OPENING = rf"(?:{_WH}|whether|{_AUXILIARY}|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|{_ACTION})"
 _JOINT = re.compile(  # between two parts of a sentence that have each something to say
     rf",?\s+(?:and|but|plus|also)\s+(?:(?:also|then|by the way),?\s+)?(?={_OPENING}\b)"
-    rf"|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_NOT}|but)\b)"
+    rf"|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_MORE_ACTIONS}|{_NOT}|but)\b)"
     rf"|\s+(?=(?:instead of|rather than)\s)|,?\s+(?=(?:but|and)\s+{_NOT}\s)|\s+(?=but\s)",
     re.IGNORECASE,
+)
+_INSTEAD = re.compile(
+    r"(?:^|(?<=[.!?]\s))((?:instead of|rather than)\s[^.,;!?]{1,60}?)\s+(?=(?:I|I'd|we|we'd|please|can|could)\s)", re.IGNORECASE
 )
 _GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
 _QUESTION = re.compile(rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", re.IGNORECASE)
@@ -73,7 +76,7 @@ def clean(message: str, longest: int) -> tuple[str, bool]:
 def clauses(text: str) -> list[str]:
     """Sentences, and their parts that ask, want or refuse something for themselves."""
     found: list[str] = []
-    for sentence in _SENTENCE.split(text):
+    for sentence in _SENTENCE.split(_INSTEAD.sub(r"\1; ", text)):
         parts = [part.strip(" ,") for part in _JOINT.split(sentence)]
         pieces: list[str] = []
         for part in parts:
@@ -161,7 +164,7 @@ class Reader:
         self.talk = {name for name, intent in desk.intents.items() if intent.says}
         words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}
         stems = "|".join(sorted((re.escape(word) for word in words if len(word) > 3), key=len, reverse=True)) or r"(?!)"
-        wants = "want|wanna|need|wish|mean|ask|intend|plan"
+        wants = "want(?:ed)?|wanna|need(?:ed)?|wish|meant?|ask(?:ed)?|intend(?:ed)?|plan(?:ned)?"
         others = "you|we|they|I|know|see|understand|worry|have|get|find"  # "don't you …?", "don't know where …"
         self._refusal = re.compile(
             rf"{_LEAD}(?:(?:I|we)\s(?:(?:really|just|actually)\s)?{_NEVER}\s(?:(?:really|actually|even)\s)?(?:{wants})\b"
@@ -205,7 +208,10 @@ class Reader:
 
     def _still(self, refused: Sequence[str]) -> bool:
         """Whether what sounds like a refusal is how the intent itself is said: "I don't want it any more", not "no refund"."""
-        return any(re.search(r"any ?more|any longer", piece) or not self._named.search(piece) for piece in refused)
+        return any(
+            re.search(r"any ?more|any longer|\b(?:bot|robot|machine|computer|program)\b", piece) or not self._named.search(piece)
+            for piece in refused
+        )
 
     def _classify(self, texts: Sequence[str]) -> list[Part]:
         distinct = list(dict.fromkeys(texts))
@@ -216,12 +222,12 @@ class Reader:
 
     def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""
-        sure: dict[str, Part] = {}
+        apart: dict[str, Part] = {}
         for part in each:
-            if part.request and part.probability >= max(self.settings.certain, LEAST):
-                sure[part.top] = _joined(sure[part.top], part) if part.top in sure else part
-        if len(sure) > 1:
-            return list(sure.values())
+            if part.request and part.probability >= LEAST:
+                apart[part.top] = _joined(apart[part.top], part) if part.top in apart else part
+        if len(apart) > 1 and any(part.probability >= SURE for part in apart.values()):
+            return list(apart.values())
         best = max((part for part in each if part.request or long), key=lambda part: part.probability, default=None)
         if best is None or best.text == whole.text:
             return [whole]

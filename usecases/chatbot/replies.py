@@ -23,10 +23,9 @@ HANDED_OVER = "I am passing you on to a colleague, who gets a summary of our con
 CUT = "Your message was very long; I have read only its beginning."
 NEXT = "Now to your other request."
 WHICH = "Do you mean: {options}?"
-AGAIN = "Which of these is different: {options}?"
 CORRECT_IT = "If something in it is wrong, just send me the right one."
 HUMAN = "Talk to a colleague"
-YES, NO, STOP = "Yes", "No", "Stop"
+YES, NO = "Yes", "No"
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")

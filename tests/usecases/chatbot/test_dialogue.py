@@ -160,6 +160,37 @@ def test_values_are_said_as_people_say_them():
     assert (spoken(1012.9), spoken("munich", slot), spoken("2026-06-24")) == ("1,012.90 €", "Munich", "Wednesday, 24 June 2026")
 
 
+def test_a_number_speaks_for_the_forms_that_ask_for_it():
+    assert talk("cancel order or wash").events == [{"clarifies": ["cancel_order", "product_care"]}]
+    assert talk("cancel order FW-482931 or wash").events == [{"asks": "email"}]
+
+
+def test_in_doubt_the_articles_say_what_a_message_is_about():
+    dialogue = make_dialogue()
+    desk = dialogue.desk
+    article = {"care-down": {"title": "Washing down", "intents": ["product_care"], "body": WASHING.text}}
+    dialogue.desk = type(desk).model_validate(desk.model_dump() | {"articles": article})
+    assert talk("wash or cancel order, please").events == [{"clarifies": ["cancel_order", "product_care"]}]
+    assert talk("wash or cancel order, please", dialogue=dialogue).events == [{"answers": "care-down"}]
+
+
+def test_a_question_is_no_answer_in_ones_own_words():
+    state = State(form="start_return", slots={"order_number": "FW-471208", "email": "jo@example.com"}, asked="item")
+    assert talk("what does the return cost?", state=state).events == [{"answers": "return-costs"}, {"asks": "item"}]
+    assert talk("who won the match?", state=state).events == [{"asks": "item"}]
+    assert talk("a small tent", state=state).state.slots["item"] == "a small tent"
+    assert talk("a small tent", state=state).events == [{"asks": "reason"}]
+
+
+def test_hesitation_is_no_yes():
+    assert talk("cancel order FW-482931, jo@example.com", "hmm").events == [{"confirms": "cancel_order"}]
+    assert talk("cancel order FW-482931, jo@example.com", "cancel it").events[0]["does"] == "cancel_order"
+
+
+def test_a_value_that_found_nothing_and_is_called_wrong_is_asked_for_again():
+    assert talk("where is my parcel FW-482914, a@b.org", "the e-mail was wrong").events == [{"asks": "email"}]
+
+
 @pytest.mark.parametrize("form", list(make_desk().forms))
 def test_hostile_messages_are_survived_in_every_state_of_a_form(form):
     """Each slot's question and the confirmation: the reply is JSON, says something, and does nothing unasked."""
