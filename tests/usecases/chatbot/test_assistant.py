@@ -1,0 +1,155 @@
+"""From a content folder to an assistant that answers: trained from nothing, saved, loaded, asked, replayed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from shared.config import resolve
+from shared.errors import UserError
+from shared.runs import Run
+from usecases.chatbot import pipeline, tools
+from usecases.chatbot.answers import ChatRequest
+from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.predictor import Chatbot
+
+FRAMES = (
+    "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
+    "well, {}", "ok {}", "and {}",
+)  # fmt: skip
+WANTS = {"opening_hours": "when are you open", "parcel": "where is my parcel", "greeting": "good morning everybody"}
+SETTINGS = ["understanding.network=lstm", "understanding.members=1", "understanding.steps=60", "understanding.dim=32"]
+
+
+def content(folder: Path) -> Path:
+    """Three intents: an article, a form, small talk."""
+    answered = {
+        "opening_hours": {"articles": ["hours"]},
+        "parcel": {"form": "parcel"},
+        "greeting": {"says": ["Hello, how can I help?"]},
+    }
+    intents = {
+        name: {"description": name, **answered[name], "examples": [frame.format(words) for frame in FRAMES]}
+        for name, words in WANTS.items()
+    }
+    slots = {"order_number": {"type": "order_number", "ask": "Which order?"}, "email": {"type": "email", "ask": "Which e-mail?"}}
+    form = {"slots": slots, "confirm": None, "action": "look_up_order", "done": "It is {status}.", "failed": "There is none."}
+    turns = [
+        {"user": "where is my parcel", "expect": {"asks": "order_number"}},
+        {"user": "FW-482913", "expect": {"asks": "email"}},
+    ]
+    (folder / "articles").mkdir(parents=True)
+    files: dict[str, Any] = {
+        "intents.yaml": {"intents": intents},
+        "forms.yaml": {"forms": {"parcel": form}},
+        "actions.yaml": {"actions": {"look_up_order": {"url": "http://127.0.0.1:9/orders", "retries": 0}}},
+        "out_of_scope.yaml": {"examples": [f"{word} zebra quantum" for word in "abcdefghijkl"]},
+        "conversations.yaml": {
+            "conversations": [
+                {"name": "form: asks in turn", "part": "held_out", "turns": turns},
+                {"name": "form: wrong on purpose", "part": "tuning", "turns": [{**turns[0], "expect": {"asks": "email"}}]},
+            ]
+        },
+    }
+    for name, value in files.items():
+        (folder / name).write_text(yaml.safe_dump(value, sort_keys=False))
+    (folder / "articles" / "hours.md").write_text("---\ntitle: When we are open\n---\nWe are open from 9 to 5.\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("chatbot")
+    config = resolve(ChatConfig, [], [f"data.source={content(home / 'desk')}", *SETTINGS])
+    current = Run.create("chatbot", config, home / "run")
+    pipeline.train(config, current)
+    current.finish()
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def chatbot(run: Path) -> Chatbot:
+    return Chatbot.load(run / "artifact")
+
+
+def test_it_answers_with_its_source_and_asks_for_what_is_missing(chatbot: Chatbot) -> None:
+    hours, parcel, nonsense = chatbot.predict(
+        [ChatRequest(message=text) for text in ("hi, when are you open", "where is my parcel FW-482913", "zebra quantum")]
+    )
+    assert hours.intents[0].intent == "opening_hours"
+    assert (hours.events, hours.sources[0].text) == ([{"answers": "hours"}], "We are open from 9 to 5.")
+    assert parcel.events == [{"asks": "email"}]
+    assert [(one.type, one.value) for one in parcel.entities] == [("order_number", "FW-482913")]
+    assert nonsense.events == [{"falls_back": 1}]
+    assert not nonsense.understood
+
+
+def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) -> None:
+    (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
+    (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
+    assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
+    with pytest.raises(UserError, match="record 1, state"):
+        chatbot.predict([ChatRequest(message="FW-482913", state={"form": 7})])
+
+
+def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text,session\nwhere is my parcel,a\nwhen are you open,b\nFW-482913,a\nFW-482913,\n,b\n")
+    summary = chatbot.process(source, out, {}, lambda done: None)
+    rows = pd.read_csv(out)
+    events = [json.loads(text) for text in rows["events"]]
+    assert [events[0], events[1], events[2]] == [[{"asks": "order_number"}], [{"answers": "hours"}], [{"asks": "email"}]]
+    assert {"asks": "email"} not in events[3]  # of no conversation
+    assert rows["articles"].tolist()[1] == "hours"
+    assert summary["messages"] == 5
+    faster = chatbot.process(source, tmp_path / "intents.parquet", {"replies": False}, lambda done: None)
+    assert faster["messages"] == 5
+    assert pd.read_parquet(tmp_path / "intents.parquet")["intent"].tolist()[:2] == ["parcel", "opening_hours"]
+    with pytest.raises(UserError, match="replies"):
+        chatbot.process(source, out, {"reply": False}, lambda done: None)
+
+
+def test_scripts_are_replayed_and_what_differs_is_told(run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    scripts = run.parent / "desk" / "conversations.yaml"
+    with pytest.raises(UserError, match="1 of 2 conversations"):
+        tools.test(scripts, tmp_path / "report.txt", {"run": str(run)}, said.append)
+    assert "wrong on purpose" in said[0]
+    assert (tmp_path / "report.txt").read_text() == said[0] + "\n"
+    assert tools.test(scripts, None, {"run": str(run), "part": "held_out"}, said.append) == {"conversations": 1, "passed": 1}
+
+
+def test_the_run_tells_of_messages_and_conversations(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["model"]["accuracy"]["value"] > 0.8
+    assert metrics["conversations"]["held_out"]["went"] == 1
+    assert metrics["conversations"]["tuning"]["went"] == 0
+    assert "wrong on purpose" not in (run / "report.html").read_text()  # differences of the held-out part alone are listed
+
+
+def test_the_terminal_keeps_what_was_said_without_what_is_personal(
+    chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = iter(["where is my parcel", "FW-482913, jo@example.com"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines, None) or (_ for _ in ()).throw(EOFError))
+    chatbot.converse(tmp_path / "kept.sqlite", "one")
+    assert "Which order?" in capsys.readouterr().out
+    kept = sqlite3.connect(tmp_path / "kept.sqlite").execute("SELECT message FROM turns ORDER BY number").fetchall()
+    assert len(kept) == 2
+    assert "jo@example.com" not in str(kept)
+
+
+def test_other_data_is_judged_if_its_intents_are_known(chatbot: Chatbot, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\n" + "".join(f"so please {words},{name}\n" for name, words in WANTS.items()) * 4)
+    judged = pipeline.evaluate(chatbot, resolve(ChatConfig, [], [f"data.source={other}"]))
+    assert judged["model"]["accuracy"]["value"] == 1
+    other.write_text("text,label\n" + "what about it,returns\nwhere is it,parcel\n" * 6)
+    with pytest.raises(UserError, match="does not know: returns"):
+        pipeline.evaluate(chatbot, resolve(ChatConfig, [], [f"data.source={other}"]))
