@@ -35,7 +35,8 @@ from usecases.chatbot.outside import Outside, Space
 
 LEAST_GAIN = 0.01  # share of the log-loss that a dearer blend must save to be kept
 SELF_EPOCHS = 2  # over unlabelled messages
-SELF_SHARPNESS = 2.0  # of a teacher's logits
+SELF_SHARPNESS = 2.0  # of a teacher's log-probabilities
+SELF_FROZEN = 0.7  # weight of the frozen encoder's in them
 COST = {"tfidf": 1, "frozen": 2, "network": 4}  # of a part, roughly; only their order matters
 
 
@@ -112,7 +113,7 @@ def fit(
     course = _Course(config, run, chip, tokenizer.get_vocab()["[MASK]"])
     networks = [course.first(body, own, seed + 1000 * m, f"network-{m + 1}") for m, own in enumerate(seen)]
     if unlabelled:
-        taught = _taught(networks, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
+        taught = _taught(networks, body, learnt.known, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
         pairs = enumerate(zip(networks, seen, strict=True))
         networks = [
             course.again(network, own.plus(taught), seed + 1000 * m, f"network-{m + 1}-again") for m, (network, own) in pairs
@@ -158,11 +159,21 @@ class _Course(NamedTuple):
         return network.to("cpu")
 
 
-def _taught(networks: Sequence[IntentNetwork], texts: list[str], tokens: list[list[int]]) -> Part:
-    """Unlabelled messages with what the networks say of them as targets, the less the less sure they are."""
+def _taught(
+    networks: Sequence[IntentNetwork], body: Bert | BiLSTM, learnt: Part, texts: list[str], tokens: list[list[int]]
+) -> Part:
+    """Unlabelled messages with what the networks, and a linear model on the frozen encoder, say of them as targets.
+
+    A target is the less the less sure they are.
+    """
     with torch.no_grad():
-        logits = torch.stack([network.logits(outside.unit(embed(quick(network.body), tokens))) for network in networks]).mean(0)
-    likely = (SELF_SHARPNESS * logits).softmax(1)
+        logs = [network.logits(outside.unit(embed(quick(network.body), tokens))).log_softmax(1) for network in networks]
+    mixed = torch.stack(logs).mean(0)
+    if isinstance(body, Bert):
+        before = quick(body)
+        old, new = (outside.unit(embed(before, some)).numpy() for some in (learnt.tokens, tokens))
+        mixed += SELF_FROZEN * torch.from_numpy(Linear.fit(old, learnt.labels.numpy())(new)).log_softmax(1)
+    likely = (SELF_SHARPNESS * mixed).softmax(1)
     surest, labels = likely.max(1)
     return Part(texts, tokens, labels, likely * surest[:, None])
 
