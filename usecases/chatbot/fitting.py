@@ -110,7 +110,7 @@ def fit(
         learnt.plus(judged.take(torch.nonzero(fold != own)[:, 0])) if config.members > 1 else learnt
         for own in range(config.members)
     ]
-    course = _Course(config, run, chip, tokenizer.get_vocab()["[MASK]"])
+    course = _Course(config, run, chip)
     networks = [course.first(body, own, seed + 1000 * m, f"network-{m + 1}") for m, own in enumerate(seen)]
     if unlabelled:
         taught = _taught(networks, body, learnt.known, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
@@ -128,12 +128,11 @@ def _targets(labels: torch.Tensor, intents: int) -> torch.Tensor:
 
 
 class _Course(NamedTuple):
-    """What all networks' trainings have in common. `blank`: the token that words are replaced by."""
+    """What all networks' trainings have in common."""
 
     config: Understanding
     run: Run
     chip: Choice
-    blank: int
 
     def first(self, body: Bert | BiLSTM, part: Part, seed: int, name: str) -> IntentNetwork:
         """A network on a copy of the body, its intents starting where the encoder already sees their messages."""
@@ -144,16 +143,16 @@ class _Course(NamedTuple):
             known = part.known
             vectors = outside.unit(embed(quick(body), known.tokens))
             network.intents.data.copy_(class_means(vectors, known.labels, count))
-        least = math.ceil(self.config.steps / math.ceil(len(part.texts) / self.config.training.batch_size))
-        return self._train(network, part, self.config.contrast, max(self.config.training.epochs, least), seed, name)
+        least = math.ceil(self.config.steps / math.ceil(len(part.texts) / self.config.course.batch_size))
+        return self._train(network, part, self.config.contrast, max(self.config.course.epochs, least), seed, name)
 
     def again(self, network: IntentNetwork, part: Part, seed: int, name: str) -> IntentNetwork:
         """The network after more training, on what was taught."""
         return self._train(network, part, 0.0, SELF_EPOCHS, seed, name)
 
     def _train(self, network: IntentNetwork, part: Part, contrast: float, epochs: int, seed: int, name: str) -> IntentNetwork:
-        training = self.config.training.model_copy(update={"epochs": epochs})
-        data = Messages(part.tokens, part.labels, part.targets, self.config.blanks, self.blank)
+        training = self.config.course.model_copy(update={"epochs": epochs})
+        data = Messages(part.tokens, part.labels, part.targets)
         objective = Objective(self.config.smoothing, contrast)
         train(network, objective, data, None, training, self.run, self.chip, name=name, seed=seed, collate=rows.take)
         return network.to("cpu")
