@@ -110,11 +110,11 @@ def test_outside_is_a_probability_for_the_share_expected_in_use() -> None:
 
 def test_contrast_agrees_with_its_definition() -> None:
     torch.manual_seed(0)
-    vectors = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
-    labels = torch.tensor([0, 0, 1, 0, NONE])
+    vectors = torch.nn.functional.normalize(torch.randn(6, 3), dim=1)
+    labels = torch.tensor([0, 0, 1, 0, NONE, NONE])
     each = []
     for row in (0, 1, 3):
-        rest = [other for other in range(5) if other != row]
+        rest = [other for other in range(6) if other != row]
         total = torch.stack([vectors[row] @ vectors[other] / 0.1 for other in rest]).logsumexp(0)
         each.append(torch.stack([total - vectors[row] @ vectors[o] / 0.1 for o in rest if labels[o] == 0]).mean())
     torch.testing.assert_close(contrastive(vectors, labels), torch.stack(each).mean())
