@@ -89,11 +89,14 @@ def fit(
         The classifier, and the figures of validation: `candidates`, `weights` and `outside`.
 
     Raises:
-        UserError: there are fewer than two intents, no validation, or the encoder's weights are not to be had.
+        UserError: there are fewer than two intents, no validation or one with other intents, or the encoder's weights are not
+            to be had.
     """
     intents = tuple(sorted({label for label in training.labels if label}))
     if len(intents) < 2 or not any(validation.labels):
         raise UserError(f"A classifier needs two intents and validation messages about them; there are {len(intents)} intents.")
+    if strange := {*validation.labels} - {*intents, ""}:
+        raise UserError(f"Validation holds intents that training does not: {', '.join(sorted(strange))}.")
     tokenizer, body = build(config, training.texts)
     numbers = {name: number for number, name in enumerate(intents)}
 
@@ -204,7 +207,7 @@ def _assemble(
     ]
     parts = {"network": logits.numpy()}
     known, everything = learnt.known, learnt.plus(judged).known
-    words = Tfidf.fit(everything.texts)
+    words = Tfidf.fit(known.texts)
     parts["tfidf"] = Linear.fit(words(known.texts), known.labels.numpy())(words(judged.texts))
     scores = _scores(spaces, fold, own)
     before = quick(body)
