@@ -35,7 +35,7 @@ Table = dict[str, dict[str, float]]  # method, metric
 IN_SCOPE = 0.95  # accuracy in scope, rejected messages counted as wrong, at which the recall of those out of scope is read
 TEXTS = 2000  # of the throughput's measurement
 ROUNDS = 3
-FULL = Understanding()
+FULL = Understanding(training=Training(epochs=4, batch_size=64, learning_rate=2e-4, weight_decay=0.01, warmup=0.1))
 FEW = Understanding(
     contrast=1.0, steps=1, training=Training(epochs=8, batch_size=64, learning_rate=6e-5, weight_decay=0.01, warmup=0.1)
 )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.config import RunConfig, Section, Training
+from shared.config import RunConfig, Section, Training, merge
 
 SUPPORT_DESK = "support-desk"
+SUITED = {
+    "encoder": Training(epochs=4, batch_size=64, learning_rate=1e-4, weight_decay=0.01, warmup=0.1),
+    "lstm": Training(epochs=25, batch_size=64, learning_rate=3e-3, weight_decay=0.01, warmup=0.1),
+}
 
 
 class Columns(Section):
@@ -54,7 +58,6 @@ class Understanding(Section):
     scale: float = Field(16.0, gt=0, description="logits are cosines to the intents' vectors times this")
     smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label that is spread over all intents, in training")
     contrast: float = Field(0.0, ge=0, description="weight of a supervised contrastive loss, which takes twice the time")
-    blanks: float = Field(0.0, ge=0, lt=1, description="share of the words that are blanked out, in training")
     names: bool = Field(True, description="the intents' names are examples too")
     blend: bool = Field(True, description="whether linear models may be blended in, where that pays on validation")
     steps: int = Field(
@@ -63,7 +66,22 @@ class Understanding(Section):
     vocabulary: int = Field(4000, ge=100, description="lstm: pieces of words learnt from the training texts, at most")
     dim: int = Field(256, ge=2, multiple_of=2, description="lstm: size of a word's and of a text's vector")
     outside_share: float = Field(0.2, gt=0, lt=1, description="share of messages in use that are about none of the intents")
-    training: Training = Training(epochs=4, batch_size=64, learning_rate=1e-4, weight_decay=0.01, warmup=0.1)
+    training: Training | None = Field(None, description="knobs left out are by the network")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        """A change to one knob of the training leaves its others as they suit the network."""
+        if not isinstance(given, dict) or not isinstance(given.get("training"), dict):
+            return given
+        training = SUITED.get(given.get("network", "encoder"), Training()).model_dump()
+        merge(training, given["training"])
+        return {**given, "training": training}
+
+    @property
+    def course(self) -> Training:
+        """The knobs of training: as given, or what suits the network."""
+        return self.training or SUITED[self.network]
 
 
 class Wording(Section):

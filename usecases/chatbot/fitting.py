@@ -35,7 +35,8 @@ from usecases.chatbot.outside import Outside, Space
 
 LEAST_GAIN = 0.01  # share of the log-loss that a dearer blend must save to be kept
 SELF_EPOCHS = 2  # over unlabelled messages
-SELF_SHARPNESS = 2.0  # of a teacher's logits
+SELF_SHARPNESS = 2.0  # of a teacher's log-probabilities
+SELF_FROZEN = 0.7  # weight of the frozen encoder's in them
 COST = {"tfidf": 1, "frozen": 2, "network": 4}  # of a part, roughly; only their order matters
 
 
@@ -88,11 +89,14 @@ def fit(
         The classifier, and the figures of validation: `candidates`, `weights` and `outside`.
 
     Raises:
-        UserError: there are fewer than two intents, no validation, or the encoder's weights are not to be had.
+        UserError: there are fewer than two intents, no validation or one with other intents, or the encoder's weights are not
+            to be had.
     """
     intents = tuple(sorted({label for label in training.labels if label}))
     if len(intents) < 2 or not any(validation.labels):
         raise UserError(f"A classifier needs two intents and validation messages about them; there are {len(intents)} intents.")
+    if strange := {*validation.labels} - {*intents, ""}:
+        raise UserError(f"Validation holds intents that training does not: {', '.join(sorted(strange))}.")
     tokenizer, body = build(config, training.texts)
     numbers = {name: number for number, name in enumerate(intents)}
 
@@ -109,10 +113,10 @@ def fit(
         learnt.plus(judged.take(torch.nonzero(fold != own)[:, 0])) if config.members > 1 else learnt
         for own in range(config.members)
     ]
-    course = _Course(config, run, chip, tokenizer.get_vocab()["[MASK]"])
+    course = _Course(config, run, chip)
     networks = [course.first(body, own, seed + 1000 * m, f"network-{m + 1}") for m, own in enumerate(seen)]
     if unlabelled:
-        taught = _taught(networks, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
+        taught = _taught(networks, body, learnt.known, list(unlabelled), tokenise(tokenizer, unlabelled, config.max_tokens))
         pairs = enumerate(zip(networks, seen, strict=True))
         networks = [
             course.again(network, own.plus(taught), seed + 1000 * m, f"network-{m + 1}-again") for m, (network, own) in pairs
@@ -127,12 +131,11 @@ def _targets(labels: torch.Tensor, intents: int) -> torch.Tensor:
 
 
 class _Course(NamedTuple):
-    """What all networks' trainings have in common. `blank`: the token that words are replaced by."""
+    """What all networks' trainings have in common."""
 
     config: Understanding
     run: Run
     chip: Choice
-    blank: int
 
     def first(self, body: Bert | BiLSTM, part: Part, seed: int, name: str) -> IntentNetwork:
         """A network on a copy of the body, its intents starting where the encoder already sees their messages."""
@@ -143,26 +146,36 @@ class _Course(NamedTuple):
             known = part.known
             vectors = outside.unit(embed(quick(body), known.tokens))
             network.intents.data.copy_(class_means(vectors, known.labels, count))
-        least = math.ceil(self.config.steps / math.ceil(len(part.texts) / self.config.training.batch_size))
-        return self._train(network, part, self.config.contrast, max(self.config.training.epochs, least), seed, name)
+        least = math.ceil(self.config.steps / math.ceil(len(part.texts) / self.config.course.batch_size))
+        return self._train(network, part, self.config.contrast, max(self.config.course.epochs, least), seed, name)
 
     def again(self, network: IntentNetwork, part: Part, seed: int, name: str) -> IntentNetwork:
         """The network after more training, on what was taught."""
         return self._train(network, part, 0.0, SELF_EPOCHS, seed, name)
 
     def _train(self, network: IntentNetwork, part: Part, contrast: float, epochs: int, seed: int, name: str) -> IntentNetwork:
-        training = self.config.training.model_copy(update={"epochs": epochs})
-        data = Messages(part.tokens, part.labels, part.targets, self.config.blanks, self.blank)
+        training = self.config.course.model_copy(update={"epochs": epochs})
+        data = Messages(part.tokens, part.labels, part.targets)
         objective = Objective(self.config.smoothing, contrast)
         train(network, objective, data, None, training, self.run, self.chip, name=name, seed=seed, collate=rows.take)
         return network.to("cpu")
 
 
-def _taught(networks: Sequence[IntentNetwork], texts: list[str], tokens: list[list[int]]) -> Part:
-    """Unlabelled messages with what the networks say of them as targets, the less the less sure they are."""
+def _taught(
+    networks: Sequence[IntentNetwork], body: Bert | BiLSTM, learnt: Part, texts: list[str], tokens: list[list[int]]
+) -> Part:
+    """Unlabelled messages with what the networks, and a linear model on the frozen encoder, say of them as targets.
+
+    A target is the less the less sure they are.
+    """
     with torch.no_grad():
-        logits = torch.stack([network.logits(outside.unit(embed(quick(network.body), tokens))) for network in networks]).mean(0)
-    likely = (SELF_SHARPNESS * logits).softmax(1)
+        logs = [network.logits(outside.unit(embed(quick(network.body), tokens))).log_softmax(1) for network in networks]
+    mixed = torch.stack(logs).mean(0)
+    if isinstance(body, Bert):
+        before = quick(body)
+        old, new = (outside.unit(embed(before, some)).numpy() for some in (learnt.tokens, tokens))
+        mixed += SELF_FROZEN * torch.from_numpy(Linear.fit(old, learnt.labels.numpy())(new)).log_softmax(1)
+    likely = (SELF_SHARPNESS * mixed).softmax(1)
     surest, labels = likely.max(1)
     return Part(texts, tokens, labels, likely * surest[:, None])
 
@@ -194,7 +207,7 @@ def _assemble(
     ]
     parts = {"network": logits.numpy()}
     known, everything = learnt.known, learnt.plus(judged).known
-    words = Tfidf.fit(everything.texts)
+    words = Tfidf.fit(known.texts)
     parts["tfidf"] = Linear.fit(words(known.texts), known.labels.numpy())(words(judged.texts))
     scores = _scores(spaces, fold, own)
     before = quick(body)

@@ -27,13 +27,10 @@ class Messages(Dataset[Batch]):
         tokens: each message's.
         labels: [messages] numbers of intents; `NONE`: none.
         targets: [messages, intents] what is to be predicted.
-        blanks: share of the words replaced by `blank`.
     """
 
-    def __init__(
-        self, tokens: Sequence[Sequence[int]], labels: torch.Tensor, targets: torch.Tensor, blanks: float = 0.0, blank: int = 0
-    ) -> None:
-        self.tokens, self.labels, self.targets, self.blanks, self.blank = tokens, labels, targets, blanks, blank
+    def __init__(self, tokens: Sequence[Sequence[int]], labels: torch.Tensor, targets: torch.Tensor) -> None:
+        self.tokens, self.labels, self.targets = tokens, labels, targets
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -45,10 +42,6 @@ class Messages(Dataset[Batch]):
         """What the data loader asks for: a whole batch, its messages by rising length."""
         rows = sorted(rows, key=lambda row: len(self.tokens[row]))
         tokens, lengths = pretrained.pack([self.tokens[row] for row in rows])
-        if self.blanks:
-            ends = torch.cat([lengths.cumsum(0) - 1, lengths.cumsum(0) - lengths])
-            blanked = (torch.rand(len(tokens)) < self.blanks).index_fill(0, ends, False)
-            tokens = tokens.masked_fill(blanked, self.blank)
         return {"tokens": tokens, "lengths": lengths, "label": self.labels[rows], "target": self.targets[rows]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from usecases.chatbot.benchmark import judge
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import Understanding
 from usecases.chatbot.fitting import Examples, choose_weights, fit, pool_weights
-from usecases.chatbot.network import NONE, Messages, contrastive
+from usecases.chatbot.network import NONE, Messages, contrastive, learn_vocabulary
 from usecases.chatbot.outside import Outside
 from usecases.chatbot.protocols import Scores
 
@@ -67,6 +68,41 @@ def test_its_tensors_and_settings_are_all_there_is_to_keep(classifier: IntentCla
         np.testing.assert_allclose(made, kept, atol=0.02)  # weights are kept in bf16
 
 
+def test_an_encoder_is_fine_tuned_and_kept_with_the_one_it_was(tmp_path: Path) -> None:
+    """A BERT of one layer in a folder of one's own; after training no file of it is needed."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = learn_vocabulary(_examples(30, 0, 20).texts, 200)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    save_file(BertModel(config, add_pooling_layer=False).state_dict(), encoder / "model.safetensors")
+    (encoder / "config.json").write_text(json.dumps(config.to_dict()))
+    (encoder / "tokenizer.json").write_text(tokenizer.to_str())
+    training = Training(epochs=1, batch_size=32, learning_rate=0.01)
+    knobs = Understanding(weights=encoder, contrast=0.5, steps=20, training=training)
+    chip, run = hardware.select(RunConfig().hardware), Run.create("chatbot", RunConfig(), tmp_path / "run")
+    unlabelled = _examples(10, 5).texts
+    made, figures = fit(knobs, _examples(30, 0, 20), _examples(20, 1, 40), run, chip, 0, unlabelled=unlabelled)
+    assert {"network", "frozen", "tfidf", "network + frozen + tfidf"} <= set(figures["candidates"])
+    assert "frozen_neighbours" in figures["outside"]
+    shutil.rmtree(encoder)
+    test = _examples(30, 2, 30)
+    assert judge(made(test.texts), made.intents, test)["accuracy"] > 0.95
+    again = IntentClassifier.from_parts(made.tensors(), json.loads(json.dumps(made.settings())))
+    assert (again.frozen is None) == (made.frozen is None)
+    for kept, now in zip(made(test.texts), again(test.texts), strict=True):
+        np.testing.assert_allclose(now, kept, atol=0.02)
+
+
 def test_without_two_intents_or_validation_it_says_what_it_needs(tmp_path: Path) -> None:
     chip, run = hardware.select(RunConfig().hardware), Run(tmp_path, "chatbot")
     for training, validation in ((Examples(["a"], ["one"]), _examples(1, 0)), (_examples(1, 0), Examples([], []))):
@@ -110,11 +146,11 @@ def test_outside_is_a_probability_for_the_share_expected_in_use() -> None:
 
 def test_contrast_agrees_with_its_definition() -> None:
     torch.manual_seed(0)
-    vectors = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
-    labels = torch.tensor([0, 0, 1, 0, NONE])
+    vectors = torch.nn.functional.normalize(torch.randn(6, 3), dim=1)
+    labels = torch.tensor([0, 0, 1, 0, NONE, NONE])
     each = []
     for row in (0, 1, 3):
-        rest = [other for other in range(5) if other != row]
+        rest = [other for other in range(6) if other != row]
         total = torch.stack([vectors[row] @ vectors[other] / 0.1 for other in rest]).logsumexp(0)
         each.append(torch.stack([total - vectors[row] @ vectors[o] / 0.1 for o in rest if labels[o] == 0]).mean())
     torch.testing.assert_close(contrastive(vectors, labels), torch.stack(each).mean())
