@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, v
 from shared.config import Section
 from shared.errors import Finding, UserError, nearest
 from usecases.chatbot.content import Form
-from usecases.chatbot.protocols import Actions, Outcome
+from usecases.chatbot.protocols import Outcome
 
 LARGEST_ANSWER = 65_536
 """Bytes that a service may answer."""
@@ -100,7 +100,7 @@ class HttpActions:
     def __init__(
         self,
         configured: Mapping[str, HttpAction],
-        otherwise: Actions | None = None,
+        otherwise: LocalActions | None = None,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -114,7 +114,7 @@ class HttpActions:
         }
         if problems:
             raise UserError("The actions cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
-        self._otherwise = otherwise
+        self._otherwise = otherwise or LocalActions({})
         self._sleep = sleep
         self._opener = urllib.request.OpenerDirector()  # bare: no file:, no ftp:, and no redirect, which may lead anywhere
         for handler in (
@@ -127,7 +127,7 @@ class HttpActions:
             self._opener.add_handler(handler())
 
     @classmethod
-    def load(cls, path: Path, otherwise: Actions | None = None) -> HttpActions:
+    def load(cls, path: Path, otherwise: LocalActions | None = None) -> HttpActions:
         """Read `actions.yaml`: action -> url, timeout_s, retries, headers.
 
         Raises:
@@ -150,7 +150,7 @@ class HttpActions:
         Waits between tries are exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
         """
         if name not in self._calls:
-            return self._otherwise(name, slots) if self._otherwise else Outcome(False, {}, f"there is no action '{name}'")
+            return self._otherwise(name, slots)
         call = self._calls[name]
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | call.headers
         request = urllib.request.Request(
@@ -168,6 +168,10 @@ class HttpActions:
                 jittered = random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
                 self._sleep(max(jittered, min(LONGEST_WAIT_S, after_s)))
         return Outcome(False, {}, problem)
+
+    def check(self, forms: Mapping[str, Form]) -> list[Finding]:
+        """Forms whose action is neither configured here nor done by `otherwise`."""
+        return self._otherwise.check({name: form for name, form in forms.items() if form.action not in self._calls})
 
     def _once(self, name: str, request: urllib.request.Request, timeout_s: float) -> Outcome:
         """Raises:

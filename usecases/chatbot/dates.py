@@ -120,10 +120,11 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], date], date], int]
         (rf"{_DAY}(?:{_ORDINAL}|\.)?\s?(?:of\s)?{_MONTH}(?:,?\s(?P<year>[0-9]{{4}}))?", _calendar, 0),
         (rf"{_MONTH}\s(?:the\s)?{_DAY}{_ORDINAL}?(?:,?\s(?P<year>[0-9]{{4}}))?", _calendar, 0),
         (
-            rf"(?:the|on)\s{_DAY}{_ORDINAL}(?=\s*(?:$|[^\w\s]|(?:in|at|of|would|is|was|will|please|and|or|for|then|works|suits)\b))",
+            rf"(?:the|on)\s{_DAY}{_ORDINAL}(?=\s*(?:$|[^\w\s]|(?:in|at|of\s(?:this|the)\smonth|would|is|was|will|please|and|or|for|then|works|suits)\b))",
             _of_month,
             0,
         ),
+        (rf"(?:{'|'.join(DAYS)}),?\s(?:the\s)?{_DAY}{_ORDINAL}", _of_month, 0),
         (rf"(?P<later>a\sweek\s(?:on|from)\s|week\s(?:on|from)\s){_WEEKDAY}", _weekday, 1),
         (rf"(?P<before>next|last)\s{_WEEKDAY}", _weekday, 1),
         (rf"{_WEEKDAY}\s(?:in\s)?(?P<after>next\sweek|of\snext\sweek)", _weekday, 1),

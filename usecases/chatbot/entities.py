@@ -31,11 +31,14 @@ EMAIL = re.compile(
     rf"|\sat\s{_LABEL}(?:{_DOT}{_LABEL}){{0,4}}\s?(?:dot\s|[(\[{{]dot[)\]}}]\s?)[^\W\d_]{{2,24}})(?![\w@])",
     re.IGNORECASE,
 )
+_ASKED_EMAIL = re.compile(rf"{_LOCAL}\sat\s{_LABEL}(?:\.{_LABEL}){{0,4}}\.[^\W\d_]{{2,24}}(?![\w@])", re.IGNORECASE)
 _FIGURE = r"(?P<figure>[0-9]{1,3}(?:[.,' ][0-9]{3}){1,2}(?:[.,][0-9]{1,2})?|[0-9]{1,7}(?:[.,][0-9]{1,2})?)"
 _EURO = r"(?:€|euros?\b|eur\b)"
-_OTHER = r"(?!\s?(?:%|\$|£|percent|dollars?|usd|chf|francs?|pounds?|cm|mm|kg|g\b|km|h\b|am\b|pm\b|o'clock|°))"
+_OTHER = r"(?!\s?(?:%|hundred|thousand|\$|£|percent|dollars?|usd|chf|francs?|pounds?|cm|mm|kg|g\b|km|h\b|am\b|pm\b|o'clock|°))"
 _AMOUNTS = (
-    re.compile(rf"(?<![\w.,-]){_FIGURE}(?:,--?|\.-)?\s?{_EURO}", re.IGNORECASE),
+    re.compile(
+        rf"(?<![\w.,-]){_FIGURE}(?:,--?|\.-)?\s?{_EURO}(?:\s(?:and\s)?(?P<cents>[0-9]{{2}})\s?(?:cents?|ct)\b)?", re.IGNORECASE
+    ),
     re.compile(rf"(?:€|\beuros?|\beur)\s?{_FIGURE}(?![\w€])", re.IGNORECASE),
     re.compile(rf"\b(?P<words>{NUMBER})\s{_EURO}", re.IGNORECASE),
     re.compile(rf"(?<![\w.,:/-])(?P<figure>[0-9]{{1,5}}[.,][0-9]{{2}})(?![\w:/-]|[.,][0-9]){_OTHER}", re.IGNORECASE),
@@ -44,9 +47,10 @@ _BARE_AMOUNT = re.compile(
     rf"(?<![\w.,:/$£-])(?:{_FIGURE}(?:,--?|\.-)?|(?!one\b)(?P<words>{NUMBER}))(?![\w:/]|[.,][0-9]){_OTHER}", re.IGNORECASE
 )
 _POSTCODE = re.compile(  # 79102, A-6020, 60-533, 1000-001; 8000 Aarhus and 411 05 Göteborg only before a town's capital letter
-    r"(?<![\w.,/#+-])(?<!\b[A-Z]{2} )(?:(?:[ABDFIL]|AT|BE|CH|CZ|DE|DK|ES|FI|FR|HR|IT|L[TUV]|NL|S[EIK])-[0-9]{4,5}"
+    r"(?<![\w/#+-])(?<![0-9]\.)(?<!\b[A-Z]{2} )(?:(?:[ABDFIL]|AT|BE|CH|CZ|DE|DK|ES|FI|FR|HR|IT|L[TUV]|NL|S[EIK])-[0-9]{4,5}"
     r"|[0-9]{2}-[0-9]{3}|[0-9]{4}-[0-9]{3}|[0-9]{5}"
-    r"|(?:(?!(?:19|20)[0-9]{2}\b)[0-9]{4}(?:\s[A-Z]{2})?|[0-9]{3}\s[0-9]{2})(?=,?\s[A-ZÄÖÜØÅÆŁŚÉ][a-zß-ž]))(?![\w€%-]|[.,][0-9])"
+    r"|(?:(?!(?:19|20)[0-9]{2}\b)[0-9]{4}(?:\s[A-Z]{2})?|[0-9]{3}\s[0-9]{2})(?=,?\s[A-ZÄÖÜØÅÆŁŚÉ][a-zß-ž])"
+    r"|(?:(?<=[Cc]ode: )|(?<=PLZ: )|(?<=PLZ )|(?<=zip: ))[0-9]{4})(?![\w€%-]|[.,][0-9])"
 )
 _BARE_POSTCODE = re.compile(r"(?<![\w.,/#+-])(?:[0-9]{4}(?:\s?[A-Z]{2})?|[0-9]{3}\s[0-9]{2})(?![\w€%-]|[.,][0-9])", re.IGNORECASE)
 _BARE_DAY = re.compile(r"(?:the |on )*([0-9]{1,2})(?:[./]([0-9]{1,2}))?(?:st|nd|rd|th)?", re.IGNORECASE)
@@ -103,8 +107,8 @@ def _bare_code(kind: Coded, text: str, patterns: Mapping[Coded, str]) -> Iterato
                 yield entity._replace(start=word.start(), end=word.end())
 
 
-def _emails(text: str) -> Iterator[Entity]:
-    for found in EMAIL.finditer(text):
+def _emails(text: str, pattern: re.Pattern[str] = EMAIL) -> Iterator[Entity]:
+    for found in pattern.finditer(text):
         value = re.sub(r"\s?[(\[{]?\s?\bdot\b\s?[)\]}]?\s?", ".", found[0], flags=re.IGNORECASE)
         value = re.sub(r"\s{0,2}[(\[{]\s?(?:at|@)\s?[)\]}]\s{0,2}|\sat\s", "@", value, count=1, flags=re.IGNORECASE)
         value = re.sub(r"[\s()\[\]{}]", "", value).lower()
@@ -123,8 +127,9 @@ def _number(figure: str) -> float:
 def _amounts(text: str, patterns: Iterable[re.Pattern[str]]) -> Iterator[Entity]:
     for pattern in patterns:
         for found in pattern.finditer(text):
-            words = found.groupdict().get("words")
-            yield Entity("amount", float(count(words)) if words else _number(found["figure"]), *found.span())
+            groups = found.groupdict()
+            value = float(count(groups["words"])) if groups.get("words") else _number(groups["figure"])
+            yield Entity("amount", value + int(groups.get("cents") or 0) / 100, *found.span())
 
 
 def _dates(text: str, today: date) -> Iterator[Entity]:
@@ -176,6 +181,8 @@ def _asked_for(kind: SlotType, text: str, today: date, taken: list[Entity], patt
         found = list(_bare_code(kind, text, patterns))
     elif kind == "amount" and len(text.split()) <= 6:  # in a longer reply a number may count anything
         found = list(_amounts(text, (_BARE_AMOUNT,)))
+    elif kind == "email":
+        found = list(_emails(text, _ASKED_EMAIL))  # "jo at example.com" may be a place elsewhere
     elif kind == "postcode":
         found = list(_postcodes(text, (_BARE_POSTCODE,)))
     elif kind == "date":
@@ -190,11 +197,13 @@ def _asked_for(kind: SlotType, text: str, today: date, taken: list[Entity], patt
 
 def _choice(slot: Slot, text: str) -> Entity | None:
     """The choice that is named, not one that is denied; the longest of the names behind the last word that corrects."""
-    names = {word.lower(): choice for choice, words in slot.words.items() for word in words if word}
-    names |= {choice.replace("_", " ").lower(): choice for choice in slot.of}
+    names = [(word, choice) for choice, words in slot.words.items() for word in words if word]
+    names += [(choice, choice) for choice in slot.of]
     if not names:
         return None
-    wanted = "|".join(re.escape(name.translate(_PLAIN)).replace(r"\ ", r"\s+") for name in sorted(names, key=len, reverse=True))
+    names.sort(key=lambda name: -len(name[0]))
+    spaced = [re.escape(name.replace("_", " ").translate(_PLAIN)).replace(r"\ ", r"\s+") for name, _ in names]
+    wanted = "|".join(f"({name})" for name in spaced)
     text = text.replace("_", " ")
     found = [
         m
@@ -206,12 +215,11 @@ def _choice(slot: Slot, text: str) -> Entity | None:
     corrected = [match.end() for match in _CORRECTION.finditer(text) if match.end() <= found[-1].start()]
     last = [match for match in found if match.start() >= (corrected[-1] if corrected else 0)]
     best = max(last, key=lambda match: (len(match[0].split()), match.start()))
-    plain_names = {name.translate(_PLAIN): choice for name, choice in names.items()}
-    return Entity("choice", plain_names[" ".join(best[0].lower().split())], *best.span())
+    return Entity("choice", names[(best.lastindex or 1) - 1][1], *best.span())
 
 
 def _yes_no(text: str) -> Entity | None:
-    """What a reply begins with, unless it corrects itself."""
+    """What a reply says first."""
     found = list(_YES_NO.finditer(text))
     if not found or found[0].lastgroup == "open":
         return None

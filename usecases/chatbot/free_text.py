@@ -23,7 +23,7 @@ TOWN = rf"(?P<city>{CAPITAL}[\w'.-]{{1,30}}(?:\s(?:am|an der|an|im|in|bei|der|de
 POSTCODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{4,5}(?:\s[A-Z]{2})?|[0-9]{2}-[0-9]{3}|[0-9]{3}\s[0-9]{2}|[0-9]{4}-[0-9]{3})"
 STREET = (
     r"(?P<street>(?<![\w-])(?:(?!(?:Order|Send|To|Change|New|Address|Please|Deliver|The|FW)\b)(?:[A-ZÄÖÜØÅÆŁŚÉ][\w.'-]{1,40}\s"
-    r"|(?:am|an|auf|der|dem|den|im|in der|zum|zur|via|rue|de|la|le|les|des|du)\s)){1,5}[0-9]{1,4}\s?[a-zA-Z]?\b"
+    r"|(?:am|an|auf|der|dem|den|im|in der|zum|zur|via|rue|de|la|le|les|des|du)\s)){1,5}[0-9]{1,4}(?:/[0-9]{1,4})?\s?[a-zA-Z]?\b"
     r"|(?<![\w-])[0-9]{1,4}[a-z]?,?\s(?:rue|avenue|place|chemin|quai|[A-Z][\w'-]{1,30})(?:\s[\w'-]{1,30}){0,4}"
     r"|(?<![\w-])[^\W\d_]{1,40}(?:straße|strasse|str\.?|weg|platz|gasse|allee|gade|vej|gatan|straat|damm|ufer|ring)\s[0-9]{1,4}\s?[a-zA-Z]?\b)"
 )
@@ -32,17 +32,19 @@ _CITY = re.compile(rf"(?<![\w-]){POSTCODE},?\s{TOWN}")
 _ITEM = re.compile(
     r"\b(?:return|returning|send(?:ing)? back|giv(?:e|ing) back|sent back|exchange|refund for)\s"
     r"(?:the|my|a|an|these|this|those|some|one)\s"
-    r"(?P<item>[^\n.,;:!?()]{2,80}?)(?=\s(?:from|of|in|out of|that|which|because|as|since|with)\b|[.,;:!?()\n]|$)",
+    r"(?!(?:order|parcel|package|items?|things?|something|stuff|products?|articles?|goods|purchase)\b)(?P<item>[^\n.,;:!?()]{2,80}?)"
+    r"(?=\s(?:from|of|in|out of|I|we|it|that|which|because|as|since|with)\b|[.,;:!?()\n]|$)",
     re.IGNORECASE,
 )
 _FROM_ORDER = re.compile(
-    r"^(?P<item>[^\n]{2,100}?),?\s(?:from|of|in|out of|on)\s(?:my\s)?(?:order\s)?(?:number\s)?$", re.IGNORECASE
+    r"(?P<item>[^\n]{2,100}?),?\s(?:from|of|in|out of|on)\s(?:my\s)?(?:order\s)?(?:number\s)?$", re.IGNORECASE
 )
 _FILLER = re.compile(
     r"^(?:(?:well|ok|okay|sure|yes|yeah|hm+|uh|um|so|then|great|please)\b[,.! ]{0,4}){0,3}"
     r"(?:(?:it's|it is|its|that's|that is|this is|that would be)\s)?(?:(?:in|to)\s(?=[A-ZÄÖÜ]))?",
     re.IGNORECASE,
 )
+_CALLED = re.compile(r"(?:the|my|our)\s(?P<label>[\w ]{2,30}?)\s(?:is|are)\s", re.IGNORECASE)
 
 
 def written(about: str, text: str, firm: Sequence[Entity], asked: bool) -> Entity | None:
@@ -68,11 +70,14 @@ def written(about: str, text: str, firm: Sequence[Entity], asked: bool) -> Entit
             return _entity(text, *match.span(group))
     if not asked:
         return None
-    if firm:
-        match = _FROM_ORDER.match(text[: firm[0].start])
-        return _entity(text, *match.span("item")) if match and topics & {"item", "article"} else None
     filler = _FILLER.match(text)
-    return _entity(text, filler.end() if filler else 0, len(text)) or _entity(text, 0, len(text))
+    start = filler.end() if filler else 0
+    if firm:
+        match = _FROM_ORDER.match(text[: firm[0].start], start)
+        return _entity(text, *match.span("item")) if match and topics & {"item", "article"} else None
+    if (called := _CALLED.match(text, start)) and set(called["label"].lower().split()) - _IDLE <= topics:
+        start = called.end()  # "the city is …", but not "the zip is torn"
+    return _entity(text, start, len(text)) or _entity(text, 0, len(text))
 
 
 def _entity(text: str, start: int, end: int) -> Entity | None:

@@ -92,12 +92,14 @@ class Shop:
         if Path(path).exists():
             raise UserError(f"{path} exists already. Open it, or remove it for a new shop.")
         db = _connect(path)
-        db.executescript(f"BEGIN; {_SCHEMA}")
         try:
+            db.executescript(f"BEGIN; {_SCHEMA}")
             _insert(db, read)
+            db.execute("COMMIT")
         except (sqlite3.IntegrityError, KeyError) as error:
+            db.close()
+            Path(path).unlink(missing_ok=True)
             raise UserError(f"The shop's content does not fit together: {error}.") from None
-        db.execute("COMMIT")
         return cls(db)
 
     @classmethod

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from shared.errors import UserError
-from usecases.chatbot.actions import LARGEST_ANSWER, HttpAction, HttpActions
+from usecases.chatbot.actions import LARGEST_ANSWER, HttpAction, HttpActions, LocalActions
+from usecases.chatbot.content import Form
 from usecases.chatbot.protocols import Outcome
 
 OK = (200, b'{"done": true, "status": "sent"}')
@@ -136,9 +137,12 @@ def test_a_slow_or_missing_service_is_given_up(service: Service) -> None:
 
 def test_what_has_no_url_is_done_locally(tmp_path: Path) -> None:
     (tmp_path / "actions.yaml").write_text("", encoding="utf-8")
-    actions = HttpActions.load(tmp_path / "actions.yaml", otherwise=lambda name, slots: Outcome(True, {"name": name}))
-    assert actions("cancel_order", {}) == Outcome(True, {"name": "cancel_order"})
-    assert not HttpActions({})("cancel_order", {}).done
+    local = LocalActions({"cancel_order": lambda: Outcome(True, {"by": "hand"})})
+    assert HttpActions.load(tmp_path / "actions.yaml", local)("cancel_order", {}) == Outcome(True, {"by": "hand"})
+    remote = HttpActions({"look_up": HttpAction(url="http://x")}, local)  # type: ignore[arg-type]
+    forms = {name: Form(slots={}, action=name, done="", failed="") for name in ("look_up", "cancel_order", "dance")}
+    assert [finding.where for finding in remote.check(forms)] == ["forms.dance.action"]
+    assert not remote("dance", {}).done
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def filled(form: str, text: str, asked: str = "") -> dict[str, object]:
         ("<i>jo@example.com</i>", ["jo@example.com"]),
         ("I bought it at fernweg.example", []),
         ("49,90 €, EUR 49.90, 49.90 euros, €20, twenty-five euros", [49.9, 49.9, 49.9, 20.0, 25.0]),
+        ("49 euros and 90 cents", [49.9]),
         ("1.490,00 € or 1,490.00 EUR; refund 12.90 please", [1490.0, 1490.0, 12.9]),
         ("100% coupon, 20 dollars, at 10:30", []),
         ("79102, 60-533, A-6020", ["79102", "60-533", "A-6020"]),
@@ -65,7 +66,7 @@ def test_numbers_addresses_and_amounts_are_found_however_they_are_written(text: 
         ("this thursday", "06-18"),
         ("friday", "06-19"), ("monday", "06-22"), ("next friday", "06-26"), ("a week on friday", "06-26"),
         ("22.6. and later", "06-22"),
-        ("in a month", "07-15"), ("on the 26th, a friday", "06-26"), ("Monday 22 June", "06-22"),
+        ("in a month", "07-15"), ("friday 26th", "06-26"), ("on the 26th, a friday", "06-26"), ("Monday 22 June", "06-22"),
     ],
 )  # fmt: skip
 def test_a_day_is_counted_from_today(text: str, day: str) -> None:
@@ -97,12 +98,14 @@ def test_a_choice_is_neither_denied_nor_part_of_a_word() -> None:
     assert filled("start_return", "not too small, smallish") == {}
     assert filled("start_return", "I don’t need it any more") == {"reason": "changed_mind"}
     assert filled("report_damage", "no refund, a replacement") == {"solution": "replacement"}
+    assert filled("start_return", "TOO ſMALL, I think") == {"reason": "too_small"}  # a letter that only ignoring case makes an s
     assert filled("start_return", "looks different from the picture, it isn't faulty") == {"reason": "not_as_expected"}
 
 
 def test_bare_numbers_count_only_in_reply_to_their_question() -> None:
     for form, slot, text, value in (
         ("order_status", "order_number", "it's 480255", "FW-480255"),
+        ("order_status", "email", "jo at example.com", "jo@example.com"),
         ("track_return", "return_number", "20417", "R-20417"),
         ("check_gift_card", "gift_card", "7f3k-92lm", "GC-7F3K-92LM"),
         ("request_refund", "amount", "20", 20.0),
@@ -113,6 +116,7 @@ def test_bare_numbers_count_only_in_reply_to_their_question() -> None:
     ):
         assert filled(form, text, slot) == {slot: value}
         assert form == "request_refund" or filled(form, text) == {}
+    assert filled("request_refund", "two hundred euros", "amount") == {}
     assert filled("request_refund", "I have 2 questions first: do you pay in cash", "amount") == {}
 
 
@@ -132,6 +136,9 @@ def test_words_of_ones_own_are_taken_from_replies_lists_and_addresses() -> None:
     assert filled("change_address", "send it to Wiehrestraße 3, 79102 Freiburg please") == address
     assert filled("change_address", "Wiehrestraße 3, 79102 Freiburg", "street") == address
     assert filled("start_return", "I'd like to send back the sun hat from order FW-478019, too big")["item"] == "sun hat"
+    assert filled("start_return", "I want to return my order FW-471208") == {"order_number": "FW-471208"}
+    assert filled("start_return", "it's the sun hat from FW-478019", "item")["item"] == "the sun hat"
+    assert filled("change_address", "the city is Freiburg", "city") == {"city": "Freiburg"}
     assert len(str(filled("report_damage", "torn " * 500, "description")["description"])) <= 200
 
 

@@ -32,7 +32,7 @@ def test_what_tells_a_person_is_masked_and_the_rest_is_kept(text: str, masked: s
 def test_masking_twice_changes_nothing_more() -> None:
     draw = random.Random(0)
     pieces = [text for text, _ in SAID] + ["0", "[", "@", "FW-", "R", "12 "]
-    for _ in range(2000):
+    for _ in range(500):
         text = draw.choice([" ", "", ", ", "-"]).join(draw.choices(pieces, k=4))
         text = "".join(sign for sign in text if draw.random() > 0.03)
         assert mask(mask(text)) == mask(text), text
