@@ -23,6 +23,8 @@ CONTROLS = ("affirm", "deny", "cancel", "repeat")
 KEPT = 30  # messages of the customer for the summary
 SHOWN = 300  # characters of each
 SHORT = 8  # words
+FEW = 60  # characters
+SURE_YES = 0.85
 SWITCH = 0.7  # probability from which on a reply to a form's question is a request for something else
 
 _STOP = re.compile(
@@ -215,6 +217,13 @@ class _Turn(Answering):
             return True
         return forms.agreed(self.text, self.today)
 
+    def affirmed(self) -> bool:
+        """Whether the classifier hears a yes in a few words that no rule knows; an action may hang on it."""
+        known = [part for part in self.reading.parts if self.sure(part) and len(part.text) <= FEW]
+        return any(
+            part.top == "affirm" and part.probability >= SURE_YES and re.search(r"[^\W\d_]{2}", part.text) for part in known
+        )
+
     def stops(self, form: Form, given: dict[str, Any]) -> bool:
         if given or (self.state.confirming and self.agreed()) or asks(self.text):
             return False
@@ -259,7 +268,7 @@ class _Turn(Answering):
         if others and asks(self.text):
             said = None
         if said is None and not others and not forms.hesitates(self.text):
-            said = self.control("affirm", SWITCH) or (False if self.control("deny", self.settings.certain) else None)
+            said = self.affirmed() or (False if self.control("deny", self.settings.certain) else None)
         if said and not forms.corrects(self.text):
             self.do(form)
             return
@@ -267,7 +276,7 @@ class _Turn(Answering):
         doubted = forms.doubted(form, self.text) if not given and not said else None
         if given:
             state.slots |= given
-        elif said:
+        elif said and not forms.reserved(self.text):
             self.do(form)
             return
         elif doubted:

@@ -20,7 +20,11 @@ _FINE = r"^\W*(?:(?:yes|great|good|perfect|fine|ok|okay|please|so|then|now|right
 _COMMON = set(re.findall(r"\w+", "what which would like your with that this please from arrived should send back does want tell"))
 LONGEST = 8  # words of a correction
 _YES_NO = Slot(type="yes_no", ask="")
-_TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no)\b|\bnot\b", re.IGNORECASE)
+_TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no|not)\b|👎|❌", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"\b(?:but|however|except|wait|only if|unless|no(?! (?:problem|worries|doubt|objections?|longer|more|rush|need)))\b|👎|❌",
+    re.IGNORECASE,
+)
 _KEPT = re.compile(
     r"\b(?:keep|leave|stay|forget|nothing|thanks|thank you|don't|do not|dont|not|never|stop|cancel|later|anyway)\b", re.IGNORECASE
 )
@@ -83,6 +87,11 @@ def hesitates(text: str) -> bool:
         re.fullmatch(r"\W*(?:(?:h+m+|u+m+|u+h+|e+r+m*|well|wait|so|let me (?:see|think)|a moment|one moment)\W*)+", text, re.I)
         is not None
     )
+
+
+def reserved(text: str) -> bool:
+    """Whether a "yes" is no plain one."""
+    return _RESERVED.search(text) is not None
 
 
 def corrects(text: str) -> bool:

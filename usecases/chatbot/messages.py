@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shared.errors import UserError
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk
 from usecases.chatbot.protocols import Classifier
@@ -157,9 +158,15 @@ class Reader:
     Args:
         classifier: called once a message, with the whole of it and its clauses.
         desk: its intents' names are the words that "no …" refuses.
+
+    Raises:
+        UserError: the classifier was trained for other intents.
     """
 
     def __init__(self, classifier: Classifier, desk: Desk, settings: Talking) -> None:
+        gone = sorted(set(classifier.intents) - desk.intents.keys())
+        if gone:
+            raise UserError(f"The classifier knows intents that the content no longer has ({', '.join(gone)}). Train it again.")
         self.classifier, self.settings = classifier, settings
         self.talk = {name for name, intent in desk.intents.items() if intent.says}
         words = {word[:6] for name, intent in desk.intents.items() if not intent.says for word in re.split(r"[\W_]+", name)}

@@ -46,11 +46,6 @@ class Script(Section):
     part: Literal["tuning", "held_out"] = "tuning"
     turns: tuple[Turn, ...] = Field(min_length=1)
 
-    @property
-    def kind(self) -> str:
-        """What stands before the colon of the name."""
-        return self.name.partition(":")[0].strip()
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -114,11 +109,12 @@ def replay(script: Script, make_dialogue: Callable[[], Dialogue]) -> Result:
 
 
 def pass_rates(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
-    """Conversations passed and replayed, of each kind."""
+    """Conversations passed and replayed, of each kind: what stands before the colon of the name."""
     rates: dict[str, tuple[int, int]] = {}
     for result in results:
-        passed, count = rates.get(result.script.kind, (0, 0))
-        rates[result.script.kind] = passed + result.passed, count + 1
+        kind = result.script.name.partition(":")[0].strip()
+        passed, count = rates.get(kind, (0, 0))
+        rates[kind] = passed + result.passed, count + 1
     return rates
 
 

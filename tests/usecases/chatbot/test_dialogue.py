@@ -182,6 +182,11 @@ def test_a_question_is_no_answer_in_ones_own_words():
     assert talk("a small tent", state=state).events == [{"asks": "reason"}]
 
 
+@pytest.mark.parametrize("reply", ["yes, but only if it is free", "👍👎", "yes no yes no"])
+def test_a_yes_with_a_reservation_is_none(reply):
+    assert talk("cancel order FW-482931, jo@example.com", reply).events == [{"confirms": "cancel_order"}]
+
+
 def test_hesitation_is_no_yes():
     assert talk("cancel order FW-482931, jo@example.com", "hmm").events == [{"confirms": "cancel_order"}]
     assert talk("cancel order FW-482931, jo@example.com", "cancel it").events[0]["does"] == "cancel_order"
@@ -210,4 +215,4 @@ def test_hostile_messages_are_survived_in_every_state_of_a_form(form):
             assert reply.text
             assert reply.events
             assert state == before
-            assert not any("hands_over" in event for event in reply.events)
+            assert not any("hands_over" in event or (confirming and "does" in event) for event in reply.events)

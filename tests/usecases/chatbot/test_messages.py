@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shared.errors import UserError
 from tests.usecases.chatbot.standins import Rules, make_desk
 from usecases.chatbot.config import Talking
 from usecases.chatbot.messages import Reader, clauses, clean
@@ -72,3 +73,10 @@ def test_what_is_refused_is_told_apart_from_what_is_wanted(message, wanted, refu
 @pytest.mark.parametrize("message", ["", "   ", "🥾🏔️", "...", "\u200b", "<br>"])
 def test_what_says_nothing_has_no_parts(message):
     assert read(message).parts == ()
+
+
+def test_a_classifier_of_other_intents_is_refused():
+    rules = Rules()
+    rules.intents = (*rules.intents, "gone")
+    with pytest.raises(UserError, match="gone"):
+        Reader(rules, make_desk(), Talking())
