@@ -33,7 +33,7 @@ NAME = "chatbot"
 Log = Callable[[str], None]
 Table = dict[str, dict[str, float]]  # method, metric
 IN_SCOPE = 0.95  # accuracy in scope, rejected messages counted as wrong, at which the recall of those out of scope is read
-TEXTS = 2000  # of the throughput's measurement
+TEXTS = 1000  # of the throughput's measurement
 ROUNDS = 3
 FULL = Understanding(training=Training(epochs=4, batch_size=64, learning_rate=2e-4, weight_decay=0.01, warmup=0.1))
 FEW = Understanding(
@@ -188,7 +188,7 @@ def judge(scores: Scores, intents: Sequence[str], test: Examples) -> dict[str, f
 
 
 def throughput(folder: Path | None, seeds: Sequence[int], log: Log) -> dict[str, Any]:
-    """Sentence vectors of 2,000 messages of Banking77: ours beside AutoModel in fp32 on batches of 32 as they come.
+    """Sentence vectors of 1,000 messages of Banking77: ours beside AutoModel in fp32 on batches of 32 as they come.
 
     Both cut messages at 64 tokens, on as many threads. The rounds alternate; the median round counts.
     """
