@@ -40,6 +40,7 @@ class Answering:
     def __init__(self, desk: Desk, library: Library, today: date, settings: Talking, state: State, reading: Reading) -> None:
         self.desk, self.library, self.today, self.settings = desk, library, today, settings
         self.state, self.text = state, reading.text
+        self.chosen: str | None = None  # of the intents that were asked about
         self.found: dict[str, list[Answer]] = {}  # of the library, by question
         self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
@@ -109,14 +110,17 @@ class Answering:
             return part
         about: dict[str, float] = {}
         for answer in self.search(part):
-            name = answer.passage.article
-            own = self.desk.articles[name].intents if name in self.desk.articles else ()
-            for intent in {*own, *self.desk.answering(name)}:
+            for intent in self.about(answer.passage.article):
                 about[intent] = max(about.get(intent, 0.0), answer.probability)
         none = 1 - max(about.values(), default=0.0)  # that no article speaks of it, as for small talk
         written = {intent for article in self.desk.articles.values() for intent in article.intents}
         weights = [DOUBT + (about.get(name, 0.0) if name in written else none) for name in part.intents]
         return _times(part, np.array(weights))
+
+    def about(self, article: str) -> set[str]:
+        """The intents that an article speaks of."""
+        own = self.desk.articles[article].intents if article in self.desk.articles else ()
+        return {*own, *self.desk.answering(article)}
 
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
@@ -192,7 +196,7 @@ class Answering:
 
     def answer(self, part: Part) -> bool:
         """Quote the passage that answers; False if none does."""
-        found = self.search(part)
+        found = [one for one in self.search(part) if self.chosen is None or self.chosen in self.about(one.passage.article)]
         inside = 1.0 if self.sure(part) else 1 - part.outside
         if not found or found[0].probability * inside < self.library.threshold:
             return False
@@ -222,6 +226,9 @@ class Answering:
             chosen = options[labels.index(self.text.lower().strip(" .!"))]
         elif len(words) <= 3 and numbers and numbers[0] < len(options):
             chosen = options[numbers[0]]
+        if chosen is None and len(words) <= 3 and forms.agreed(self.text, self.today):
+            self.clarify(options, unclear)  # "yes", but to which of them?
+            return True
         fitting = [name for name in options if self.fits(name)]
         if chosen is None and len(fitting) == 1 and not part.request:
             chosen, unclear = fitting[0], f"{unclear}\n{self.text}"
@@ -233,7 +240,7 @@ class Answering:
             if part.outside >= self.settings.outside or among[best] < 0.6 * sum(among.values()) or among[best] < 0.15:
                 return False
             chosen, unclear = best, f"{unclear}\n{self.text}"
-        self.text = unclear
+        self.text, self.chosen = unclear, chosen
         self.state.misses = 0
         meant = np.array([float(name == chosen) for name in part.intents])
         if not self.act(chosen, Part(unclear, part.intents, meant, 0.0, True)):

@@ -198,7 +198,8 @@ class _Turn(Answering):
             understood = bool(others) or self.control("repeat", self.settings.certain) or self.aside()
             state.lost = 0 if understood else state.lost + 1
             if not understood:
-                self.say(replies.NO_VALUE if state.lost == 1 else f"{replies.NO_VALUE} {replies.HUMAN_TOO}")
+                lost = replies.UNKNOWN if asks(self.text) else replies.NO_VALUE
+                self.say(lost if state.lost == 1 else f"{lost} {replies.HUMAN_TOO}")
             if self.summary is None:
                 self.prompt(form)
 
@@ -287,7 +288,7 @@ class _Turn(Answering):
                 self.open(others)
             return
         elif not others and not self.control("repeat", self.settings.certain) and not self.aside():
-            self.say(replies.NO_VALUE)
+            self.say(replies.UNKNOWN if asks(self.text) else replies.NO_VALUE)
         self.digress(others)
         if self.summary is None:
             self.prompt(form)

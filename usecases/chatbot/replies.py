@@ -63,7 +63,7 @@ def spoken(value: Any, slot: Slot | None = None) -> str:
     if slot is not None and slot.type == "choice":
         text = text.replace("_", " ")
         shown = re.search(rf"\b{re.escape(text)}\b", slot.ask, re.IGNORECASE)  # with the capitals of the question
-        return shown[0] if shown else text
+        return shown[0] if shown else slot.words.get(str(value), (text,))[0]
     if (slot is None or slot.type == "date") and _DAY.fullmatch(text):
         day = date.fromisoformat(text)
         return f"{day:%A}, {day.day} {day:%B} {day.year}"

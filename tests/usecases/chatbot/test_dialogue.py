@@ -119,6 +119,8 @@ def test_close_intents_are_asked_about_and_a_number_or_a_word_chooses():
     assert asked.events == [{"clarifies": ["product_care", "exchange_item"]}]
     assert talk("the first", state=asked.state).events == [{"answers": "care-down"}]
     assert talk("Product care", state=asked.state).events == [{"answers": "care-down"}]
+    assert talk("2", state=asked.state).events == [{"falls_back": 1}]  # no article on exchanging is found
+    assert talk("yes", state=asked.state).events == asked.events
 
 
 def test_fallback_has_stages_and_what_is_understood_resets_them():
