@@ -14,7 +14,7 @@ from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
-from usecases.chatbot.protocols import Answer, Library
+from usecases.chatbot.protocols import Answer, Library, Voice
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
@@ -37,8 +37,10 @@ _ORDINAL = {
 class Answering:
     """One message and what is being answered to it."""
 
-    def __init__(self, desk: Desk, library: Library, today: date, settings: Talking, state: State, reading: Reading) -> None:
-        self.desk, self.library, self.today, self.settings = desk, library, today, settings
+    def __init__(
+        self, desk: Desk, library: Library, voice: Voice, today: date, settings: Talking, state: State, reading: Reading
+    ) -> None:
+        self.desk, self.library, self.voice, self.today, self.settings = desk, library, voice, today, settings
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
         self.found: dict[str, list[Answer]] = {}  # of the library, by question
@@ -204,7 +206,7 @@ class Answering:
         passage = best.passage
         if all(passage.text != other.text for other in self.sources):
             self.sources.append(Source(**passage._asdict(), probability=best.probability))
-            self.say(replies.quoted(best), {"answers": passage.article})
+            self.say(self.voice(part.text, best), {"answers": passage.article})
         return True
 
     def clarify(self, names: list[str], text: str) -> None:

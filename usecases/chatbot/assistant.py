@@ -10,15 +10,17 @@ from typing import Any, Self
 
 import torch
 
+from usecases.chatbot import replies
 from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Coded, Desk, Patterns
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
-from usecases.chatbot.protocols import Actions, Answer
+from usecases.chatbot.protocols import Actions, Answer, Voice
 from usecases.chatbot.retrieval import Retriever
 from usecases.chatbot.shop import Shop
+from usecases.chatbot.wording import Writer
 
 NAME = "chatbot"
 VERSION = 1  # of what the artefact holds
@@ -58,6 +60,18 @@ class Assistant:
     def reader(self) -> Reader:
         return Reader(self.classifier, self.desk or Desk(intents={}), self.config.talking)
 
+    @cached_property
+    def voice(self) -> Voice:
+        """Passages as they stand, or in the words of a language model where these pass the check."""
+        if self.config.wording.model is None:
+            return replies.quoted
+        writer = Writer.load(self.config.wording, self.classifier.encode)
+
+        def say(question: str, answer: Answer) -> str:
+            return replies.titled(answer.passage, writer(question, [answer.passage]).text)
+
+        return say
+
     @property
     def patterns(self) -> Mapping[Coded, str]:
         """How numbers are written."""
@@ -85,7 +99,9 @@ class Assistant:
         if self.desk is None:
             raise ValueError("without content there is nothing to say")
         actions = actions or self.actions()
-        return Dialogue(self.desk, self.reader, self.library or Nothing(), actions, lambda: self.today, self.config.talking)
+        return Dialogue(
+            self.desk, self.reader, self.library or Nothing(), actions, lambda: self.today, self.config.talking, self.voice
+        )
 
     def parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """What `from_parts` makes the same assistant of: tensors, and JSON."""

@@ -12,7 +12,7 @@ from shared import pretrained
 from shared.evaluation.temperature import Temperature
 from shared.pretrained import SentenceEncoder
 from usecases.chatbot.config import Understanding
-from usecases.chatbot.fitting import Examples
+from usecases.chatbot.corpus import Examples
 from usecases.chatbot.linear import Linear, Tfidf
 from usecases.chatbot.protocols import Scores
 

@@ -81,6 +81,11 @@ class IntentClassifier:
         body = self.networks[0].body
         return (self.tokenizer, body) if isinstance(body, Bert) else None
 
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit vectors [n, dim] of the encoder as it came, if that is kept, else of the first network."""
+        body = self.frozen[0] if self.frozen else self.networks[0].body
+        return outside.unit(embed(body, tokenise(self.tokenizer, texts, self.max_tokens)))
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """All weights; with `settings` all there is to keep. Those of the networks are in bf16, which computes as well."""
         made: dict[str, torch.Tensor] = {}

@@ -62,6 +62,13 @@ class Passage(NamedTuple):
     text: str
 
 
+class Question(NamedTuple):
+    """A customer's question and the articles each of which answers it; none: nothing in the library does."""
+
+    text: str
+    articles: tuple[str, ...] = ()
+
+
 class Article(Section):
     """A help article in Markdown; each `##` section is a passage."""
 

@@ -9,10 +9,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import Finding
-from usecases.chatbot.content import Desk
+from usecases.chatbot.content import Desk, Question
+from usecases.chatbot.scripts import Script
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 PART_NAMES = {
@@ -20,6 +21,13 @@ PART_NAMES = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
     **dict.fromkeys(("test", "testing", "eval"), TEST),
 }
+
+
+class Examples(NamedTuple):
+    """Messages and their intents' names; "" where they are about none."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Corpus:
         shop: shop.yaml as read; None: there is none.
         actions: actions.yaml as read.
         findings: what was noticed, none of them an error.
-        folder: of the content; None: the source holds only utterances.
+        scripts: conversations to replay.
+        questions: what the search in the articles is judged by.
     """
 
     name: str
@@ -46,7 +55,8 @@ class Corpus:
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    folder: Path | None = None
+    scripts: tuple[Script, ...] = ()
+    questions: tuple[Question, ...] = ()
 
     @property
     def intents(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from shared.data import cleaning
 from shared.errors import UserError
 from usecases.chatbot import checks, formats
 from usecases.chatbot.config import Data, Split
-from usecases.chatbot.corpus import PARTS, TEST, TRAIN, VALIDATION, Corpus, unit_of
+from usecases.chatbot.content import Desk
+from usecases.chatbot.corpus import PARTS, TEST, TRAIN, VALIDATION, Corpus, Examples, unit_of
 
 __all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "Corpus", "Parts", "load", "split"]
 
@@ -47,7 +49,8 @@ def load(config: Data) -> Corpus:
         _as_json(content.shop) if content else None,
         content.actions if content else {},
         raw.faults.findings,
-        content.folder if content else None,
+        content.scripts if content else (),
+        content.questions.all if content else (),
     )
 
 
@@ -92,6 +95,24 @@ def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, uni
         count = min(max(round(share * len(drawn)), 1 if share else 0), left - 1)
         parts[np.isin(units, drawn[start : start + count])] = part
         start, left = start + count, left - count
+
+
+def filled_up(examples: Examples, desk: Desk | None) -> Examples:
+    """Examples, with questions of the articles of intents that have fewer than the most frequent one, as far as there are any.
+
+    An article's questions are taken for its intent only where it answers no other.
+    """
+    if desk is None:
+        return examples
+    answering = {name: desk.answering(name) for name in desk.articles}
+    counts = Counter(label for label in examples.labels if label)
+    texts, labels = list(examples.texts), list(examples.labels)
+    for intent in sorted(counts):
+        lists = [desk.articles[name].questions for name, intents in answering.items() if intents == [intent]]
+        in_turn = [text for group in zip_longest(*lists) for text in group if text is not None]
+        some = in_turn[: max(counts.values()) - counts[intent]]
+        texts, labels = [*texts, *some], [*labels, *[intent] * len(some)]
+    return Examples(texts, labels)
 
 
 def outsiders() -> list[str]:

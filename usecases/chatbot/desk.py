@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from shared.config import Section
 from shared.errors import Collector
 from usecases.chatbot import documents
-from usecases.chatbot.content import Article, Desk, Form, Intent, Patterns
+from usecases.chatbot.content import Article, Desk, Form, Intent, Patterns, Question
 from usecases.chatbot.documents import Document
+from usecases.chatbot.scripts import Script
 
 INTENTS, FORMS, OUT_OF_SCOPE, SHOP, ACTIONS, CONVERSATIONS, QUESTIONS = FILES = (
     "intents.yaml", "forms.yaml", "out_of_scope.yaml", "shop.yaml", "actions.yaml", "conversations.yaml", "questions.yaml",
@@ -31,20 +32,7 @@ class OutOfScope(Section):
     unanswered: tuple[str, ...] = ()
 
 
-class Turn(Section):
-    """A message and what must come of it; empty messages are allowed."""
-
-    user: str
-    expect: dict[str, Any] = Field(min_length=1)
-
-
-class Conversation(Section):
-    name: str
-    part: Literal["tuning", "held_out"] = "tuning"
-    turns: tuple[Turn, ...] = Field(min_length=1)
-
-
-class Question(Section):
+class Answerable(Section):
     question: str
     article: str | tuple[str, ...]
 
@@ -54,8 +42,13 @@ class Question(Section):
 
 
 class Questions(Section):
-    answerable: tuple[Question, ...] = ()
+    answerable: tuple[Answerable, ...] = ()
     unanswerable: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[Question, ...]:
+        known = (Question(one.question, one.articles) for one in self.answerable)
+        return (*known, *map(Question, self.unanswerable))
 
 
 @dataclass
@@ -73,7 +66,7 @@ class Content:
     documents: dict[str, Document]
     shop: dict[str, Any] | None = None
     actions: dict[str, Any] = field(default_factory=dict)
-    conversations: tuple[Conversation, ...] = ()
+    scripts: tuple[Script, ...] = ()
     questions: Questions = field(default_factory=Questions)
 
     def place(self, file: str, *steps: str | int) -> dict[str, Any]:
@@ -91,7 +84,7 @@ def read(folder: Path, faults: Collector) -> Content:
     found: dict[str, Document] = {}
     for name in FILES:
         if (folder / name).is_file():
-            document = documents.read(folder / name, faults, typed=name in (SHOP, ACTIONS))
+            document = documents.read(folder / name, faults, typed=name in (SHOP, ACTIONS, CONVERSATIONS))
             if document is not None and _is_mapping(document, faults):
                 found[name] = document
     names = {kind: set(_entries(found.get(file), kind)) for kind, file in (("intents", INTENTS), ("forms", FORMS))}
@@ -121,7 +114,7 @@ def read(folder: Path, faults: Collector) -> Content:
         found,
         found[SHOP].value if SHOP in found else None,
         _entries(found.get(ACTIONS), "actions"),
-        tuple(_conversations(found.get(CONVERSATIONS), faults)),
+        tuple(scripts(found.get(CONVERSATIONS), faults)),
         questions or Questions(),
     )
     if ACTIONS in found and not content.actions:
@@ -192,7 +185,7 @@ def _articles(folder: Path, found: dict[str, Document], faults: Collector) -> It
             yield path.stem, article
 
 
-def _conversations(document: Document | None, faults: Collector) -> Iterator[Conversation]:
+def scripts(document: Document | None, faults: Collector) -> Iterator[Script]:
     if document is None:
         return
     given = document.value.get("conversations")
@@ -200,7 +193,7 @@ def _conversations(document: Document | None, faults: Collector) -> Iterator[Con
         faults.add("error", "no list `conversations:`", "Write `- name:` with `turns:` below it", where=document.path)
         return
     for number, one in enumerate(given):
-        made = documents.validated(Conversation, one, document, faults, ("conversations", number))
+        made = documents.validated(Script, one, document, faults, ("conversations", number))
         if made is not None:
             yield made
 

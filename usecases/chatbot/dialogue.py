@@ -16,7 +16,7 @@ from usecases.chatbot.answering import INSULT, Answering
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
-from usecases.chatbot.protocols import Actions, Library
+from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
 
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
@@ -41,7 +41,7 @@ class _Turn(Answering):
     """A turn that may begin, fill and end forms."""
 
     def __init__(self, talk: Dialogue, state: State, reading: Reading) -> None:
-        super().__init__(talk.desk, talk.library, talk.today(), talk.settings, state, reading)
+        super().__init__(talk.desk, talk.library, talk.voice, talk.today(), talk.settings, state, reading)
         self.actions = talk.actions
 
     def run(self) -> None:
@@ -318,10 +318,17 @@ class Dialogue:
     """
 
     def __init__(
-        self, desk: Desk, reader: Reader, library: Library, actions: Actions, today: Callable[[], date], settings: Talking
+        self,
+        desk: Desk,
+        reader: Reader,
+        library: Library,
+        actions: Actions,
+        today: Callable[[], date],
+        settings: Talking,
+        voice: Voice = replies.quoted,
     ) -> None:
         self.desk, self.reader, self.library, self.actions = desk, reader, library, actions
-        self.today, self.settings = today, settings
+        self.today, self.settings, self.voice = today, settings, voice
 
     def turn(self, state: State, message: str) -> Reply:
         """Answer a message. The state given is not changed."""

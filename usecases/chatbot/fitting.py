@@ -29,6 +29,7 @@ from shared.training import fit as train
 from usecases.chatbot import outside
 from usecases.chatbot.classifier import FROZEN, IntentClassifier, pool, quick, shape_of
 from usecases.chatbot.config import Understanding
+from usecases.chatbot.corpus import Examples
 from usecases.chatbot.linear import Linear, Tfidf
 from usecases.chatbot.network import NONE, IntentNetwork, Messages, Objective, build, class_means
 from usecases.chatbot.outside import Outside, Space
@@ -38,13 +39,6 @@ SELF_EPOCHS = 2  # over unlabelled messages
 SELF_SHARPNESS = 2.0  # of a teacher's log-probabilities
 SELF_FROZEN = 0.7  # weight of the frozen encoder's in them
 COST = {"tfidf": 1, "frozen": 2, "network": 4}  # of a part, roughly; only their order matters
-
-
-class Examples(NamedTuple):
-    """Messages and their intents' names; "" where they are about none."""
-
-    texts: Sequence[str]
-    labels: Sequence[str]
 
 
 class Part(NamedTuple):

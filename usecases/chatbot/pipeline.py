@@ -18,9 +18,8 @@ from shared.runs import Run
 from usecases.chatbot import baselines, data, evidence, fitting, rehearsal, report
 from usecases.chatbot.assistant import Assistant
 from usecases.chatbot.config import ChatConfig
-from usecases.chatbot.corpus import Corpus
+from usecases.chatbot.corpus import Corpus, Examples
 from usecases.chatbot.evidence import Judged
-from usecases.chatbot.fitting import Examples
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.protocols import Scores
 from usecases.chatbot.rehearsal import OURS
@@ -43,6 +42,7 @@ def train(config: ChatConfig, run: Run) -> None:
         f"{len(corpus.intents)} intents; messages: {len(training.texts):,} train, {len(validation.texts):,} validation, "
         f"{len(test.texts):,} test"
     )
+    training = data.filled_up(training, corpus.desk)
     outsiders = [] if "" in validation.labels else data.outsiders()
     if outsiders:
         say(f"The data has no messages out of scope: {len(outsiders)} general ones take their place in training and choosing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +55,10 @@ class Library(Protocol):
     def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
         """The best passages for each question, likeliest first. `intents`: `Scores.probabilities` of the questions, if known."""
         ...
+
+
+Voice = Callable[[str, Answer], str]
+"""What is said to a question that a passage answers."""
 
 
 @dataclass(frozen=True)

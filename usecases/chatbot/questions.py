@@ -1,26 +1,16 @@
-"""Questions written apart from the articles: reading, the split into two halves, and what a retriever is worth on them."""
+"""Questions written apart from the articles: the split into two halves, and what a retriever is worth on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
-from shared.errors import Collector, DataError, nearest
 from shared.evaluation.intervals import Interval
 from shared.evaluation.operating import proportion
-from usecases.chatbot.content import Desk
-
-
-class Question(NamedTuple):
-    """A customer's question and the articles each of which answers it; none: nothing in the library does."""
-
-    text: str
-    articles: tuple[str, ...] = ()
+from usecases.chatbot.content import Question
 
 
 class Ranking(NamedTuple):
@@ -55,31 +45,6 @@ class Quality:
         return {"threshold": round(self.threshold, 6)} | {
             name: getattr(self, name).as_dict() for name in ("answered", "refused", "first")
         }
-
-
-def read(path: Path, desk: Desk) -> list[Question]:
-    """The questions of a YAML file: `answerable:` with {question, article or a list of them}, `unanswerable:` with texts.
-
-    Raises:
-        DataError: lists everything that is not so, and each article that the desk does not have.
-    """
-    found = Collector(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        found.add("error", f"cannot be read as YAML ({error})", "Save it as YAML in UTF-8.")
-        raise DataError(found.findings) from None
-    content = content if isinstance(content, dict) else {}
-    for key in {"answerable", "unanswerable"} - {key for key, value in content.items() if isinstance(value, list) and value}:
-        found.add(
-            "error", f"has no list `{key}`", "Write `answerable:` and `unanswerable:`, each with a list of questions below."
-        )
-    questions = [*_answerable(content, desk, found), *_unanswerable(content, found)]
-    for text in sorted({q.text for q in questions if [other.text for other in questions].count(q.text) > 1}):
-        found.add("error", "a question stands here twice", "Keep one of them, so that no half tests what the other taught.", text)
-    if any(finding.severity == "error" for finding in found.findings):
-        raise DataError(found.findings)
-    return questions
 
 
 def halves(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
@@ -134,29 +99,3 @@ def compare(
 
 def _right(questions: Sequence[Question], ranking: Ranking) -> np.ndarray:
     return np.array([article in q.articles for q, article in zip(questions, ranking.first, strict=True)])
-
-
-def _answerable(content: dict[str, Any], desk: Desk, found: Collector) -> list[Question]:
-    questions = []
-    for entry in content.get("answerable") or ():
-        text = entry.get("question") if isinstance(entry, dict) else None
-        articles = entry.get("article") if isinstance(entry, dict) else None
-        articles = [articles] if isinstance(articles, str) else articles
-        if not (isinstance(text, str) and text.strip() and isinstance(articles, list) and articles):
-            found.add("error", "an answerable question is not {question: text, article: name}", "Write both.", str(entry))
-            continue
-        for article in articles:
-            if article not in desk.articles:
-                found.add("error", f"there is no article '{article}'", nearest(str(article), desk.articles), text)
-        questions.append(Question(text, tuple(map(str, articles))))
-    return questions
-
-
-def _unanswerable(content: dict[str, Any], found: Collector) -> list[Question]:
-    questions = []
-    for entry in content.get("unanswerable") or ():
-        if isinstance(entry, str) and entry.strip():
-            questions.append(Question(entry))
-        else:
-            found.add("error", "an unanswerable question is not a text", "Write the question alone, in quotes.", str(entry))
-    return questions

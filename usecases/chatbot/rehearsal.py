@@ -12,12 +12,12 @@ from shared import pretrained
 from shared.evaluation.operating import proportion
 from shared.hardware import Choice
 from shared.models.transformer import Bert
-from usecases.chatbot import desk, questions, tester
+from usecases.chatbot import questions, tester
 from usecases.chatbot.assistant import Assistant
 from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.content import Question
 from usecases.chatbot.corpus import Corpus
-from usecases.chatbot.questions import Question
 from usecases.chatbot.retrieval import Retriever
 
 OURS = "assistant"
@@ -27,11 +27,9 @@ Log = Callable[[str], None]
 
 def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -> tuple[Retriever | None, dict[str, Any] | None]:
     """A retriever over the articles, and how it does on the held-out half of the questions; None where there are none."""
-    if corpus.desk is None or not corpus.desk.articles or corpus.folder is None:
+    if corpus.desk is None or not corpus.desk.articles:
         return None, None
-    file = corpus.folder / desk.QUESTIONS
-    asked = questions.read(file, corpus.desk) if file.exists() else []
-    tuning, held_out = questions.halves(asked)
+    tuning, held_out = questions.halves(corpus.questions)
     say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
     encoder = _encoder(config)
     bf16 = chip.precision == "bf16"
@@ -69,16 +67,13 @@ def _texts(asked: Sequence[Question]) -> list[str]:
 
 def conversations(corpus: Corpus, assistant: Assistant, say: Log) -> dict[str, Any] | None:
     """Replays the content's scripts, each in a fresh demonstration shop; None where there are none."""
-    file = corpus.folder / desk.CONVERSATIONS if corpus.folder else None
-    if file is None or not file.exists():
+    if not corpus.scripts:
         return None
-    scripts = tester.load_scripts(file)
-    say(f"Replaying {len(scripts)} conversations")
+    say(f"Replaying {len(corpus.scripts)} conversations")
     parts = {}
     for part in PARTS:
-        results = [
-            tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in scripts if script.part == part
-        ]
+        mine = [script for script in corpus.scripts if script.part == part]
+        results = [tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in mine]
         if results:
             parts[part] = _told(results)
     return parts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.content import Form, Passage, Slot
 from usecases.chatbot.protocols import Answer
 from usecases.chatbot.state import State, Summary
 
@@ -31,10 +31,14 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def quoted(answer: Answer) -> str:
-    """A passage as it stands, under its article's title."""
-    passage = answer.passage
-    return f"{passage.title}{f' – {passage.heading}' if passage.heading else ''}:\n{passage.text}"
+def titled(passage: Passage, text: str) -> str:
+    """An answer under its article's title."""
+    return f"{passage.title}{f' – {passage.heading}' if passage.heading else ''}:\n{text}"
+
+
+def quoted(question: str, answer: Answer) -> str:
+    """A passage as it stands."""
+    return titled(answer.passage, answer.passage.text)
 
 
 def put(sentence: str, value: Callable[[str], str]) -> str:

@@ -17,11 +17,11 @@ from shared.models.transformer import Bert
 from shared.pretrained import embed, tokenise
 from usecases.chatbot import questions as judging
 from usecases.chatbot.config import Retrieval
-from usecases.chatbot.content import Desk, Passage
+from usecases.chatbot.content import Desk, Passage, Question
 from usecases.chatbot.interaction import Interaction, Reader, build, train
 from usecases.chatbot.lexical import BM25
 from usecases.chatbot.protocols import Answer
-from usecases.chatbot.questions import Quality, Question, Ranking
+from usecases.chatbot.questions import Quality, Ranking
 from usecases.chatbot.rerank import Evidence, Reranker, evidence
 
 SHARED = ("words.", "places.")  # of the encoder, which no training changes

@@ -4,47 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
-
-from shared.config import Section
-from shared.errors import Collector, DataError, UserError, nearest
+from shared.data import cleaning
+from shared.errors import Collector, UserError
+from usecases.chatbot import desk, documents
 from usecases.chatbot.dialogue import Dialogue
+from usecases.chatbot.scripts import Script
 from usecases.chatbot.state import Event, Reply, State
-
-TEXTS = ("contains", "not_contains")
-KEYS = (*get_type_hints(Event), *TEXTS)
-
-
-class Turn(Section):
-    """A message, and what must come of it (all of the keys)."""
-
-    user: str
-    expect: dict[str, Any] = Field(min_length=1)
-
-    @field_validator("expect")
-    @classmethod
-    def _known(cls, expect: dict[str, Any]) -> dict[str, Any]:
-        for key, value in expect.items():
-            if key not in KEYS:
-                raise ValueError(f"there is no expectation '{key}'. {nearest(key, KEYS)}")
-            if key in TEXTS and not isinstance(value, list):
-                raise ValueError(f"'{key}' is a list of texts")
-            if key == "with" and not (isinstance(value, dict) and expect.keys() & {"does", "fails"}):
-                raise ValueError("'with' holds slots, beside 'does' or 'fails'")
-        return {key: _plain(value) for key, value in expect.items()}
-
-
-class Script(Section):
-    """A conversation."""
-
-    name: str
-    part: Literal["tuning", "held_out"] = "tuning"
-    turns: tuple[Turn, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -73,26 +41,14 @@ def load_scripts(path: Path) -> list[Script]:
     """Read `conversations:` of a YAML file.
 
     Raises:
-        DataError: names file, conversation and key of everything that is wrong.
+        UserError: there is nothing to read.
+        DataError: names file, line and entry of everything that is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML ({error}).") from None
-    entries = content.get("conversations") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise UserError(f"{path} must hold a list `conversations:` of scripts with `name` and `turns`.")
-    faults, scripts = Collector(path), []
-    for number, entry in enumerate(entries, 1):
-        try:
-            scripts.append(Script.model_validate(entry))
-        except ValidationError as error:
-            name = entry.get("name", number) if isinstance(entry, dict) else number
-            for fault in error.errors():
-                place = ".".join(str(step + 1 if isinstance(step, int) else step) for step in fault["loc"])
-                faults.add("error", f"conversation '{name}', {place or 'entry'}: {fault['msg']}", "Correct it", str(name))
-    if faults.findings:
-        raise DataError(faults.findings)
+    faults = Collector(path)
+    scripts = list(desk.scripts(documents.read(path, faults, typed=True), faults))
+    cleaning.stop_on_errors(faults.findings)
+    if not scripts:
+        raise UserError(f"{path} holds no list `conversations:` of scripts with `name` and `turns`.")
     return scripts
 
 
@@ -154,13 +110,6 @@ def _same(got: Any, expected: Any) -> bool:
     if isinstance(got, float) and isinstance(expected, int | float):
         return abs(got - expected) < 0.005
     return got == expected
-
-
-def _plain(value: Any) -> Any:
-    """Dates as ISO text, as slots hold them."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def _short(text: str, length: int = 160) -> str:

@@ -176,7 +176,7 @@ def found(folder: Path) -> list[Finding]:
         ),
         (
             "error",
-            "expects 'ask', which is nothing",
+            "there is no expectation 'ask'",
             ("conversations.yaml", "conversations", 0, "turns", 0, "expect", "ask", "x"),
         ),
         ("error", "answered by the article 'x', which is not", ("questions.yaml", "answerable", 0, "article", "x")),

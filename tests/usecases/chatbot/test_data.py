@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -81,12 +79,3 @@ def test_the_fingerprint_tells_other_data() -> None:
     assert len(set(prints)) == 5
     assert replace(one, name="other").describe()["fingerprint"] == prints[0]
     assert {"utterances": 6, "intents": 2, "out_of_scope": 1}.items() <= one.describe().items()
-
-
-def test_reading_data_loads_no_heavy_package() -> None:
-    code = (
-        "import sys, usecases.chatbot.data as d; from usecases.chatbot.config import Data; d.load(Data()); "
-        "print({'torch', 'transformers', 'sklearn', 'scipy'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

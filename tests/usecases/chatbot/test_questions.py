@@ -1,58 +1,15 @@
-"""Questions are read with every mistake named, split into halves that share nothing, and judged as the protocol says."""
+"""Questions are split into halves that share nothing, and judged as the protocol says."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
 
-from shared.errors import DataError
 from shared.evaluation.operating import proportion
-from usecases.chatbot.content import Article, Desk
-from usecases.chatbot.questions import Question, Ranking, choose_threshold, compare, halves, judge, read
+from usecases.chatbot.content import Question
+from usecases.chatbot.questions import Ranking, choose_threshold, compare, halves, judge
 
-DESK = Desk(intents={}, articles={name: Article(title=name, body=name) for name in ("returns", "delivery")})
 QUESTIONS = [Question("a", ("x",)), Question("b", ("x", "y")), Question("c", ("y",)), Question("d"), Question("e")]
-
-
-def write(path: Path, content: object) -> Path:
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
-
-
-def test_an_article_or_a_list_of_them_answers_a_question(tmp_path: Path) -> None:
-    answerable = [{"question": "back?", "article": "returns"}, {"question": "when?", "article": ["delivery", "returns"]}]
-    path = write(tmp_path / "questions.yaml", {"answerable": answerable, "unanswerable": ["why?"]})
-    assert read(path, DESK) == [Question("back?", ("returns",)), Question("when?", ("delivery", "returns")), Question("why?")]
-
-
-def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
-    answerable = [
-        {"question": "back?", "article": "retuns"},
-        {"question": "when?"},
-        "what?",
-        {"question": " ", "article": "returns"},
-    ]
-    path = write(tmp_path / "questions.yaml", {"answerable": answerable, "unanswerable": [True, "back?"]})
-    with pytest.raises(DataError) as caught:
-        read(path, DESK)
-    told = str(caught.value)
-    assert "Did you mean 'returns'?" in told
-    assert "an answerable question is not {question: text, article: name} (3 times)" in told
-    assert "an unanswerable question is not a text, such as 'True'" in told
-    assert "stands here twice, such as 'back?'" in told
-
-
-@pytest.mark.parametrize("text", ["- a list", "", "answerable: []", "answerable: {a: 1"])
-def test_a_file_without_both_lists_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "questions.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"no list `answerable`|cannot be read as YAML"):
-        read(path, DESK)
-    with pytest.raises(DataError, match="cannot be read"):
-        read(tmp_path / "nowhere.yaml", DESK)
 
 
 def test_halves_take_turns_within_each_kind() -> None:

@@ -15,9 +15,8 @@ from shared.evaluation.operating import proportion
 from shared.models.transformer import Bert
 from shared.pretrained import load_bert
 from usecases.chatbot.config import Retrieval
-from usecases.chatbot.content import Article, Desk, Intent
+from usecases.chatbot.content import Article, Desk, Intent, Question
 from usecases.chatbot.lexical import BM25, terms
-from usecases.chatbot.questions import Question
 from usecases.chatbot.rerank import Reranker, evidence
 from usecases.chatbot.retrieval import Retriever
 

@@ -63,7 +63,13 @@ def test_mistakes_in_a_script_are_told_together_with_their_place(tmp_path):
     with pytest.raises(DataError) as caught:
         load_scripts(file)
     message = str(caught.value)
-    for told_ in (str(file), "'one', turns.1.expect", "Did you mean 'says'?", "'two', turns", "'contains' is a list"):
+    for told_ in (
+        str(file),
+        "conversations.0.turns.0.expect",
+        "Did you mean 'says'?",
+        "conversations.1.turns",
+        "'contains' is a list",
+    ):
         assert told_ in message
     file.write_text("turns: 1")
     with pytest.raises(UserError, match="conversations:"):
