@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import inspect
 import json
 import os
 import random
@@ -16,15 +15,12 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from pydantic import ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, validate_call
+from pydantic import ConfigDict, Field, HttpUrl, ValidationError, validate_call
 
 from shared.config import Section
-from shared.errors import Finding, UserError, nearest
-from usecases.chatbot.content import Form
+from shared.errors import UserError
 from usecases.chatbot.protocols import Outcome
 
 LARGEST_ANSWER = 65_536
@@ -52,21 +48,6 @@ class LocalActions:
         except (OSError, sqlite3.Error) as error:
             return Outcome(False, {}, f"{name}: {error}")
 
-    def check(self, forms: Mapping[str, Form]) -> list[Finding]:
-        """Forms whose action is missing here or takes other arguments than the form has slots."""
-        found = []
-        for name, form in forms.items():
-            if form.action not in self._functions:
-                fix = nearest(form.action, self._functions)
-                found.append(Finding("error", f"there is no action '{form.action}'", f"forms.{name}.action", fix))
-                continue
-            try:
-                inspect.signature(self._functions[form.action]).bind(**form.slots)
-            except TypeError as error:
-                fix = f"Give the form the slots that '{form.action}' takes."
-                found.append(Finding("error", f"the slots do not fit the action: {error}", f"forms.{name}.slots", fix))
-        return found
-
 
 class HttpAction(Section):
     """One entry of `actions.yaml`."""
@@ -78,6 +59,7 @@ class HttpAction(Section):
     retries: int = Field(
         2, ge=0, le=5, description="further tries, where the service could not be reached, failed (5xx) or was busy (429)"
     )
+    gives: tuple[str, ...] = Field((), description="names of the values that it answers, which a form's last sentence may have")
     headers: dict[str, str] = Field(default_factory=dict, description="such as {Authorization: 'Bearer ${SHOP_TOKEN}'}")
 
 
@@ -126,24 +108,6 @@ class HttpActions:
         ):
             self._opener.add_handler(handler())
 
-    @classmethod
-    def load(cls, path: Path, otherwise: LocalActions | None = None) -> HttpActions:
-        """Read `actions.yaml`: action -> url, timeout_s, retries, headers.
-
-        Raises:
-            UserError: lists everything that is wrong in it.
-        """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            return cls(TypeAdapter(dict[str, HttpAction]).validate_python(content), otherwise)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path} cannot be read as YAML ({error}).") from None
-        except ValidationError as error:
-            faults = (
-                f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)
-            )
-            raise UserError(f"{path} has these problems:\n" + "\n".join(faults)) from None
-
     def __call__(self, name: str, slots: dict[str, Any]) -> Outcome:
         """All tries carry one key, so that a service that knows it acts once (draft-ietf-httpapi-idempotency-key-header).
 
@@ -168,10 +132,6 @@ class HttpActions:
                 jittered = random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
                 self._sleep(max(jittered, min(LONGEST_WAIT_S, after_s)))
         return Outcome(False, {}, problem)
-
-    def check(self, forms: Mapping[str, Form]) -> list[Finding]:
-        """Forms whose action is neither configured here nor done by `otherwise`."""
-        return self._otherwise.check({name: form for name, form in forms.items() if form.action not in self._calls})
 
     def _once(self, name: str, request: urllib.request.Request, timeout_s: float) -> Outcome:
         """Raises:

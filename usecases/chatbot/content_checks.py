@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shared.errors import Collector, nearest
 from usecases.chatbot import desk as folder
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
+from usecases.chatbot.shop import Shop
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 STEERING = ("affirm", "deny", "cancel", "repeat", "help", "talk_to_human", "greeting")
@@ -23,29 +25,33 @@ class Action(NamedTuple):
     gives: frozenset[str] | None
 
 
-def _of(takes: str, gives: str = "") -> Action:
-    return Action(frozenset(takes.split()), frozenset(gives.split()))
-
-
-SHOP_ACTIONS = {
-    "look_up_order": _of("order_number email", "status status_text"),
-    "create_return": _of("order_number email item reason", "return_number label_days"),
-    "create_refund_request": _of("order_number email amount refund_reason", "request_number"),
-    "change_delivery_address": _of("order_number email street postcode city"),
-    "cancel_order": _of("order_number email", "refund_text"),
-    "book_fitting": _of("shop date daytime email", "time shop_address"),
-    "create_damage_report": _of("order_number email item description solution", "report_number"),
-    "look_up_return": _of("return_number email", "stage stage_text"),
-    "look_up_gift_card": _of("gift_card", "balance valid_until"),
+SHOP_GIVES = {
+    "look_up_order": "status status_text",
+    "create_return": "return_number label_days",
+    "create_refund_request": "request_number",
+    "change_delivery_address": "",
+    "cancel_order": "refund_text",
+    "book_fitting": "time shop_address",
+    "create_damage_report": "report_number",
+    "look_up_return": "stage stage_text",
+    "look_up_gift_card": "balance valid_until",
 }
-"""Those of the embedded shop."""
+"""The values that actions of the embedded shop give."""
+
+
+def shop_actions() -> dict[str, Action]:
+    """Those of the embedded shop."""
+    return {
+        name: Action(frozenset(inspect.signature(getattr(Shop, name)).parameters) - {"self"}, frozenset(gives.split()))
+        for name, gives in SHOP_GIVES.items()
+    }
 
 
 def check(content: Content, faults: Collector) -> None:
     """Add everything that cannot be reached or answered, or refers to what is not there."""
     _intents(content, faults)
     _articles(content, faults)
-    known = _actions(content, faults)
+    known = _actions(content)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
         _action(name, form, known, content, faults)
@@ -131,25 +137,10 @@ def _ambiguous(slot: Slot) -> list[str]:
     return [word for word, count in words.items() if count > 1]
 
 
-def _actions(content: Content, faults: Collector) -> dict[str, Action]:
-    """What can be done here, by name. A call takes the slots in braces; one without any may take all of them."""
-    known = dict(SHOP_ACTIONS) if (content.folder / folder.SHOP).is_file() else {}
-    for name, call in content.actions.items():
-        if not isinstance(call, dict):
-            at = content.place(folder.ACTIONS, "actions", name)
-            faults.add("error", f"the action '{name}' is no mapping", "Write what it calls below it", **at)
-        gives = call.get("gives") if isinstance(call, dict) else None
-        takes = frozenset(placeholders(_strings(call))) or None
-        known[name] = Action(takes, frozenset(map(str, gives)) if isinstance(gives, list | dict) else None)
-    return known
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _strings(one)
+def _actions(content: Content) -> dict[str, Action]:
+    """What can be done here, by name. A service is sent all slots."""
+    known = shop_actions() if (content.folder / folder.SHOP).is_file() else {}
+    return known | {name: Action(None, frozenset(one.gives) or None) for name, one in content.actions.items()}
 
 
 def placeholders(sentences: Iterable[str | None]) -> list[str]:

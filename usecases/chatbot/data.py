@@ -47,7 +47,7 @@ def load(config: Data) -> Corpus:
         [given.parts[place] for place in kept],
         content.desk if content else None,
         _as_json(content.shop) if content else None,
-        content.actions if content else {},
+        {name: one.model_dump(mode="json") for name, one in content.actions.items()} if content else {},
         raw.faults.findings,
         content.scripts if content else (),
         content.questions.all if content else (),

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from shared.config import Section
 from shared.errors import Collector
 from usecases.chatbot import documents
+from usecases.chatbot.actions import HttpAction
 from usecases.chatbot.content import Article, Desk, Form, Intent, Patterns, Question
 from usecases.chatbot.documents import Document
 from usecases.chatbot.scripts import Script
@@ -65,7 +66,7 @@ class Content:
     names: dict[str, set[str]]
     documents: dict[str, Document]
     shop: dict[str, Any] | None = None
-    actions: dict[str, Any] = field(default_factory=dict)
+    actions: dict[str, HttpAction] = field(default_factory=dict)
     scripts: tuple[Script, ...] = ()
     questions: Questions = field(default_factory=Questions)
 
@@ -113,11 +114,11 @@ def read(folder: Path, faults: Collector) -> Content:
         names,
         found,
         found[SHOP].value if SHOP in found else None,
-        _entries(found.get(ACTIONS), "actions"),
+        _named(HttpAction, found.get(ACTIONS), "actions", faults),
         tuple(scripts(found.get(CONVERSATIONS), faults)),
         questions or Questions(),
     )
-    if ACTIONS in found and not content.actions:
+    if ACTIONS in found and not _entries(found[ACTIONS], "actions"):
         faults.add("error", "no actions", "Write them below `actions:`, by name", where=folder / ACTIONS)
     _not_read(folder, faults)
     return content

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from shared.data import sources
 from shared.errors import Finding
 from usecases.chatbot import checks, confusion, content_checks, formats
 from usecases.chatbot.config import ChatConfig, Data
 from usecases.chatbot.corpus import Utterances
+from usecases.chatbot.shop import Shop
 
 WORDS = ["alpha", "bravo", "cargo", "delta", "eagle", "fancy", "giant", "hotel", "index", "joker", "karma", "lemon"]
 
@@ -198,13 +200,15 @@ def test_a_desk_without_mistakes_has_no_findings_and_an_article_alone_has(tmp_pa
     assert whats["the article 'typo' names the intent 'delivry', which is not there"].fix == "Did you mean 'delivery'?"
 
 
-def test_an_action_of_actions_yaml_is_known_with_what_it_takes_and_gives(tmp_path: Path) -> None:
-    call = {
-        "url": "https://example.com/{order_number}",
-        "json": {"why": "{reason}", "who": "{nobody}"},
-        "gives": ["return_number"],
-    }
+def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -> None:
+    call = {"url": "https://example.com/returns", "gives": ["return_number"]}
     whats = [finding.what for finding in desk(tmp_path, "actions.yaml", to={"actions": {"create_return": call}})]
-    assert "the action 'create_return' needs nobody, which the form 'send_back' does not ask for" in whats
     assert "send_back.done has {label_days}, which no slot or action gives" in whats
-    assert "send_back.email is asked for but never used: no sentence and not the action has it" in whats
+    found_of = desk(tmp_path / "other", "actions.yaml", to={"actions": {"create_return": {"url": "file:///etc/passwd", "wait": 3}}})
+    assert {"actions.create_return.wait: no such entry"} <= {finding.what for finding in found_of}
+    assert any("actions.create_return.url" in finding.what for finding in found_of)
+
+
+def test_what_the_shop_gives_is_known_of_each_of_its_actions() -> None:
+    shop = Shop.create(":memory:", yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
+    assert set(content_checks.SHOP_GIVES) == set(shop.functions)
