@@ -136,7 +136,7 @@ def desk(folder: Path, *steps: str, to: object = None) -> list[Finding]:
         del entry[steps[-1]]
     elif steps:
         entry[steps[-1]] = to
-    (folder / "articles").mkdir()
+    (folder / "articles").mkdir(parents=True)
     (folder / "articles" / "delivery.md").write_text("---\ntitle: Delivery\nintents: [delivery]\n---\nTwo days.\n")
     for file, value in content.items():
         (folder / file).write_text(yaml.safe_dump(value, sort_keys=False))
