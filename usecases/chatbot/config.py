@@ -99,6 +99,7 @@ class Wording(Section):
 class Retrieval(Section):
     """Search for the passage that answers a question."""
 
+    meaning: bool = Field(True, description="search by meaning too; false: by words alone, which takes seconds to learn")
     frozen_layers: int = Field(3, ge=0, description="lower layers of the sentence encoder that stay as they are")
     token_dim: int = Field(128, ge=8, description="size of a passage's token vectors")
     epochs: int = Field(4, ge=1, description="passes over utterances, headings and questions")

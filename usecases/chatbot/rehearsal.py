@@ -55,7 +55,7 @@ def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -
 
 def _encoder(config: ChatConfig) -> tuple[Tokenizer, Bert] | None:
     """The sentence encoder as it came; None where nothing pretrained is used."""
-    if config.understanding.network != "encoder":
+    if config.understanding.network != "encoder" or not config.retrieval.meaning:
         return None
     tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights))
     return tokenizer, quick(body)

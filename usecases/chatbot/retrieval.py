@@ -189,11 +189,12 @@ class Retriever:
         """The retriever that gave `tensors()` and `settings()`.
 
         Args:
-            encoder: one with the same word vectors, which is not changed; None: it was fitted without.
+            encoder: one with the same word vectors, which is not changed, where it was fitted with one.
         """
         reranker = Reranker(*(tensors[name].numpy() for name in ("weights", "scales", "answerable")))
         library = Library([Passage(*passage) for passage in settings["passages"]], settings["asked"])
-        meaning = Meaning.from_tensors(tensors, *encoder, settings["frozen_layers"]) if encoder else None
+        frozen = settings["frozen_layers"]
+        meaning = Meaning.from_tensors(tensors, *encoder, frozen) if encoder and frozen is not None else None
         return cls(library, reranker, settings["threshold"], meaning)
 
     def evidence(self, questions: Sequence[str]) -> Evidence:
