@@ -65,7 +65,7 @@ def train(config: ChatConfig, run: Run) -> None:
     result = {
         **evidence.summarise(judged, scores, limits, OURS),
         "data": corpus.describe(),
-        "data_findings": [str(finding) for finding in corpus.findings],
+        "data_findings": [str(finding) for finding in corpus.findings if finding.severity != "info"],
         "protocol": protocol(corpus, config, len(test.texts)),
         "split": "given" if any(corpus.parts) else "random, of each intent its share",
         "seed": config.seed,
