@@ -77,7 +77,8 @@ def fit(
     """
     Args:
         outsiders: general messages about no intent, beside those of the parts; half of them for training.
-        unlabelled: messages for self-training: networks learn from what they, together, said of them (Scudder 1965).
+        unlabelled: messages for self-training: networks learn from what they, together, said of them (Scudder 1965). As each
+            then knows of the others' validation, that flatters them: probabilities come out too sure.
 
     Returns:
         The classifier, and the figures of validation: `candidates`, `weights` and `outside`.
