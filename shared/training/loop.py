@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,7 @@ def fit(
     name: str,
     seed: int,
     collate: Collate | None = None,
+    groups: Sequence[Mapping[str, Any]] | None = None,
 ) -> Fitted:
     """Train `model` in place and leave the best weights in it (without validation, the last ones).
 
@@ -77,12 +78,13 @@ def fit(
 
     A checkpoint is written after each epoch to `run.checkpoint_dir(name)`. Where one exists, training goes on from it
     and ends in the same weights as if it had never stopped: shuffling and dropout are seeded by (seed, epoch, rank).
+    Parts of the model may learn at other rates: `groups` are {"params": parameters, "times": of the learning rate}.
     """
     started = time.monotonic()
     torch.manual_seed(seed)
     keep_memory()
     accelerator = accelerator_for(hardware, seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = _optimizer(model.parameters() if groups is None else [dict(group) for group in groups], config)
     loader = DataLoader(data, config.batch_size, shuffle=True, collate_fn=collate)
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -116,9 +118,17 @@ def fit(
     accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # the caller's model computes as it is, not in autocast
     model.load_state_dict(best)
     model.to(accelerator.device).eval()
+    return _fitted(progress, time.monotonic() - started)
+
+
+def _optimizer(parameters: Any, config: Training) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _fitted(progress: dict[str, Any], seconds: float) -> Fitted:
     history = progress["history"]
     rate = sum(entry["examples_per_s"] for entry in history) / len(history)
-    return Fitted(progress["epoch"], progress["best_epoch"], progress["best_metric"], time.monotonic() - started, rate, history)
+    return Fitted(progress["epoch"], progress["best_epoch"], progress["best_metric"], seconds, rate, history)
 
 
 def accelerator_for(hardware: Choice, seed: int) -> Accelerator:
@@ -156,7 +166,8 @@ class _Step:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * _rate(self.first + self.taken, self.total, self.config.warmup)
+            rate = _rate(self.first + self.taken, self.total, self.config.warmup)
+            group["lr"] = self.config.learning_rate * rate * group.get("times", 1.0)
         with self.accelerator.autocast():
             loss = self.objective(self.model, batch)["loss"]
         self.accelerator.backward(loss)

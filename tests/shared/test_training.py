@@ -113,6 +113,19 @@ def test_fits_of_different_precision_follow_each_other_and_leave_plain_models(tm
         assert "autocast" not in repr(getattr(model.forward, "__wrapped__", ""))
 
 
+def test_parts_of_a_model_learn_at_their_own_rates(tmp_path: Path) -> None:
+    model = network()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    first, last = model[0], model[3]  # type: ignore[index]
+    groups = [{"params": list(first.parameters()), "times": 0}, {"params": list(last.parameters()), "times": 2}]
+    config = Training(epochs=1, batch_size=16, learning_rate=0.02)
+    chip = select(Hardware(device="cpu", precision="fp32"))
+    fit(model, objective, Points(100), None, config, Run(tmp_path / "run", "t"), chip, name="net", seed=4, groups=groups)
+    after = list(model.parameters())
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[2], after[2])
+
+
 def test_patience_stops_early(tmp_path: Path) -> None:
     fitted = train(Run(tmp_path, "t"), network(), learning_rate=1e-9, patience=2, epochs=50, average=0.0)
     assert fitted.epochs == fitted.best_epoch + 2

@@ -44,6 +44,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["bench", "recommendation", "ml100k"], 1, "Did you mean 'ml-100k'?"),
         (["bench", "recommendation", "ml-100k"], 1, "needs the folder that holds ml-100k.inter"),
         (["data", "get", "movielens"], 1, "movielens-"),
+        (["chat", "chatbot"], 1, "no finished run of chatbot"),
+        (["bench", "chatbot", "banking"], 1, "Did you mean 'banking77'?"),
+        (["tool", "chatbot", "test", "absent.yaml"], 1, "no file or folder absent.yaml"),
     ],
 )
 def test_mistakes_get_one_message_and_the_right_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:

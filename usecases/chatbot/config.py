@@ -102,8 +102,7 @@ class Retrieval(Section):
     meaning: bool = Field(True, description="search by meaning too; false: by words alone, which takes seconds to learn")
     frozen_layers: int = Field(3, ge=0, description="lower layers of the sentence encoder that stay as they are")
     token_dim: int = Field(128, ge=8, description="size of a passage's token vectors")
-    epochs: int = Field(4, ge=1, description="passes over utterances, headings and questions")
-    learning_rate: float = Field(1e-4, gt=0, description="of the encoder's upper layers")
+    training: Training = Training(epochs=4, batch_size=32, learning_rate=1e-4, weight_decay=0.01, warmup=0.1)
     refused: float = Field(
         0.93, gt=0, le=1, description="least share of unanswerable questions that get no answer, which sets the threshold"
     )

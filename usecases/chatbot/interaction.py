@@ -12,18 +12,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from shared.models.transformer import Bert, mean_of_each, rows_and_positions, through
 from shared.pretrained import pack, tokenise
 from usecases.chatbot.lexical import sentences
 
+DROPOUT = 0.1
 UNIT = 48  # tokens of a unit: passages are cut at sentences into units, of which the best counts
 LONGEST = 64  # tokens of a question that are read
 TABLE_SCALE, TOKEN_SCALE = 20.0, 20.0  # inverse temperatures that the cosines start with
@@ -93,13 +94,12 @@ class Interaction(nn.Module):
 
     def forward(self, read: Read) -> torch.Tensor:
         """[n, passages + 1] logits; the last is of none."""
-        return self.score(read._replace(hidden=self.upper(read)))
+        hidden = F.dropout(read.hidden, DROPOUT, self.training)
+        last = through(self.layers, hidden, read.lengths).float()
+        with torch.autocast(last.device.type, enabled=False):  # cosines of .90 and .91 are one in bf16
+            return self._score(read._replace(hidden=last))
 
-    def upper(self, read: Read) -> torch.Tensor:
-        """[tokens, dim] of the last layer."""
-        return through(self.layers, read.hidden, read.lengths).float()
-
-    def score(self, read: Read) -> torch.Tensor:
+    def _score(self, read: Read) -> torch.Tensor:
         """[n, passages + 1] logits from the last layer."""
         n, hidden = len(read.lengths), read.hidden
         row, _ = rows_and_positions(read.lengths)
@@ -164,9 +164,37 @@ class Reader:
         yield part
 
 
-def batch_of(reads: Sequence[Read]) -> Read:
-    """One batch of reads."""
-    return Read(*(torch.cat(parts) for parts in zip(*reads, strict=True)))
+class Asked(Dataset[tuple[Read, torch.Tensor]]):
+    """Questions with what may answer them.
+
+    Args:
+        reads: each question by itself.
+        answers: bool [n, passages + 1]; the last column: nothing does.
+    """
+
+    def __init__(self, reads: Sequence[Read], answers: torch.Tensor) -> None:
+        self.reads, self.answers = reads, answers
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+    def __getitem__(self, row: int) -> tuple[Read, torch.Tensor]:
+        return self.reads[row], self.answers[row]
+
+    @staticmethod
+    def together(rows: Sequence[tuple[Read, torch.Tensor]]) -> tuple[Read, torch.Tensor]:
+        """One batch; questions of like length are neighbours, which costs the least."""
+        rows = sorted(rows, key=lambda row: int(row[0].lengths))
+        reads = Read(*(torch.cat(parts) for parts in zip(*(read for read, _ in rows), strict=True)))
+        return reads, torch.stack([answers for _, answers in rows])
+
+
+def objective(model: nn.Module, batch: tuple[Read, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The logits of a question's passages together, against all others."""
+    read, right = batch
+    logits = model(read)
+    loss = (logits.logsumexp(1) - logits.masked_fill(~right, -1e9).logsumexp(1)).mean()
+    return {"loss": loss, "output": logits}
 
 
 def build(reader: Reader, units: Units, passages: torch.Tensor, dim: int, bf16: bool) -> Interaction:
@@ -178,54 +206,12 @@ def build(reader: Reader, units: Units, passages: torch.Tensor, dim: int, bf16: 
     return Interaction(reader.layers(), table, projection, tokens, units.mask, units.owner, bf16)
 
 
-def train(
-    network: Interaction,
-    questions: Sequence[Read],
-    answers: np.ndarray,
-    *,
-    epochs: int,
-    learning_rate: float,
-    bf16: bool,
-    seed: int,
-    batch_size: int = 32,
-) -> None:
-    """Fit the network in place: the logits of a question's passages together, against all others.
-
-    Args:
-        answers: [n, passages + 1], true where a passage may answer, and in the last column where none does.
-        learning_rate: of the layers; vectors and scales, of which each question moves a few, learn faster.
-    """
-    generator, right = np.random.default_rng(seed), torch.as_tensor(answers)
-    torch.manual_seed(seed)
+def groups(network: Interaction) -> list[dict[str, Any]]:
+    """Vectors and scales, of which each question moves a few, learn faster than layers."""
     plain = [network.bias, network.gate, network.scales]
-    rates = [learning_rate, 30 * learning_rate, 10 * learning_rate, 100 * learning_rate]
-    groups = [list(network.layers.parameters()), [network.table], [network.projection], plain]
-    optimizer = torch.optim.AdamW(
-        [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)], weight_decay=0.01, fused=True
-    )
-    plan = [batch for _ in range(epochs) for batch in _batches(questions, batch_size, generator)]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=len(plan) + 1, pct_start=0.1)
-    network.train()
-    for rows in plan:
-        batch = batch_of([questions[i] for i in rows])
-        batch = batch._replace(hidden=F.dropout(batch.hidden, 0.1))
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            last = network.upper(batch)
-        logits = network.score(batch._replace(hidden=last))
-        loss = (logits.logsumexp(1) - logits.masked_fill(~right[rows], -1e9).logsumexp(1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    network.eval()
-
-
-def _batches(questions: Sequence[Read], size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """In new order each time; questions of similar length share a batch, so that little is padded."""
-    order = generator.permutation(len(questions))
-    batches = []
-    for start in range(0, len(order), 8 * size):
-        block = sorted(order[start : start + 8 * size], key=lambda i: len(questions[i].hidden))
-        batches += [np.array(block[i : i + size]) for i in range(0, len(block), size)]
-    for i in generator.permutation(len(batches)):
-        yield batches[i]
+    return [
+        {"params": list(network.layers.parameters()), "times": 1},
+        {"params": [network.table], "times": 30},
+        {"params": [network.projection], "times": 10},
+        {"params": plain, "times": 100},
+    ]

@@ -49,10 +49,10 @@ def train(config: ChatConfig, run: Run) -> None:
 
     started = time.monotonic()
     classifier, choice = fitting.fit(config.understanding, training, validation, run, chip, config.seed, outsiders=outsiders)
+    library, articles = rehearsal.learn_articles(corpus, config, run, chip, say)
     if not run.is_main:
         return
     simple = baselines.fit(classifier.intents, training, validation, baselines.encoder(config.understanding), outsiders[1::2])
-    library, articles = rehearsal.learn_articles(corpus, config, chip, say)
     samples = tuple(text for text, label in zip(training.texts, training.labels, strict=True) if label)[:SAMPLES]
     assistant = Assistant(config, classifier, corpus.desk, library, corpus.shop, corpus.actions, samples)
     trained = round(time.monotonic() - started, 2)

@@ -12,6 +12,7 @@ from shared import pretrained
 from shared.evaluation.operating import proportion
 from shared.hardware import Choice
 from shared.models.transformer import Bert
+from shared.runs import Run
 from usecases.chatbot import questions, tester
 from usecases.chatbot.assistant import Assistant
 from usecases.chatbot.classifier import quick
@@ -25,15 +26,18 @@ PARTS = ("tuning", "held_out")
 Log = Callable[[str], None]
 
 
-def learn_articles(corpus: Corpus, config: ChatConfig, chip: Choice, say: Log) -> tuple[Retriever | None, dict[str, Any] | None]:
+def learn_articles(
+    corpus: Corpus, config: ChatConfig, run: Run, chip: Choice, say: Log
+) -> tuple[Retriever | None, dict[str, Any] | None]:
     """A retriever over the articles, and how it does on the held-out half of the questions; None where there are none."""
     if corpus.desk is None or not corpus.desk.articles:
         return None, None
     tuning, held_out = questions.halves(corpus.questions)
     say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
     encoder = _encoder(config)
-    bf16 = chip.precision == "bf16"
-    found = Retriever.fit(corpus.desk, encoder, tuning, config.retrieval, bf16=bf16, seed=config.seed)
+    found = Retriever.fit(corpus.desk, encoder, tuning, config.retrieval, run, chip, config.seed)
+    if not run.is_main:
+        return found, None
     if found.quality:
         say(f"On questions kept for tuning: {found.quality}")
     if not held_out:

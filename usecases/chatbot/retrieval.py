@@ -13,12 +13,15 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from shared.errors import UserError
+from shared.hardware import Choice
 from shared.models.transformer import Bert
 from shared.pretrained import embed, tokenise
+from shared.runs import Run
+from shared.training import fit
 from usecases.chatbot import questions as judging
 from usecases.chatbot.config import Retrieval
 from usecases.chatbot.content import Desk, Passage, Question
-from usecases.chatbot.interaction import Interaction, Reader, build, train
+from usecases.chatbot.interaction import Asked, Interaction, Reader, build, groups, objective
 from usecases.chatbot.lexical import BM25
 from usecases.chatbot.protocols import Answer
 from usecases.chatbot.questions import Quality, Ranking
@@ -110,11 +113,11 @@ class Retriever:
         cls,
         desk: Desk,
         encoder: tuple[Tokenizer, Bert] | None,
-        questions: Sequence[Question] = (),
-        config: Retrieval | None = None,
-        *,
-        bf16: bool = False,
-        seed: int = 0,
+        questions: Sequence[Question],
+        config: Retrieval,
+        run: Run,
+        chip: Choice,
+        seed: int,
     ) -> Retriever:
         """Learn from what the articles' questions, headings and intents' utterances are answered by, and what nothing answers.
 
@@ -128,7 +131,6 @@ class Retriever:
         Raises:
             UserError: there is nothing to search, or no message that nothing answers.
         """
-        config = config or Retrieval()
         outside = [Question(text) for text in (*desk.out_of_scope, *desk.unanswered)]
         if not desk.articles or not outside:
             raise UserError("Retrieval needs articles, and messages in out_of_scope.yaml that none of them answers.")
@@ -144,7 +146,7 @@ class Retriever:
             taught = [*others, *(one for place, one in enumerate([*best, *outside]) if place % KEPT), *questions]
         fitted = cls(library, Reranker.even(), 0.0)
         if encoder is not None:
-            fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, bf16, seed)
+            fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, run, chip, seed)
         found, right = fitted.evidence([question.text for question in judged]), library.right(judged)
         ranking = _cross_ranked(found, right, library, seed)
         fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking, config.refused)
@@ -253,17 +255,32 @@ class Meaning:
         return cls(reader, network.eval(), tensors["rarity"])
 
 
-def _train(library: Library, reader: Reader, taught: Sequence[Question], config: Retrieval, bf16: bool, seed: int) -> Meaning:
+def _train(
+    library: Library, reader: Reader, taught: Sequence[Question], config: Retrieval, run: Run, chip: Choice, seed: int
+) -> Meaning:
     """What has learnt from examples and headings."""
     units = reader.units(library.texts, range(len(library.texts)))
     vectors = F.normalize(embed(reader.model, tokenise(reader.tokenizer, library.texts, LONGEST_PASSAGE)), dim=-1)
-    network = build(reader, units, vectors, config.token_dim, bf16)
+    dtype = next(reader.model.parameters()).dtype
+    network = build(reader, units, vectors, config.token_dim, dtype == torch.bfloat16)
     headings = [" ".join(filter(None, (p.title, p.heading))) for p in library.passages]
     texts = [*(example.text for example in taught), *headings]
     answers = np.r_[library.rows(taught), np.eye(len(headings), len(headings) + 1, dtype=bool)]
-    reads = [reader.read([text], units.rarity) for text in texts]
-    train(network, reads, answers, epochs=config.epochs, learning_rate=config.learning_rate, bf16=bf16, seed=seed)
-    network.layers.to(next(reader.model.parameters()).dtype)
+    asked = Asked([reader.read([text], units.rarity) for text in texts], torch.from_numpy(answers))
+    fit(
+        network,
+        objective,
+        asked,
+        None,
+        config.training,
+        run,
+        chip,
+        name="articles",
+        seed=seed,
+        collate=Asked.together,
+        groups=groups(network),
+    )
+    network.to("cpu").layers.to(dtype)
     return Meaning(reader, network.eval(), units.rarity)
 
 

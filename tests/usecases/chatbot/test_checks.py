@@ -204,7 +204,9 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
     call = {"url": "https://example.com/returns", "gives": ["return_number"]}
     whats = [finding.what for finding in desk(tmp_path, "actions.yaml", to={"actions": {"create_return": call}})]
     assert "send_back.done has {label_days}, which no slot or action gives" in whats
-    found_of = desk(tmp_path / "other", "actions.yaml", to={"actions": {"create_return": {"url": "file:///etc/passwd", "wait": 3}}})
+    found_of = desk(
+        tmp_path / "other", "actions.yaml", to={"actions": {"create_return": {"url": "file:///etc/passwd", "wait": 3}}}
+    )
     assert {"actions.create_return.wait: no such entry"} <= {finding.what for finding in found_of}
     assert any("actions.create_return.url" in finding.what for finding in found_of)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -10,11 +13,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from shared import hardware
+from shared.config import Training
 from shared.errors import UserError
 from shared.evaluation.operating import proportion
 from shared.models.transformer import Bert
 from shared.pretrained import load_bert
-from usecases.chatbot.config import Retrieval
+from shared.runs import Run
+from usecases.chatbot.config import ChatConfig, Retrieval
 from usecases.chatbot.content import Article, Desk, Intent, Question
 from usecases.chatbot.lexical import BM25, terms
 from usecases.chatbot.rerank import Reranker, evidence
@@ -28,7 +34,7 @@ TOPICS = {
     "money": ("refund", "bank", "card", "paypal"),
 }
 OUTSIDE = ("weather", "poem", "football", "recipe", "doctor", "flight")
-QUICK = Retrieval(frozen_layers=1, token_dim=16, epochs=25, learning_rate=3e-3)
+QUICK = Retrieval(frozen_layers=1, token_dim=16, training=Training(epochs=25, batch_size=32, learning_rate=3e-3))
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +74,17 @@ def a_desk() -> Desk:
     return Desk(intents=intents, articles=articles, out_of_scope=outside)
 
 
+def fit(desk: Desk, encoder: Encoder | None, questions: Sequence[Question] = (), epochs: int = 25) -> Retriever:
+    training = QUICK.training.model_copy(update={"epochs": epochs})
+    with TemporaryDirectory() as folder:
+        run = Run.create("chatbot", ChatConfig(), Path(folder) / "run")
+        config = QUICK.model_copy(update={"training": training})
+        return Retriever.fit(desk, encoder, questions, config, run, hardware.select(ChatConfig().hardware), 0)
+
+
 @pytest.fixture(scope="module")
 def retriever(encoder: Encoder) -> Retriever:
-    return Retriever.fit(a_desk(), encoder, config=QUICK)
+    return fit(a_desk(), encoder)
 
 
 def test_the_right_article_comes_first_with_the_passage_that_holds_it(retriever: Retriever) -> None:
@@ -112,14 +126,14 @@ def test_a_questions_answer_does_not_depend_on_its_neighbours(retriever: Retriev
 
 def test_the_encoder_is_left_as_it_was(encoder: Encoder) -> None:
     before = {name: tensor.clone() for name, tensor in encoder[1].state_dict().items()}
-    Retriever.fit(a_desk(), encoder, config=QUICK.model_copy(update={"epochs": 1}))
+    fit(a_desk(), encoder, epochs=1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder[1].state_dict().items())
 
 
 def test_enough_questions_take_the_place_of_utterances_in_fitting_the_threshold(encoder: Encoder) -> None:
     known = [Question(f"the {word} {end}", (name,)) for name, words in TOPICS.items() for word in words for end in "?."][:24]
     unknown = [Question(f"me {word} {end}") for word in OUTSIDE for end in ("?", ".", "me", "tell")]
-    fitted = Retriever.fit(a_desk(), encoder, [*known, *unknown], QUICK.model_copy(update={"epochs": 2}))
+    fitted = fit(a_desk(), encoder, [*known, *unknown], 2)
     assert fitted.quality is not None
     assert fitted.quality.first == proportion(round(fitted.quality.first.value * len(known)), len(known))
 
@@ -142,12 +156,12 @@ def test_questions_of_articles_teach_the_search(encoder: Encoder) -> None:
         for name, article in desk.articles.items()
     }
     outside = tuple(f"{start} {word}" for word in ("weather", "poem") for start in ("tell me the", "about", "me", "the", "tell"))
-    fitted = Retriever.fit(desk.model_copy(update={"articles": articles, "out_of_scope": outside}), encoder, config=QUICK)
+    fitted = fit(desk.model_copy(update={"articles": articles, "out_of_scope": outside}), encoder)
     assert [found[0].passage.article for found in fitted(["me the football", "me the flight"])] == ["boats", "money"]
 
 
 def test_without_an_encoder_it_searches_by_words_and_comes_back(encoder: Encoder) -> None:
-    fitted = Retriever.fit(a_desk(), None, config=QUICK)
+    fitted = fit(a_desk(), None)
     again = Retriever.from_parts(fitted.tensors(), json.loads(json.dumps(fitted.settings())), None)
     texts = ["the paddle?", "me the lace", "me the recipe"]
     assert [found[0].passage.article for found in fitted(texts)][:2] == ["boats", "shoes"]
@@ -157,7 +171,7 @@ def test_without_an_encoder_it_searches_by_words_and_comes_back(encoder: Encoder
 def test_a_desk_without_articles_or_messages_out_of_scope_is_told_so(encoder: Encoder) -> None:
     for missing in ({"articles": {}}, {"out_of_scope": ()}):
         with pytest.raises(UserError, match=r"out_of_scope\.yaml"):
-            Retriever.fit(a_desk().model_copy(update=missing), encoder)
+            fit(a_desk().model_copy(update=missing), encoder)
 
 
 def test_bm25_is_the_formula_of_the_paper() -> None:
