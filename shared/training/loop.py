@@ -89,7 +89,6 @@ def fit(
     kept = copy.deepcopy(model).to(accelerator.device) if config.average else model
     net, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     judge = _judge(accelerator, kept, validation, config, collate)
-
     path = run.checkpoint_dir(name) / "state.safetensors"
     best, progress = _resume(path, model, kept, optimizer)
     if progress["epoch"]:
