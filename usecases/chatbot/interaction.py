@@ -92,18 +92,19 @@ class Interaction(nn.Module):
         self.register_buffer("mask", mask)
         self.register_buffer("owner", owner)
 
-    def forward(self, read: Read) -> torch.Tensor:
-        """[n, passages + 1] logits; the last is of none."""
+    def forward(self, read: Read) -> tuple[torch.Tensor, torch.Tensor]:
+        """[n, passages + 1] logits, the last of none; and the questions' unit vectors [n, dim]."""
         hidden = F.dropout(read.hidden, DROPOUT, self.training)
         last = through(self.layers, hidden, read.lengths).float()
         with torch.autocast(last.device.type, enabled=False):  # cosines of .90 and .91 are one in bf16
             return self._score(read._replace(hidden=last))
 
-    def _score(self, read: Read) -> torch.Tensor:
-        """[n, passages + 1] logits from the last layer."""
+    def _score(self, read: Read) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward`, from the last layer."""
         n, hidden = len(read.lengths), read.hidden
         row, _ = rows_and_positions(read.lengths)
-        by_table = F.normalize(mean_of_each(hidden, read.lengths), dim=-1) @ self.table.T * TABLE_SCALE * self.scales[0]
+        vectors = F.normalize(mean_of_each(hidden, read.lengths), dim=-1)
+        by_table = vectors @ self.table.T * TABLE_SCALE * self.scales[0]
         words = F.normalize(hidden @ self.projection, dim=-1).to(self.tokens.dtype)
         cosines = (words @ self.tokens.reshape(-1, self.tokens.shape[-1]).T).view(-1, *self.mask.shape)
         nearest = (cosines + (~self.mask).to(cosines.dtype) * -1).amax(-1).float()  # [tokens, units]
@@ -112,7 +113,7 @@ class Interaction(nn.Module):
         units = nearest.new_zeros(n, nearest.shape[1]).index_add(0, row, share[:, None] * nearest)
         best = units.new_full((n, len(self.table) - 1), -1.0)
         best = best.scatter_reduce(1, self.owner.expand(n, -1), units, "amax", include_self=False)
-        return by_table + self.bias + F.pad(best * TOKEN_SCALE * self.scales[1], (0, 1))
+        return by_table + self.bias + F.pad(best * TOKEN_SCALE * self.scales[1], (0, 1)), vectors
 
 
 class Reader:
@@ -192,7 +193,7 @@ class Asked(Dataset[tuple[Read, torch.Tensor]]):
 def objective(model: nn.Module, batch: tuple[Read, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The logits of a question's passages together, against all others."""
     read, right = batch
-    logits = model(read)
+    logits, _ = model(read)
     loss = (logits.logsumexp(1) - logits.masked_fill(~right, -1e9).logsumexp(1)).mean()
     return {"loss": loss, "output": logits}
 

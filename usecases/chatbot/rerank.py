@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 OF_ARTICLES = ("all passages", "best passage", "words of a passage", "words of the article")
-OF_QUESTIONS = ("none", "strongest", "words of a passage", "share of the first", "lead")
+OF_QUESTIONS = ("none", "strongest", "words of a passage", "nearest known", "near known", "share of the first", "lead")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Evidence:
 
     Attributes:
         articles: [n, articles, len(OF_ARTICLES)].
-        questions: [n, 3] log-odds of none, the strongest passage's logit, the best BM25 score.
+        questions: [n, 5] log-odds of none, the strongest passage's logit, the best BM25 score, and `near`.
         best: [n, articles] the passage of each article to quote.
     """
 
@@ -27,10 +27,11 @@ class Evidence:
     best: np.ndarray
 
 
-def evidence(logits: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np.ndarray) -> Evidence:
+def evidence(logits: np.ndarray, near: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np.ndarray) -> Evidence:
     """
     Args:
         logits: [n, passages + 1] of `Interaction`.
+        near: [n, 2] how much nearer the question is to known ones that something answers than to such that nothing does.
         words, whole: [n, passages] and [n, articles] BM25 scores.
         owner: [passages] the article of each, ascending.
     """
@@ -45,7 +46,7 @@ def evidence(logits: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np
         whole,
     ]
     best = [start + passages[:, start:end].argmax(1) for start, end in zip(starts, [*starts[1:], len(owner)], strict=True)]
-    questions = [logits[:, -1] - np.logaddexp.reduce(passages, 1), passages.max(1), words.max(1)]
+    questions = [logits[:, -1] - np.logaddexp.reduce(passages, 1), passages.max(1), words.max(1), *near.T]
     return Evidence(np.stack(articles, -1), np.stack(questions, -1), np.stack(best, 1))
 
 

@@ -32,6 +32,7 @@ LONGEST_PASSAGE = 256  # tokens
 BATCH = 32  # questions at a time, which bounds the memory that comparing tokens takes
 KEPT = 5  # every so many examples are kept to fit the reranker on, where no questions were written for that
 FOLDS = 5
+NEAREST = 3  # known questions of each kind that are looked at
 ENOUGH = 20  # questions of a kind, to fit the reranker and the threshold on them
 
 
@@ -203,8 +204,9 @@ class Retriever:
         """What the searches say of questions."""
         library = self.library
         words, whole = library.by_passage(questions), library.by_article(questions)
-        logits = self.meaning.logits(questions) if self.meaning else np.c_[words, np.zeros(len(questions))]
-        return evidence(logits, words, whole, library.owner)
+        nothing = np.zeros(len(questions))
+        logits, near = self.meaning(questions) if self.meaning else (np.c_[words, nothing], np.c_[nothing, nothing])
+        return evidence(logits, near, words, whole, library.owner)
 
 
 @dataclass(frozen=True)
@@ -213,17 +215,28 @@ class Meaning:
 
     Attributes:
         rarity: [vocabulary] see `interaction.Units`.
+        taught: [questions, dim] unit vectors of those that it has learnt from.
+        answered: bool [questions], whether something answers them.
     """
 
     reader: Reader
     network: Interaction
     rarity: torch.Tensor
+    taught: torch.Tensor
+    answered: torch.Tensor
 
     @torch.no_grad()
-    def logits(self, questions: Sequence[str]) -> np.ndarray:
-        """[n, passages + 1], the last column of none, computed some questions at a time."""
-        parts = (questions[start : start + BATCH] for start in range(0, len(questions), BATCH))
-        return np.concatenate([self.network(self.reader.read(part, self.rarity)).numpy() for part in parts])
+    def __call__(self, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [n, passages + 1], the last column of none, and `near` of `rerank.evidence`; some questions at a time."""
+        logits, near = [], []
+        for start in range(0, len(questions), BATCH):
+            some, vectors = self.network(self.reader.read(questions[start : start + BATCH], self.rarity))
+            cosines = vectors @ self.taught.T.float()
+            kinds = [cosines[:, self.answered], cosines[:, ~self.answered]]
+            known, none = (kind.topk(min(NEAREST, kind.shape[1]), 1).values for kind in kinds)
+            logits.append(some.numpy())
+            near.append(torch.stack([known[:, 0] - none[:, 0], known.mean(1) - none.mean(1)], 1).numpy())
+        return np.concatenate(logits), np.concatenate(near)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         made = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -232,7 +245,7 @@ class Meaning:
             layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
             if not name.startswith(SHARED) and layer < self.reader.frozen:
                 made[f"lower.{name}"] = tensor
-        return made | {"rarity": self.rarity}
+        return made | {"rarity": self.rarity, "taught": self.taught, "answered": self.answered}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor], tokenizer: Tokenizer, model: Bert, frozen: int) -> Meaning:
@@ -252,7 +265,7 @@ class Meaning:
         )
         network.load_state_dict(state)
         network.layers.to(dtype)
-        return cls(reader, network.eval(), tensors["rarity"])
+        return cls(reader, network.eval(), tensors["rarity"], tensors["taught"], tensors["answered"])
 
 
 def _train(
@@ -280,8 +293,10 @@ def _train(
         collate=Asked.together,
         groups=groups(network),
     )
-    network.to("cpu").layers.to(dtype)
-    return Meaning(reader, network.eval(), units.rarity)
+    network.to("cpu").eval().layers.to(dtype)
+    with torch.no_grad():
+        learnt = torch.cat([network(one)[1] for one in asked.reads[: len(taught)]])
+    return Meaning(reader, network, units.rarity, learnt.bfloat16(), ~asked.answers[: len(taught), -1])
 
 
 def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, seed: int) -> Ranking:

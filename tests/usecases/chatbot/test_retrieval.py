@@ -189,7 +189,8 @@ def test_inflected_forms_meet_and_stop_words_do_not() -> None:
 
 def test_evidence_is_gathered_by_article() -> None:
     logits = np.log(np.array([[0.1, 0.2, 0.4, 0.3]], dtype=np.float32))  # three passages of two articles, and none
-    found = evidence(logits, np.array([[1.0, 2.0, 5.0]]), np.array([[7.0, 8.0]]), np.array([0, 0, 1]))
+    found = evidence(logits, np.array([[0.3, 0.1]]), np.array([[1.0, 2.0, 5.0]]), np.array([[7.0, 8.0]]), np.array([0, 0, 1]))
+    assert found.questions[0, 3:].tolist() == [0.3, 0.1]
     assert np.exp(found.articles[0, :, 0]) == pytest.approx([3 / 7, 4 / 7])
     assert found.articles[0, :, 2:].tolist() == [[2.0, 7.0], [5.0, 8.0]]
     assert found.best.tolist() == [[1, 2]]
@@ -197,6 +198,6 @@ def test_evidence_is_gathered_by_article() -> None:
 
 
 def test_a_reranker_needs_both_kinds_of_questions() -> None:
-    found = evidence(np.zeros((2, 4)), np.zeros((2, 3)), np.zeros((2, 2)), np.array([0, 0, 1]))
+    found = evidence(np.zeros((2, 4)), np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((2, 2)), np.array([0, 0, 1]))
     with pytest.raises(ValueError, match="others that have none"):
         Reranker.fit(found, np.ones((2, 2), bool))
