@@ -133,8 +133,9 @@ def load_bert(folder: Path) -> tuple[Tokenizer, Bert]:
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Each text's token numbers, those of its ends included; of a longer one the first `max_tokens`."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    tokenizer.no_truncation()  # its limit is one for all threads, so that texts are cut here
+    whole = (encoding.ids for encoding in tokenizer.encode_batch(list(texts)))
+    return [ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]] for ids in whole]
 
 
 def pack(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -182,7 +182,6 @@ def _read(name: str, body: bytes) -> Outcome:
     if not isinstance(answer, dict) or not isinstance(answer.get("done"), bool):
         return Outcome(False, {}, f"{name}: the answer has no 'done' that is true or false")
     values = {key: value for key, value in answer.items() if key not in ("done", "problem")}
-    if not all(isinstance(value, str | int | float | bool) for value in values.values()):
-        return Outcome(False, {}, f"{name}: the answer holds values that are neither text, number nor truth value")
+    said = {key: value for key, value in values.items() if isinstance(value, str | int | float | bool)}  # others cannot be said
     problem = answer.get("problem", "")
-    return Outcome(answer["done"], values, problem if isinstance(problem, str) else "")
+    return Outcome(answer["done"], said, problem if isinstance(problem, str) else "")

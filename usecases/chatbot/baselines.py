@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shared import pretrained
+from shared import hardware, pretrained
 from shared.evaluation.temperature import Temperature
 from shared.pretrained import SentenceEncoder
 from usecases.chatbot.config import Understanding
@@ -43,7 +43,8 @@ def encoder(config: Understanding) -> Featurise | None:
     """The encoder as it came; None where the networks are trained from nothing."""
     if config.network != "encoder":
         return None
-    encode = SentenceEncoder(pretrained.locate(pretrained.SENTENCE_ENCODER, config.weights))
+    folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.weights)
+    encode = SentenceEncoder(folder, "bf16" if hardware.native_bf16() else "fp32")
     return lambda texts: encode(texts, max_tokens=config.max_tokens).numpy()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
+from shared.errors import UserError
 from usecases.chatbot.dialogue import Dialogue
-from usecases.chatbot.memory import Memory
+from usecases.chatbot.memory import Memory, Overtaken
 from usecases.chatbot.replies import summary_so_far
 from usecases.chatbot.state import Reply, State
 
@@ -23,6 +25,8 @@ def converse(
     """
     number, saved = memory.load(conversation)
     state = State.model_validate(saved or {})
+    if not dialogue.knows(state):
+        state = State()  # kept by another desk
     write(HELP)
     while True:
         try:
@@ -30,6 +34,9 @@ def converse(
         except (EOFError, KeyboardInterrupt):
             write(ENDED)
             return
+        except UnicodeDecodeError:
+            write("That was no text in UTF-8.")
+            continue
         command = message.strip().lower()
         if command == "/help":
             write(HELP)
@@ -41,7 +48,13 @@ def converse(
         else:
             reply = dialogue.turn(state, message)
             state, number = reply.state, number + 1
-            memory.append(conversation, number, message, reply.text, reply.events, state.model_dump(mode="json"))
+            kept = None if reply.summary else state.model_dump(mode="json")  # with the hand-over the conversation has ended
+            try:
+                memory.append(conversation, number, message, reply.text, reply.events, kept)
+            except Overtaken:
+                raise UserError(f"The conversation '{conversation}' goes on elsewhere. Begin another one.") from None
+            except sqlite3.Error as error:
+                raise UserError(f"The turn cannot be kept ({error}). Free some space, or give another --memory FILE.") from None
             write(shown(reply))
 
 

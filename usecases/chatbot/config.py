@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -133,3 +133,7 @@ class ChatConfig(RunConfig):
     retrieval: Retrieval = Retrieval()
     talking: Talking = Talking()
     wording: Wording = Wording()
+
+    def settled(self) -> Self:
+        whole = self.understanding.model_copy(update={"training": self.understanding.course})
+        return self.model_copy(update={"understanding": whole})

@@ -187,7 +187,7 @@ def _articles(folder: Path, found: dict[str, Document], faults: Collector) -> It
 
 
 def scripts(document: Document | None, faults: Collector) -> Iterator[Script]:
-    if document is None:
+    if document is None or not _is_mapping(document, faults):
         return
     given = document.value.get("conversations")
     if not isinstance(given, list):

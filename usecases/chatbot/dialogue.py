@@ -330,6 +330,13 @@ class Dialogue:
         self.desk, self.reader, self.library, self.actions = desk, reader, library, actions
         self.today, self.settings, self.voice = today, settings, voice
 
+    def knows(self, state: State) -> bool:
+        """Whether everything that a state names is there: it may have been changed, or come from another desk."""
+        forms, intents = self.desk.forms, self.desk.intents
+        named = {state.form, *(one.form for one in state.queue)} - {None}
+        slots = forms[state.form].slots if state.form in forms else {}
+        return named <= set(forms) and set(state.options) <= set(intents) and {state.asked, *state.slots} - {None} <= set(slots)
+
     def turn(self, state: State, message: str) -> Reply:
         """Answer a message. The state given is not changed."""
         return self.answer(state, self.reader(message))

@@ -32,7 +32,7 @@ class Linear:
             labels: [n] class numbers, each class at least once.
         """
         if sp.issparse(features):
-            one = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", dual=True, tol=1e-2)
+            one = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", dual=True, tol=1e-2, random_state=0)
             rest = OneVsRestClassifier(one).fit(features, labels)
             weight = np.concatenate([each.coef_ for each in rest.estimators_])
             bias = np.concatenate([each.intercept_ for each in rest.estimators_])

@@ -62,8 +62,8 @@ def clean(message: str, longest: int) -> tuple[str, bool]:
     Markup, control characters and everything invisible are gone (full-width letters are plain ones: Unicode's NFKC); lines stay.
     """
     cut = len(message) > longest
-    text = html.unescape(_TAG.sub(" ", message[: 2 * longest]))
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", html.unescape(message[: 2 * longest]))
+    text = _TAG.sub(" ", text)
     kept = (
         "\n" if c in "\n\r\u2028\u2029" else " " if c.isspace() else c
         for c in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from usecases.chatbot.chat import converse
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.memory import Memory
 from usecases.chatbot.messages import Reading
+from usecases.chatbot.protocols import Actions
 from usecases.chatbot.state import State
 
 BLOCK = 512  # messages
@@ -34,6 +36,7 @@ class FileOptions(Section):
     """What `usecases predict RUN FILE` takes as KEY=VALUE."""
 
     replies: bool = Field(True, description="false: only what messages are about, which is faster")
+    act: bool = Field(False, description="true: forms call the company's services (actions.yaml), as in a real conversation")
 
 
 class Chatbot:
@@ -41,9 +44,14 @@ class Chatbot:
 
     Request, Response = ChatRequest, ChatResponse
 
-    def __init__(self, assistant: Assistant) -> None:
-        self.assistant = assistant
-        self._dialogue = assistant.dialogue() if assistant.desk else None
+    def __init__(self, assistant: Assistant, actions: Actions | None = None) -> None:
+        """`actions`: what forms do; None: the company's services, or the demonstration shop."""
+        self.assistant, self._actions = assistant, actions
+
+    @cached_property
+    def _dialogue(self) -> Dialogue | None:
+        """Made when it is asked for: services may need what judging a model does not, such as passwords."""
+        return self.assistant.dialogue(self._actions) if self.assistant.desk else None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -83,7 +91,9 @@ class Chatbot:
         for number, request in enumerate(requests, 1):
             try:
                 state = State() if request.state is None else State.model_validate(request.state)
-            except ValidationError:
+                if not self._dialogue.knows(state):
+                    raise ValueError("another desk's")
+            except ValueError:  # pydantic's, too
                 raise UserError(
                     f"The input does not fit:\n  - record {number}, state: not one of this model's responses; give it unchanged."
                 ) from None
@@ -136,11 +146,12 @@ class Chatbot:
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.
 
-        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. All act on
-        one copy of the demonstration shop, where the assistant has one.
+        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. Forms act on a
+        copy of the demonstration shop, where the assistant has one, unless `act` is true.
         """
         wanted = read_options(FileOptions, options)
-        talks = _Conversations(self) if wanted.replies and self.assistant.desk else None
+        actions = self.assistant.actions() if wanted.act else self.assistant.rehearsal()
+        talks = _Conversations(self, actions) if wanted.replies and self.assistant.desk else None
         summary: dict[str, Any] = {"messages": 0, "about nothing known": 0, "handed over": 0, "out": str(out)}
         with tables.writer(out) as append:
             for messages, names in files.blocks(source, BLOCK):
@@ -158,8 +169,8 @@ class Chatbot:
 class _Conversations:
     """Answers messages in order, with a state for each conversation that the file names."""
 
-    def __init__(self, chatbot: Chatbot) -> None:
-        self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue()
+    def __init__(self, chatbot: Chatbot, actions: Actions) -> None:
+        self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue(actions)
         self.states: dict[str, State] = {}
 
     def __call__(self, messages: list[str], names: list[str | None]) -> list[ChatResponse]:

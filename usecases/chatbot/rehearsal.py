@@ -13,7 +13,7 @@ from shared.evaluation.operating import proportion
 from shared.hardware import Choice
 from shared.models.transformer import Bert
 from shared.runs import Run
-from usecases.chatbot import questions, tester
+from usecases.chatbot import data, questions, tester
 from usecases.chatbot.assistant import Assistant
 from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
@@ -22,6 +22,7 @@ from usecases.chatbot.corpus import Corpus
 from usecases.chatbot.retrieval import Retriever
 
 OURS = "assistant"
+FEW = 20  # messages that nothing answers; with fewer, general ones are added
 PARTS = ("tuning", "held_out")
 Log = Callable[[str], None]
 
@@ -35,13 +36,16 @@ def learn_articles(
     tuning, held_out = questions.halves(corpus.questions)
     say(f"Learning to find passages in {len(corpus.desk.articles)} articles")
     encoder = _encoder(config)
-    found = Retriever.fit(corpus.desk, encoder, tuning, config.retrieval, run, chip, config.seed)
+    written = corpus.desk
+    if len(written.out_of_scope) + len(written.unanswered) < FEW:
+        written = written.model_copy(update={"out_of_scope": (*written.out_of_scope, *data.outsiders())})
+    found = Retriever.fit(written, encoder, tuning, config.retrieval, run, chip, config.seed)
     if not run.is_main:
         return found, None
     if found.quality:
         say(f"On questions kept for tuning: {found.quality}")
-    if not held_out:
-        return found, None
+    if any(len({bool(question.articles) for question in part}) < 2 for part in (tuning, held_out)):
+        return found, None  # both kinds are needed to judge it
     simple = {"BM25": found.library.by_words}
     if encoder is not None:
         simple["frozen encoder"] = partial(found.library.by_vectors, *encoder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -62,15 +63,16 @@ def spoken(value: Any, slot: Slot | None = None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.2f} €"
+        return f"{value:,.2f} €" if slot is not None and slot.type == "amount" else f"{value:g}"
     text = str(value)
     if slot is not None and slot.type == "choice":
         text = text.replace("_", " ")
         shown = re.search(rf"\b{re.escape(text)}\b", slot.ask, re.IGNORECASE)  # with the capitals of the question
         return shown[0] if shown else slot.words.get(str(value), (text,))[0]
     if (slot is None or slot.type == "date") and _DAY.fullmatch(text):
-        day = date.fromisoformat(text)
-        return f"{day:%A}, {day.day} {day:%B} {day.year}"
+        with suppress(ValueError):  # 0000-00-00 is said as it is
+            day = date.fromisoformat(text)
+            return f"{day:%A}, {day.day} {day:%B} {day.year}"
     return text
 
 

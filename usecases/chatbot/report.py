@@ -78,7 +78,8 @@ def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         own = articles["methods"][articles["name"]]
         tiles.append((f"{own['answered']['value']:.0%}", "of the questions get the right article first"))
     if talks := result["conversations"]:
-        tiles.append((f"{talks['held_out']['passed']['value']:.0%}", "of the held-out conversations go as they should"))
+        name, part = _foremost(talks)
+        tiles.append((f"{part['passed']['value']:.0%}", f"of the {name} conversations go as they should"))
     return tiles
 
 
@@ -92,8 +93,8 @@ def _findings(result: Mapping[str, Any]) -> list[str]:
             f"{own['refused']['value']:.0%} get an 'I do not know'."
         )
     if talks := result["conversations"]:
-        held = talks["held_out"]
-        told.append(f"{held['went']} of {held['scripts']} scripted conversations that nothing was tuned on go as they should.")
+        name, part = _foremost(talks)
+        told.append(f"{part['went']} of {part['scripts']} {name} conversations go as they should.")
     if worst := [row for row in result["intents"] if row["messages"] >= 3 and row["recall"] < 0.6]:
         told.append(f"Weak intents: {', '.join(row['intent'] for row in worst[:8])}. They need more, or other, utterances.")
     return told + [f"In the data: {finding}" for finding in result["data_findings"]]
@@ -168,12 +169,12 @@ def _conversations(result: Mapping[str, Any]) -> Section | None:
     bars = {f"{part.replace('_', ' ')} part": Interval(**one["passed"]) for part, one in talks.items()}
     failed = [
         [one["conversation"], one["turn"], one["user"], one["expected"], one["got"]]
-        for one in talks["held_out"]["differences"][:10]
+        for one in _foremost(talks)[1]["differences"][:10]
     ]
     tables = [Table(["kind", *(part.replace("_", " ") for part in talks)], rows)]
     if failed:
         columns = ["conversation", "turn", "the customer said", "expected", "got"]
-        tables.append(Table(columns, failed, caption="What went otherwise in the held-out part"))
+        tables.append(Table(columns, failed, caption="What went otherwise"))
     return Section(
         "Whole conversations",
         "Scripts are replayed turn by turn; one that differs anywhere has failed. Rules were made with the tuning part in view, "
@@ -181,6 +182,11 @@ def _conversations(result: Mapping[str, Any]) -> Section | None:
         [(plots.bars(bars, "share of conversations that go as they should", ["held out part"]), "Conversations that pass")],
         tables,
     )
+
+
+def _foremost(talks: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The held-out part, or the only one."""
+    return ("held-out", talks["held_out"]) if "held_out" in talks else ("scripted", talks["tuning"])
 
 
 def _passed(counts: tuple[int, int] | None) -> str:

@@ -123,7 +123,7 @@ class Retriever:
         """Learn from what the articles' questions, headings and intents' utterances are answered by, and what nothing answers.
 
         The reranker and the threshold are fitted on `questions`, which the network does not learn from. With fewer than 20 of a
-        kind, every fifth of the articles' own questions (or else of the utterances) is kept for that.
+        kind, every fifth of the articles' own questions, of the utterances and of what nothing answers is kept for that.
 
         Args:
             encoder: the sentence encoder's, in evaluation mode; None: the search is by words alone.
@@ -142,9 +142,13 @@ class Retriever:
         if min(known, len(questions) - known) >= ENOUGH:
             judged, taught = list(questions), [*utterances, *own, *outside]
         else:
-            best, others = (own, utterances) if own else (utterances, [])
-            judged = [*best[::KEPT], *outside[::KEPT]]
-            taught = [*others, *(one for place, one in enumerate([*best, *outside]) if place % KEPT), *questions]
+            kinds = [[*own, *utterances], outside]
+            if min(map(len, kinds)) < 2 * KEPT:
+                raise UserError(
+                    f"Search learns from {2 * KEPT} questions or utterances that articles answer, and as many that none does."
+                )
+            judged = [one for kind in kinds for one in kind[::KEPT]]
+            taught = [*(one for kind in kinds for place, one in enumerate(kind) if place % KEPT), *questions]
         fitted = cls(library, Reranker.even(), 0.0)
         if encoder is not None:
             fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, run, chip, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 Event = TypedDict(
@@ -51,14 +51,20 @@ class Summary(BaseModel):
         return "\n".join([*lines, "The customer wrote:", *(f"- {message}" for message in self.asked)])
 
 
-class Pending(BaseModel):
+class Finite(BaseModel):
+    """JSON has no infinity."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Pending(Finite):
     """A form that waits for another one to end."""
 
     form: str
     slots: dict[str, str | float | bool]
 
 
-class State(BaseModel):
+class State(Finite):
     """All that is known of a conversation.
 
     Attributes:

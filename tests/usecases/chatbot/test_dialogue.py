@@ -159,7 +159,9 @@ def test_customers_words_are_no_template():
 
 def test_values_are_said_as_people_say_them():
     slot = make_desk().forms["book_appointment"].slots["shop"]
-    assert (spoken(1012.9), spoken("munich", slot), spoken("2026-06-24")) == ("1,012.90 €", "Munich", "Wednesday, 24 June 2026")
+    amount = make_desk().forms["request_refund"].slots["amount"]
+    said = (spoken(1012.9, amount), spoken(3.0), spoken("munich", slot), spoken("2026-06-24"), spoken("0000-00-00"))
+    assert said == ("1,012.90 €", "3", "Munich", "Wednesday, 24 June 2026", "0000-00-00")
 
 
 def test_a_number_speaks_for_the_forms_that_ask_for_it():

@@ -80,3 +80,8 @@ def test_a_classifier_of_other_intents_is_refused():
     rules.intents = (*rules.intents, "gone")
     with pytest.raises(UserError, match="gone"):
         Reader(rules, make_desk(), Talking())
+
+
+def test_markup_that_is_written_as_entities_or_in_wide_letters_is_gone_too():
+    for text in ("&lt;img src=x onerror=alert(1)&gt;hi", "＜script＞x＜/script＞hi"):
+        assert clean(text, 4000)[0] == "hi"

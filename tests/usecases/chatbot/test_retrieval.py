@@ -20,6 +20,7 @@ from shared.evaluation.operating import proportion
 from shared.models.transformer import Bert
 from shared.pretrained import load_bert
 from shared.runs import Run
+from usecases.chatbot import retrieval
 from usecases.chatbot.config import ChatConfig, Retrieval
 from usecases.chatbot.content import Article, Desk, Intent, Question
 from usecases.chatbot.lexical import BM25, terms
@@ -166,6 +167,17 @@ def test_without_an_encoder_it_searches_by_words_and_comes_back(encoder: Encoder
     texts = ["the paddle?", "me the lace", "me the recipe"]
     assert [found[0].passage.article for found in fitted(texts)][:2] == ["boats", "shoes"]
     assert [found[0] for found in again(texts)] == [found[0] for found in fitted(texts)]
+
+
+def test_without_questions_what_is_judged_was_not_taught(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[str]] = {}
+    train = retrieval._train
+    monkeypatch.setattr(retrieval, "_train", lambda *given: seen.update(taught=[q.text for q in given[2]]) or train(*given))
+    judge = Retriever.evidence
+    monkeypatch.setattr(Retriever, "evidence", lambda self, texts: seen.setdefault("judged", list(texts)) and judge(self, texts))
+    fit(a_desk(), encoder, epochs=1)
+    assert len(seen["judged"]) >= 8
+    assert not set(seen["judged"]) & set(seen["taught"])
 
 
 def test_a_desk_without_articles_or_messages_out_of_scope_is_told_so(encoder: Encoder) -> None:
