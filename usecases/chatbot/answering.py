@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -34,7 +35,7 @@ _ORDINAL = {
 }
 
 
-class Answering:
+class Answering(ABC):
     """One message and what is being answered to it."""
 
     def __init__(
@@ -266,11 +267,13 @@ class Answering:
 
     # what forms add to this
 
+    @abstractmethod
     def start(self, name: str) -> None:
-        raise NotImplementedError
+        """Begin a form."""
 
+    @abstractmethod
     def leave(self) -> None:
-        raise NotImplementedError
+        """End the form that is being filled, if there is one."""
 
 
 def _times(part: Part, weights: np.ndarray, scaled: bool = False) -> Part:

@@ -9,8 +9,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from shared.errors import UserError
 from usecases.chatbot.content import PATTERNS, Coded
 from usecases.chatbot.masking import mask
+from usecases.chatbot.transactions import transaction
 
 _VERSION = 1
 _PATIENCE_S = 30.0  # with others who write
@@ -114,16 +115,8 @@ class Memory:
             elif version != _VERSION:
                 raise UserError(f"{path} was written by another version ({version}, not {_VERSION}). Give another file.")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self._lock)
 
     def append(
         self,

@@ -9,8 +9,8 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from shared.errors import UserError
 from usecases.chatbot.protocols import Outcome
 from usecases.chatbot.shop_content import Content, euros, opening_hours, spoken
+from usecases.chatbot.transactions import transaction
 
 FITTING_MINUTES = 45
 FITTINGS_AHEAD = 30
@@ -133,17 +134,8 @@ class Shop:
     def today(self) -> date:
         return self._content.today or date.today()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Nobody else writes between what is read and written in it."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self._lock)
 
     def _order(self, db: sqlite3.Connection, number: str, email: str) -> sqlite3.Row | None:
         found: sqlite3.Row | None = db.execute("SELECT * FROM orders WHERE number = ? AND email = ?", (number, email)).fetchone()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from usecases.chatbot.content import Desk, Form, Slot
-from usecases.chatbot.entities import fill, find
+from usecases.chatbot.entities import LIMIT, fill, find
 
 TODAY = date(2026, 6, 15)  # a Monday
 CONTENT = Path(__file__).parents[3] / "data/chatbot/forms.yaml"
@@ -194,6 +195,9 @@ def test_a_desk_has_numbers_of_its_own() -> None:
 def test_a_hostile_message_ends(piece: str) -> None:
     """It takes some 10 ms; with an expression that backtracks exponentially it would never end."""
     message = piece * (100_000 // len(piece))
-    find(message, TODAY)
+    found = find(message, TODAY)
+    assert all(0 <= entity.start < entity.end <= LIMIT for entity in found)
+    assert all(one.end <= other.start for one, other in pairwise(found))
     for name, form in FORMS.items():
-        filled(name, message, next(iter(form.slots)))
+        values = filled(name, message, next(iter(form.slots)))
+        assert all(len(str(value)) <= 200 for value in values.values())
