@@ -14,7 +14,7 @@ from usecases.chatbot import replies
 from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import ChatConfig
-from usecases.chatbot.content import Coded, Desk, Patterns
+from usecases.chatbot.content import Coded, Desk, Intent, Patterns
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
 from usecases.chatbot.protocols import Actions, Answer, Voice
@@ -58,7 +58,8 @@ class Assistant:
 
     @cached_property
     def reader(self) -> Reader:
-        return Reader(self.classifier, self.desk or Desk(intents={}), self.config.talking)
+        desk = self.desk or Desk(intents={name: Intent() for name in self.classifier.intents})
+        return Reader(self.classifier, desk, self.config.talking)
 
     @cached_property
     def voice(self) -> Voice:

@@ -154,3 +154,18 @@ def test_other_data_is_judged_if_its_intents_are_known(chatbot: Chatbot, tmp_pat
     other.write_text("text,label\n" + "what about it,returns\nwhere is it,parcel\n" * 6)
     with pytest.raises(UserError, match="does not know: returns"):
         pipeline.evaluate(chatbot, resolve(ChatConfig, [], [f"data.source={other}"]))
+
+
+def test_labelled_messages_alone_make_a_classifier_that_says_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "labelled.csv"
+    rows = "".join(f'"{frame.format(words)}",{name}\n' for name, words in WANTS.items() for frame in FRAMES)
+    table.write_text("text,label\n" + rows)
+    config = resolve(ChatConfig, [], [f"data.source={table}", *SETTINGS])
+    current = Run.create("chatbot", config, tmp_path / "run")
+    pipeline.train(config, current)
+    model = Chatbot.load(current.artifact_dir)
+    (told,) = model.predict([ChatRequest(message="hi, when are you open")])
+    assert (told.intents[0].intent, told.reply, told.state) == ("opening_hours", "", None)
+    assert model.process(table, tmp_path / "out.csv", {}, lambda done: None)["messages"] == len(WANTS) * len(FRAMES)
+    with pytest.raises(UserError, match="nothing to say"):
+        model.converse(tmp_path / "kept.sqlite", "")
