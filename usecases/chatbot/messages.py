@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from usecases.chatbot.protocols import Classifier
 
 CLAUSES = 8
 """Clauses of a message that are classified beside the whole of it: questions first, then the last ones."""
+REFUSED = 2  # clauses that refuse something, of which is asked what
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
 
@@ -152,11 +153,37 @@ class Reading:
     refused: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A message before it is classified; nothing but `text` and `cut` where it says nothing.
+
+    Attributes:
+        flat: all that is classified, in one line.
+        rest: that without what is refused, if something is left.
+        chosen: clauses that are classified for themselves.
+        refused: clauses that say what is not wanted.
+        kept: whether there are others.
+    """
+
+    text: str
+    cut: bool
+    flat: str = ""
+    rest: str = ""
+    chosen: Sequence[str] = ()
+    refused: Sequence[str] = ()
+    kept: bool = True
+
+    @property
+    def texts(self) -> list[str]:
+        """What to classify."""
+        return [self.flat, self.rest, *self.chosen, *self.refused[:REFUSED]] if self.flat else []
+
+
 class Reader:
     """Messages to readings.
 
     Args:
-        classifier: called once a message, with the whole of it and its clauses.
+        classifier: called with the whole of a message and its clauses.
         desk: its intents' names are the words that "no …" refuses.
 
     Raises:
@@ -185,27 +212,42 @@ class Reader:
         self._named = re.compile(rf"\b(?:not|don't|dont|no|never)\b.*\b(?:{stems})", re.IGNORECASE)
 
     def __call__(self, message: str) -> Reading:
+        return self.read([message])[0]
+
+    def read(self, messages: Sequence[str]) -> list[Reading]:
+        """Each by itself; the classifier is called once for all of them, which is quicker than once for each."""
+        drafts = [self._draft(message) for message in messages]
+        parts = self._classify([text for draft in drafts for text in draft.texts])
+        return [self._settled(draft, parts) for draft in drafts]
+
+    def _draft(self, message: str) -> _Draft:
         text, cut = clean(message, self.settings.longest)
         told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
         told = "".join(c for c in told if c in _SIGNS or unicodedata.category(c) not in ("So", "Sk"))  # nor do most pictures
         flat = " ".join(told.split())
         if not _SAID.search(flat):
-            return Reading(text, cut, ())
+            return _Draft(text, cut)
         pieces = clauses(told)
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
-        chosen = (wanted if len(flat) > WHOLE and wanted else kept)[-CLAUSES:]
+        long = len(flat) > WHOLE
+        chosen = (wanted if long and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
-        scored = self._classify([flat, rest, *chosen, *refused[:2]])
-        whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
-        no = tuple(name for part in denied if (name := self._meant(part)))
-        parts = self._parts(remaining, each if wanted or len(flat) > WHOLE else [], len(flat) > WHOLE)
-        if refused and (not kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
-            parts = self._parts(whole, [], False)  # what is left says too little
+        return _Draft(text, cut, flat, rest, chosen if wanted or long else [], refused, bool(kept))
+
+    def _settled(self, draft: _Draft, parts: Mapping[str, Part]) -> Reading:
+        if not draft.flat:
+            return Reading(draft.text, draft.cut, ())
+        long = len(draft.flat) > WHOLE
+        whole, refused = parts[draft.flat], draft.refused
+        no = tuple(name for piece in refused[:REFUSED] if (name := self._meant(parts[piece])))
+        found = self._parts(parts[draft.rest], [parts[piece] for piece in draft.chosen], long)
+        if refused and (not draft.kept or (found[0].top in self.talk or found[0].probability < self.settings.certain)):
+            found = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
-                return Reading(text, cut, (), no)
-        return Reading(text, cut, tuple(parts), no)
+                return Reading(draft.text, draft.cut, (), no)
+        return Reading(draft.text, draft.cut, tuple(found), no)
 
     def _meant(self, part: Part) -> str | None:
         """What a refusal is about; a "no" in it is no small talk."""
@@ -220,12 +262,13 @@ class Reader:
             for piece in refused
         )
 
-    def _classify(self, texts: Sequence[str]) -> list[Part]:
+    def _classify(self, texts: Sequence[str]) -> dict[str, Part]:
         distinct = list(dict.fromkeys(texts))
-        scores = self.classifier(distinct)
-        row = {text: i for i, text in enumerate(distinct)}
-        names = self.classifier.intents
-        return [Part(t, names, scores.probabilities[row[t]], float(scores.outside[row[t]]), requests(t)) for t in texts]
+        if not distinct:
+            return {}
+        scores, names = self.classifier(distinct), self.classifier.intents
+        rows = zip(distinct, scores.probabilities, scores.outside, strict=True)
+        return {text: Part(text, names, shares, float(outside), requests(text)) for text, shares, outside in rows}
 
     def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shared.errors import UserError
 from shared.hardware import Choice
+from shared.models.prepacked import prepacked
 from shared.models.transformer import Bert
 from shared.pretrained import embed, tokenise
 from shared.runs import Run
@@ -268,7 +269,8 @@ class Meaning:
             dtype == torch.bfloat16,
         )
         network.load_state_dict(state)
-        network.layers.to(dtype)
+        prepacked(model)
+        prepacked(network.layers.to(dtype))
         return cls(reader, network.eval(), tensors["rarity"], tensors["taught"], tensors["answered"])
 
 
@@ -297,7 +299,7 @@ def _train(
         collate=Asked.together,
         groups=groups(network),
     )
-    network.to("cpu").eval().layers.to(dtype)
+    prepacked(network.to("cpu").eval().requires_grad_(False).layers.to(dtype))
     with torch.no_grad():
         learnt = torch.cat([network(one)[1] for one in asked.reads[: len(taught)]])
     return Meaning(reader, network, units.rarity, learnt.bfloat16(), ~asked.answers[: len(taught), -1])
