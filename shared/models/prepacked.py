@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar
 
 import torch
@@ -29,8 +30,9 @@ class PrepackedLinear(nn.Linear):
         return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Linear:
-        plain = nn.Linear(self.in_features, self.out_features, device="meta")
-        plain.weight, plain.bias = (nn.Parameter(one.detach().clone(), one.requires_grad) for one in (self.weight, self.bias))
+        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        for name, parameter in self.named_parameters():
+            setattr(plain, name, copy.deepcopy(parameter, memo))
         return plain.train(self.training)
 
 
