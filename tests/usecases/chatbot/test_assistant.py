@@ -14,7 +14,7 @@ import yaml
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, tools
+from usecases.chatbot import pipeline, predictor, tools
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.predictor import Chatbot
@@ -114,6 +114,20 @@ def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Pat
     assert pd.read_parquet(tmp_path / "intents.parquet")["intent"].tolist()[:2] == ["parcel", "opening_hours"]
     with pytest.raises(UserError, match="replies"):
         chatbot.process(source, out, {"reply": False}, lambda done: None)
+
+
+def test_of_too_many_conversations_the_one_longest_silent_is_forgotten_and_that_is_told(
+    chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "OPEN", 2)
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    asked = "".join(f"where is my parcel,{name}\n" for name in "abac")  # b is forgotten, as a has spoken since
+    source.write_text(f"text,session\n{asked}FW-482913,a\nFW-482913,b\n")
+    summary = chatbot.process(source, out, {}, lambda done: None)
+    *_, kept, lost = (json.loads(text) for text in pd.read_csv(out)["events"])
+    assert {"asks": "email"} in kept
+    assert {"asks": "email"} not in lost
+    assert summary["conversations forgotten"] == 2
 
 
 def test_scripts_are_replayed_and_what_differs_is_told(run: Path, tmp_path: Path) -> None:
