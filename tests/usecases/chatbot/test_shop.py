@@ -168,8 +168,13 @@ def test_wrong_content_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not fit together"):
         Shop.create(tmp_path / "shop", CONTENT | {"orders": CONTENT["orders"][:1] * 2})
     Shop.create(tmp_path / "shop", CONTENT)  # the one that failed has left nothing behind
-    with pytest.raises(UserError, match="placeholder"):
-        Shop.create(":memory:", CONTENT | {"texts": {"sent": "{weather}"}})
+    for texts, fault in (
+        ({"sent": "{weather}"}, "placeholder"),
+        ({"sent": "{since}"}, "placeholder"),  # that of a return
+        ({"snet": "."}, "Did you mean 'sent'"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            Shop.create(":memory:", CONTENT | {"texts": texts})
     (tmp_path / "there").touch()
     with pytest.raises(UserError, match="exists already"):
         Shop.create(tmp_path / "there", CONTENT)
