@@ -91,7 +91,7 @@ class Assistant:
 
     def rehearsal(self) -> LocalActions:
         """The demonstration shop alone, or nothing that can be done: for scripts, which must not act on the company's orders."""
-        return LocalActions(Shop.create(":memory:", self.shop).functions if self.shop else {})
+        return LocalActions(Shop(self.shop).functions if self.shop else {})
 
     def dialogue(self, actions: Actions | None = None) -> Dialogue:
         """Raises:

@@ -47,7 +47,7 @@ def train(config: ChatConfig, run: Run) -> None:
     if not any(test.labels):
         raise UserError("There is nothing to judge on: no message of the test part has an intent. Raise split.test.")
     if corpus.shop:
-        Shop.create(":memory:", corpus.shop)  # a mistake in it ends the run here, not after training
+        Shop(corpus.shop)  # a mistake in it ends the run here, not after training
     training = data.filled_up(training, corpus.desk)
     outsiders = [] if "" in validation.labels else data.outsiders()
     if outsiders:

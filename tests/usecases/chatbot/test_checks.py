@@ -212,5 +212,5 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
 
 
 def test_what_the_shop_gives_is_known_of_each_of_its_actions() -> None:
-    shop = Shop.create(":memory:", yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
+    shop = Shop(yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
     assert set(content_checks.SHOP_GIVES) == set(shop.functions)
