@@ -84,7 +84,7 @@ def train(config: ChatConfig, run: Run) -> None:
     chatbot.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model")})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", judged, scores[OURS])
-    report.write(run, result, judged, scores)
+    report.write(run, result, judged, scores, config.wording.model)
 
 
 def _examples(corpus: Corpus, places: Sequence[int] | np.ndarray) -> Examples:
