@@ -11,6 +11,7 @@ from typing import NamedTuple
 from shared.errors import Collector, nearest
 from usecases.chatbot import desk as folder
 from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.corpus import normalised
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
 from usecases.chatbot.shop import Shop
 
@@ -203,6 +204,18 @@ def _conversations(content: Content, faults: Collector) -> None:
 
 
 def _questions(content: Content, faults: Collector) -> None:
+    """What the search in the articles is judged by: the articles are there, and nothing of it is taught."""
+    desk = content.desk
+    lists = [one.examples for one in desk.intents.values()] + [one.questions for one in desk.articles.values()]
+    taught = {normalised(text) for texts in (*lists, desk.out_of_scope, desk.unanswered) for text in texts}
+    kinds = {"answerable": [one.question for one in content.questions.answerable], "unanswerable": content.questions.unanswerable}
+    for kind, texts in kinds.items():
+        for number, text in enumerate(texts):
+            if normalised(text) in taught:
+                fix = (
+                    "Remove it from the examples, or from the articles' questions: else the search is judged on what it was told"
+                )
+                faults.add("warning", "a question to judge by that is also taught", fix, **content.place(QUESTIONS, kind, number))
     for number, question in enumerate(content.questions.answerable):
         for article in question.articles:
             if article not in content.names["articles"]:

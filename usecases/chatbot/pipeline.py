@@ -48,7 +48,7 @@ def train(config: ChatConfig, run: Run) -> None:
         raise UserError("There is nothing to judge on: no message of the test part has an intent. Raise split.test.")
     if corpus.shop:
         Shop(corpus.shop)  # a mistake in it ends the run here, not after training
-    training = data.filled_up(training, corpus.desk)
+    training = data.filled_up(training, corpus.desk, [*validation.texts, *test.texts])
     outsiders = [] if "" in validation.labels else data.outsiders()
     if outsiders:
         say(f"The data has no messages out of scope: {len(outsiders)} general ones take their place in training and choosing")

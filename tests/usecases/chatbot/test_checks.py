@@ -113,7 +113,8 @@ DESK: dict[str, Any] = {
             }
         }
     },
-    "shop.yaml": {"today": "2026-06-15"},
+    "shop.yaml": {"today": "2026-06-15", "return_days": 60, "label_days": 21},
+    "out_of_scope.yaml": {"examples": ["zebra quantum"], "unanswered": ["who owns you"]},
     "conversations.yaml": {"conversations": [{"name": "new", "turns": [{"user": "", "expect": {"asks": "email"}}]}]},
     "questions.yaml": {"answerable": [{"question": "How long?", "article": "delivery"}], "unanswerable": ["Why?"]},
 }
@@ -182,6 +183,8 @@ def found(folder: Path) -> list[Finding]:
             ("conversations.yaml", "conversations", 0, "turns", 0, "expect", "ask", "x"),
         ),
         ("error", "answered by the article 'x', which is not", ("questions.yaml", "answerable", 0, "article", "x")),
+        ("warning", "judge by that is also taught", ("questions.yaml", "answerable", 0, "question", "Thanks, ALPHA?")),
+        ("warning", "judge by that is also taught", ("questions.yaml", "unanswerable", ["Who owns you?"])),
     ],
 )
 def test_a_dead_end_in_content_is_told_with_its_line(severity: str, what: str, change: tuple[Any, ...], tmp_path: Path) -> None:
