@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.errors import Collector, nearest
+from shared.errors import Collector, UserError, nearest
 from usecases.chatbot import desk as folder
+from usecases.chatbot import documents, shop_content
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
@@ -52,6 +53,7 @@ def check(content: Content, faults: Collector) -> None:
     """Add everything that cannot be reached or answered, or refers to what is not there."""
     _intents(content, faults)
     _articles(content, faults)
+    _shop(content, faults)
     known = _actions(content)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
@@ -90,6 +92,16 @@ def _intents(content: Content, faults: Collector) -> None:
             what = f"the intent '{name}' names the form '{intent.form}', which is not there"
             at = content.place(INTENTS, "intents", name, "form")
             faults.add("error", what, nearest(intent.form, content.names["forms"]), **at)
+
+
+def _shop(content: Content, faults: Collector) -> None:
+    if document := content.documents.get(folder.SHOP):
+        if documents.validated(shop_content.Content, content.shop, document, faults) is None:
+            return
+        try:
+            Shop(document.value)
+        except UserError as error:
+            faults.add("error", str(error), "Give each number once, and each order's e-mail to a customer", where=document.path)
 
 
 def _articles(content: Content, faults: Collector) -> None:

@@ -118,6 +118,7 @@ DESK: dict[str, Any] = {
     "conversations.yaml": {"conversations": [{"name": "new", "turns": [{"user": "", "expect": {"asks": "email"}}]}]},
     "questions.yaml": {"answerable": [{"question": "How long?", "article": "delivery"}], "unanswerable": ["Why?"]},
 }
+CARD = {"number": "GC-1", "balance": 1, "valid_until": "2028-12-31"}
 INTENTS, FORM, SLOTS = (
     ("intents.yaml", "intents"),
     ("forms.yaml", "forms", "send_back"),
@@ -172,6 +173,8 @@ def found(folder: Path) -> list[Finding]:
         ("error", "failed has {label_days}, which no slot gives", (*FORM, "failed", "{label_days}")),
         ("error", "ends in the action 'creat_return'", (*FORM, "action", "creat_return")),
         ("error", "ends in the action 'create_return', which neither", ("shop.yaml", None)),
+        ("error", "return_days", ("shop.yaml", "return_days", -1)),
+        ("error", "{since}", ("shop.yaml", "texts", {"sent": "on {since}"})),
         (
             "error",
             "expects asks: colour, which is not there",
@@ -196,6 +199,8 @@ def test_a_dead_end_in_content_is_told_with_its_line(severity: str, what: str, c
 
 def test_a_desk_without_mistakes_has_no_findings_and_an_article_alone_has(tmp_path: Path) -> None:
     assert [str(finding) for finding in desk(tmp_path) if "out of scope" not in finding.what] == []
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump({**DESK["shop.yaml"], "gift_cards": [CARD, {**CARD}]}))
+    assert any("does not fit together" in finding.what and finding.severity == "error" for finding in found(tmp_path))
     (tmp_path / "articles" / "alone.md").write_text("---\ntitle: Alone\n---\nText.\n")
     (tmp_path / "articles" / "typo.md").write_text("---\ntitle: Typo\nintents: [delivry]\n---\nText.\n")
     whats = {finding.what: finding for finding in found(tmp_path)}
