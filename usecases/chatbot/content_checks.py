@@ -151,9 +151,10 @@ def _ambiguous(slot: Slot) -> list[str]:
 
 
 def _actions(content: Content) -> dict[str, Action]:
-    """What can be done here, by name. A service is sent all slots."""
+    """What can be done here, by name. A service is sent all slots; what it takes and gives may be told."""
     known = shop_actions() if (content.folder / folder.SHOP).is_file() else {}
-    return known | {name: Action(None, frozenset(one.gives) or None) for name, one in content.actions.items()}
+    services = content.actions.items()
+    return known | {name: Action(frozenset(one.takes) or None, frozenset(one.gives) or None) for name, one in services}
 
 
 def placeholders(sentences: Iterable[str | None]) -> list[str]:

@@ -212,6 +212,11 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
     call = {"url": "https://example.com/returns", "gives": ["return_number"]}
     whats = [finding.what for finding in desk(tmp_path, "actions.yaml", to={"actions": {"create_return": call}})]
     assert "send_back.done has {label_days}, which no slot or action gives" in whats
+    told_of = call | {"takes": ["order_number", "item", "colour"]}
+    whats = [finding.what for finding in desk(tmp_path / "told", "actions.yaml", to={"actions": {"create_return": told_of}})]
+    assert "the action 'create_return' needs colour, which the form 'send_back' does not ask for" in whats
+    assert "send_back.reason is asked for but never used: no sentence and not the action has it" in whats
+    assert not any("send_back.item" in what or "send_back.order_number" in what for what in whats)
     found_of = desk(
         tmp_path / "other", "actions.yaml", to={"actions": {"create_return": {"url": "file:///etc/passwd", "wait": 3}}}
     )
