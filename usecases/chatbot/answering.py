@@ -128,7 +128,7 @@ class Answering(ABC):
 
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            (self.found[part.text],) = self.library([part.text], part.probabilities[None], ANSWERS)
+            (self.found[part.text],) = self.library([part.text], ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:

@@ -32,7 +32,7 @@ class Nothing:
 
     threshold = 1.0
 
-    def __call__(self, questions: Sequence[str], intents: Any = None, count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
         return [[] for _ in questions]
 
 

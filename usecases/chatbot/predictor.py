@@ -18,7 +18,7 @@ from shared.errors import UserError
 from shared.records import read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
-from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
+from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot.chat import converse
 from usecases.chatbot.dialogue import Dialogue
@@ -111,7 +111,7 @@ class Chatbot:
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
-            sources=[Quoted(**source.model_dump()) for source in reply.sources],
+            sources=reply.sources,
             suggestions=reply.suggestions,
             summary=None if reply.summary is None else str(reply.summary),
             state=reply.state.model_dump(mode="json"),
