@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ WANTS = {"opening_hours": "when are you open", "parcel": "where is my parcel", "
 SETTINGS = ["understanding.network=lstm", "understanding.members=1", "understanding.steps=60", "understanding.dim=32"]
 
 
-def content(folder: Path) -> Path:
-    """Three intents: an article, a form, small talk."""
+def content(folder: Path, service: str = "http://127.0.0.1:9") -> Path:
+    """Three intents: an article, a form, small talk. `service`: what forms would call."""
     answered = {
         "opening_hours": {"articles": ["hours"]},
         "parcel": {"form": "parcel"},
@@ -38,6 +40,7 @@ def content(folder: Path) -> Path:
         name: {"description": name, **answered[name], "examples": [frame.format(words) for frame in FRAMES]}
         for name, words in WANTS.items()
     }
+    intents["parcel"]["examples"] += [f"{text} FW-482913, jo@example.com" for text in intents["parcel"]["examples"]]
     slots = {"order_number": {"type": "order_number", "ask": "Which order?"}, "email": {"type": "email", "ask": "Which e-mail?"}}
     form = {"slots": slots, "confirm": None, "action": "look_up_order", "done": "It is {status}.", "failed": "There is none."}
     turns = [
@@ -48,7 +51,7 @@ def content(folder: Path) -> Path:
     files: dict[str, Any] = {
         "intents.yaml": {"intents": intents},
         "forms.yaml": {"forms": {"parcel": form}},
-        "actions.yaml": {"actions": {"look_up_order": {"url": "http://127.0.0.1:9/orders", "retries": 0}}},
+        "actions.yaml": {"actions": {"look_up_order": {"url": f"{service}/orders", "retries": 0}}},
         "out_of_scope.yaml": {"examples": [f"{word} zebra quantum" for word in "abcdefghijkl"]},
         "conversations.yaml": {
             "conversations": [
@@ -66,10 +69,22 @@ def content(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("chatbot")
-    config = resolve(ChatConfig, [], [f"data.source={content(home / 'desk')}", *SETTINGS])
-    current = Run.create("chatbot", config, home / "run")
-    pipeline.train(config, current)
-    current.finish()
+    calls: list[str] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(self.path)
+            self.send_error(500)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        desk = content(home / "desk", f"http://127.0.0.1:{server.server_port}")
+        config = resolve(ChatConfig, [], [f"data.source={desk}", *SETTINGS])
+        current = Run.create("chatbot", config, home / "run")
+        pipeline.train(config, current)
+        current.finish()
+        server.shutdown()
+    assert calls == []  # training acts on nobody's orders
     return home / "run"
 
 
