@@ -109,7 +109,15 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
     (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
     (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
     assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
-    for wrong in ({"form": 7}, {"form": "nowhere"}, {"options": ["nothing"]}, {"form": "parcel", "slots": {"amount": 1e999}}):
+    for wrong in (
+        {"form": 7},
+        {"form": "nowhere"},
+        {"form": "parcel", "asked": "nothing"},
+        {"form": "parcel", "slots": {"amount": 1e999}},
+        {"form": "parcel", "slots": {"evil": "x"}},
+        {"queue": [{"form": "nowhere", "slots": {}}]},
+        {"options": ["nothing"]},
+    ):
         with pytest.raises(UserError, match="record 1, state"):
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
