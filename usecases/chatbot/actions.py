@@ -59,6 +59,9 @@ class HttpAction(Section):
     retries: int = Field(
         2, ge=0, le=5, description="further tries, where the service could not be reached, failed (5xx) or was busy (429)"
     )
+    takes: tuple[str, ...] = Field(
+        (), description="slots that it needs, of all that it is sent; they let `check` tell what is missing"
+    )
     gives: tuple[str, ...] = Field((), description="names of the values that it answers, which a form's last sentence may have")
     headers: dict[str, str] = Field(default_factory=dict, description="such as {Authorization: 'Bearer ${SHOP_TOKEN}'}")
 

@@ -13,6 +13,7 @@ import numpy as np
 from usecases.chatbot import forms, replies
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
+from usecases.chatbot.corpus import normalised
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
 from usecases.chatbot.protocols import Answer, Library, Voice
@@ -79,7 +80,7 @@ class Answering(ABC):
         """Deal with everything that a message wants, or say that it was not understood."""
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
         if people is not None:
-            self.hand_over(f"the customer wants it ({self.desk.intents[people.top].description or people.top})")
+            self.hand_over(f"the customer wants it ({self.label(people.top)})")
             return
         if any(not self.desk.intents[part.top].says for part in parts):  # "Thanks! Can you help me? …"
             parts = [part for part in parts if part.top not in COURTESIES]
@@ -127,7 +128,7 @@ class Answering(ABC):
 
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            (self.found[part.text],) = self.library([part.text], part.probabilities[None], ANSWERS)
+            (self.found[part.text],) = self.library([part.text], ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:
@@ -178,7 +179,7 @@ class Answering(ABC):
     def act(self, name: str, part: Part) -> bool:
         intent = self.desk.intents[name]
         if intent.hands_over:
-            self.hand_over(f"the customer wants it ({intent.description or name})")
+            self.hand_over(f"the customer wants it ({self.label(name)})")
         elif intent.form:
             self.start(intent.form)
         elif intent.says:
@@ -212,21 +213,25 @@ class Answering(ABC):
 
     def clarify(self, names: list[str], text: str) -> None:
         names = list(dict.fromkeys(names))
-        labels = [self.desk.intents[name].description or name.replace("_", " ") for name in names]
+        labels = [self.label(name) for name in names]
         self.say(replies.put(replies.WHICH, lambda _: replies.listed(labels)), {"clarifies": names})
         self.state.options, self.state.unclear = names, text
         self.suggestions += labels
+
+    def label(self, name: str) -> str:
+        """What the customer is offered for an intent."""
+        return self.desk.intents[name].description or name.replace("_", " ")
 
     def choose(self) -> bool:
         """Take up the answer to "Do you mean …?"; False if it is about something else."""
         options, unclear = self.state.options, self.state.unclear
         self.state.options, self.state.unclear = [], ""
         part, words = self.reading.parts[0], re.findall(r"\w+", self.text.lower())
-        labels = [self.desk.intents[name].description.lower() for name in options]
+        labels = [normalised(self.label(name)) for name in options]
         numbers = [_ORDINAL[word] for word in words if word in _ORDINAL]
         chosen = None
-        if self.text.lower().strip(" .!") in labels:
-            chosen = options[labels.index(self.text.lower().strip(" .!"))]
+        if (said := normalised(self.text)) in labels:
+            chosen = options[labels.index(said)]
         elif len(words) <= 3 and numbers and numbers[0] < len(options):
             chosen = options[numbers[0]]
         if chosen is None and len(words) <= 3 and forms.agreed(self.text, self.today):

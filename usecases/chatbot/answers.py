@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from shared.usecase import Record
+from usecases.chatbot.state import Source
 
 LONGEST = 100_000  # characters of a request; the dialogue reads the first few thousand
 
@@ -29,14 +30,6 @@ class Found(BaseModel):
     text: str = Field(description="as it was written")
 
 
-class Quoted(BaseModel):
-    article: str = Field(description="file name without its ending")
-    title: str
-    heading: str
-    text: str = Field(description="the passage, word for word")
-    probability: float = Field(description="that it answers the question")
-
-
 class ChatResponse(Record):
     reply: str = Field(description="what to show the customer; empty for a model of labelled messages without content")
     intents: list[Guess] = Field(description="the likeliest; of a message about several things, that of each")
@@ -44,7 +37,10 @@ class ChatResponse(Record):
     understood: bool = Field(description="false: taken for a message that is about none of the intents")
     entities: list[Found] = Field(default_factory=list)
     events: list[dict[str, Any]] = Field(default_factory=list, description="what was done: asks, answers, does, hands_over, …")
-    sources: list[Quoted] = Field(default_factory=list, description="what the reply quotes")
+    sources: list[Source] = Field(
+        default_factory=list,
+        description="passages that the reply quotes, word for word, and how probable it is that each answers",
+    )
     suggestions: list[str] = Field(default_factory=list, description="replies to offer as buttons")
     summary: str | None = Field(None, description="for the human who takes over")
     state: dict[str, Any] | None = Field(None, description="give it with the next message of this conversation")

@@ -32,7 +32,7 @@ class Nothing:
 
     threshold = 1.0
 
-    def __call__(self, questions: Sequence[str], intents: Any = None, count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
         return [[] for _ in questions]
 
 
@@ -91,7 +91,7 @@ class Assistant:
 
     def rehearsal(self) -> LocalActions:
         """The demonstration shop alone, or nothing that can be done: for scripts, which must not act on the company's orders."""
-        return LocalActions(Shop.create(":memory:", self.shop).functions if self.shop else {})
+        return LocalActions(Shop(self.shop).functions if self.shop else {})
 
     def dialogue(self, actions: Actions | None = None) -> Dialogue:
         """Raises:

@@ -18,7 +18,7 @@ from shared.errors import UserError
 from shared.records import read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
-from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
+from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot.chat import converse
 from usecases.chatbot.dialogue import Dialogue
@@ -28,6 +28,7 @@ from usecases.chatbot.protocols import Actions
 from usecases.chatbot.state import State
 
 BLOCK = 512  # messages
+OPEN = 10_000  # conversations of a file that are remembered at a time, some kilobytes each
 GUESSES = 3  # intents told of a message
 DIGITS = 4
 
@@ -110,7 +111,7 @@ class Chatbot:
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
-            sources=[Quoted(**source.model_dump()) for source in reply.sources],
+            sources=reply.sources,
             suggestions=reply.suggestions,
             summary=None if reply.summary is None else str(reply.summary),
             state=reply.state.model_dump(mode="json"),
@@ -146,8 +147,9 @@ class Chatbot:
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.
 
-        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. Forms act on a
-        copy of the demonstration shop, where the assistant has one, unless `act` is true.
+        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. Of more than
+        `OPEN` conversations at a time, the one whose last turn is furthest back is forgotten, which is told. Forms act on a copy
+        of the demonstration shop, where the assistant has one, unless `act` is true.
         """
         wanted = read_options(FileOptions, options)
         actions = self.assistant.actions() if wanted.act else self.assistant.rehearsal()
@@ -163,22 +165,28 @@ class Chatbot:
                 progress(len(messages))
             if not summary["messages"]:
                 raise UserError(f"{source} has no messages.")
+        if talks and talks.forgotten:
+            summary["conversations forgotten"] = talks.forgotten
         return summary
 
 
 class _Conversations:
-    """Answers messages in order, with a state for each conversation that the file names."""
+    """Answers messages in order, with a state for each of the `OPEN` conversations whose turns came last."""
 
     def __init__(self, chatbot: Chatbot, actions: Actions) -> None:
         self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue(actions)
-        self.states: dict[str, State] = {}
+        self.states: dict[str, State] = {}  # the one whose turn came last stands last
+        self.forgotten = 0
 
     def __call__(self, messages: list[str], names: list[str | None]) -> list[ChatResponse]:
         responses = []
         for message, name in zip(messages, names, strict=True):
-            state = State() if name is None else self.states.get(name, State())
+            state = State() if name is None else self.states.pop(name, State())
             response = self.chatbot._turn(self.dialogue, state, message)
             if name is not None:
                 self.states[name] = State.model_validate(response.state)
+                if len(self.states) > OPEN:
+                    del self.states[next(iter(self.states))]
+                    self.forgotten += 1
             responses.append(response)
         return responses

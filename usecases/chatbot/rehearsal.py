@@ -19,7 +19,7 @@ from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Question
 from usecases.chatbot.corpus import Corpus
-from usecases.chatbot.retrieval import Retriever
+from usecases.chatbot.retrieval import LONGEST_PASSAGE, Retriever
 
 OURS = "assistant"
 FEW = 20  # messages that nothing answers; with fewer, general ones are added
@@ -65,7 +65,8 @@ def _encoder(config: ChatConfig) -> tuple[Tokenizer, Bert] | None:
     """The sentence encoder as it came; None where nothing pretrained is used."""
     if config.understanding.network != "encoder" or not config.retrieval.meaning:
         return None
-    tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights))
+    folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights)
+    tokenizer, body = pretrained.load_bert(folder, LONGEST_PASSAGE)
     return tokenizer, quick(body)
 
 

@@ -78,22 +78,20 @@ class Library:
 
     def rows(self, questions: Sequence[Question]) -> np.ndarray:
         """[n, passages + 1] what may answer: the passages of the question's articles, or the last column."""
-        of = np.array([[name in question.articles for name in self.articles] for question in questions]).reshape(
-            len(questions), -1
-        )
+        of = self.right(questions)
         return np.c_[of[:, self.owner], ~of.any(1)]
 
     def right(self, questions: Sequence[Question]) -> np.ndarray:
-        """[n, articles]"""
-        return np.array([[name in question.articles for name in self.articles] for question in questions])
+        """[n, articles] which of them answer."""
+        right = [[name in question.articles for name in self.articles] for question in questions]
+        return np.array(right, dtype=bool).reshape(len(questions), len(self.articles))
 
 
 class Retriever:
     """Implements `protocols.Library`.
 
     All passages are scored by `Interaction` and by BM25; `Reranker` weighs both, names the articles and says how probable it is
-    that any of them answers. The network has learnt the intents' utterances itself: a classifier's `intents` would tell it
-    nothing new, and they are not looked at.
+    that any of them answers.
 
     Attributes:
         threshold: from this probability on an answer is given.
@@ -159,7 +157,7 @@ class Retriever:
         fitted.quality = judging.judge(judged, ranking, fitted.threshold)
         return fitted
 
-    def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
         """The best passage of each of the `count` likeliest articles."""
         if not questions:
             return []

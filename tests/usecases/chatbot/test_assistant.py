@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import yaml
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, tools
+from usecases.chatbot import pipeline, predictor, tools
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.predictor import Chatbot
@@ -27,8 +29,8 @@ WANTS = {"opening_hours": "when are you open", "parcel": "where is my parcel", "
 SETTINGS = ["understanding.network=lstm", "understanding.members=1", "understanding.steps=60", "understanding.dim=32"]
 
 
-def content(folder: Path) -> Path:
-    """Three intents: an article, a form, small talk."""
+def content(folder: Path, service: str = "http://127.0.0.1:9") -> Path:
+    """Three intents: an article, a form, small talk. `service`: what forms would call."""
     answered = {
         "opening_hours": {"articles": ["hours"]},
         "parcel": {"form": "parcel"},
@@ -38,6 +40,7 @@ def content(folder: Path) -> Path:
         name: {"description": name, **answered[name], "examples": [frame.format(words) for frame in FRAMES]}
         for name, words in WANTS.items()
     }
+    intents["parcel"]["examples"] += [f"{text} FW-482913, jo@example.com" for text in intents["parcel"]["examples"]]
     slots = {"order_number": {"type": "order_number", "ask": "Which order?"}, "email": {"type": "email", "ask": "Which e-mail?"}}
     form = {"slots": slots, "confirm": None, "action": "look_up_order", "done": "It is {status}.", "failed": "There is none."}
     turns = [
@@ -48,7 +51,7 @@ def content(folder: Path) -> Path:
     files: dict[str, Any] = {
         "intents.yaml": {"intents": intents},
         "forms.yaml": {"forms": {"parcel": form}},
-        "actions.yaml": {"actions": {"look_up_order": {"url": "http://127.0.0.1:9/orders", "retries": 0}}},
+        "actions.yaml": {"actions": {"look_up_order": {"url": f"{service}/orders", "retries": 0}}},
         "out_of_scope.yaml": {"examples": [f"{word} zebra quantum" for word in "abcdefghijkl"]},
         "conversations.yaml": {
             "conversations": [
@@ -66,10 +69,22 @@ def content(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("chatbot")
-    config = resolve(ChatConfig, [], [f"data.source={content(home / 'desk')}", *SETTINGS])
-    current = Run.create("chatbot", config, home / "run")
-    pipeline.train(config, current)
-    current.finish()
+    calls: list[str] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(self.path)
+            self.send_error(500)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        desk = content(home / "desk", f"http://127.0.0.1:{server.server_port}")
+        config = resolve(ChatConfig, [], [f"data.source={desk}", *SETTINGS])
+        current = Run.create("chatbot", config, home / "run")
+        pipeline.train(config, current)
+        current.finish()
+        server.shutdown()
+    assert calls == []  # training acts on nobody's orders
     return home / "run"
 
 
@@ -94,7 +109,15 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
     (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
     (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
     assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
-    for wrong in ({"form": 7}, {"form": "nowhere"}, {"options": ["nothing"]}, {"form": "parcel", "slots": {"amount": 1e999}}):
+    for wrong in (
+        {"form": 7},
+        {"form": "nowhere"},
+        {"form": "parcel", "asked": "nothing"},
+        {"form": "parcel", "slots": {"amount": 1e999}},
+        {"form": "parcel", "slots": {"evil": "x"}},
+        {"queue": [{"form": "nowhere", "slots": {}}]},
+        {"options": ["nothing"]},
+    ):
         with pytest.raises(UserError, match="record 1, state"):
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
@@ -114,6 +137,20 @@ def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Pat
     assert pd.read_parquet(tmp_path / "intents.parquet")["intent"].tolist()[:2] == ["parcel", "opening_hours"]
     with pytest.raises(UserError, match="replies"):
         chatbot.process(source, out, {"reply": False}, lambda done: None)
+
+
+def test_of_too_many_conversations_the_one_longest_silent_is_forgotten_and_that_is_told(
+    chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "OPEN", 2)
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    asked = "".join(f"where is my parcel,{name}\n" for name in "abac")  # b is forgotten, as a has spoken since
+    source.write_text(f"text,session\n{asked}FW-482913,a\nFW-482913,b\n")
+    summary = chatbot.process(source, out, {}, lambda done: None)
+    *_, kept, lost = (json.loads(text) for text in pd.read_csv(out)["events"])
+    assert {"asks": "email"} in kept
+    assert {"asks": "email"} not in lost
+    assert summary["conversations forgotten"] == 2
 
 
 def test_scripts_are_replayed_and_what_differs_is_told(run: Path, tmp_path: Path) -> None:

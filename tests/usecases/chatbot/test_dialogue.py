@@ -123,6 +123,16 @@ def test_close_intents_are_asked_about_and_a_number_or_a_word_chooses():
     assert talk("yes", state=asked.state).events == asked.events
 
 
+@pytest.mark.parametrize("description", ["", "Care of a product!"])
+def test_what_is_offered_is_understood_as_it_stands(description):
+    dialogue = make_dialogue()
+    intents = dialogue.desk.intents
+    intents["product_care"] = intents["product_care"].model_copy(update={"description": description})
+    asked = talk("wash and exchange", dialogue=dialogue)
+    said = talk(asked.suggestions[0], dialogue=dialogue, state=asked.state)
+    assert (asked.suggestions[0], said.events) == (description or "product care", [{"answers": "care-down"}])
+
+
 def test_fallback_has_stages_and_what_is_understood_resets_them():
     assert talk("grmpf wobbel").events == [{"falls_back": 1}]
     offered = talk("grmpf wobbel", "zonk hubbel")
