@@ -9,11 +9,13 @@ import random
 import re
 import sqlite3
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +29,8 @@ LARGEST_ANSWER = 65_536
 """Bytes that a service may answer."""
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
+REMEMBERED = 10_000
+"""Actions that are not done again under the same key."""
 
 
 class LocalActions:
@@ -35,8 +39,30 @@ class LocalActions:
     def __init__(self, functions: Mapping[str, Callable[..., Outcome]]) -> None:
         self._functions = dict(functions)
         self._checked = {name: validate_call(function) for name, function in functions.items()}
+        self._lock = threading.Lock()
+        self._done: dict[str, Future[Outcome]] = {}
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome:
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """What was done under a key, or is being done, is not done again: the outcome is that of the first time."""
+        if not key:
+            return self._once(name, slots)
+        with self._lock:
+            known = key in self._done
+            outcome = self._done.setdefault(key, Future())
+            if len(self._done) > REMEMBERED:
+                del self._done[next(iter(self._done))]
+        if known:
+            return outcome.result()
+        try:
+            outcome.set_result(self._once(name, slots))
+        except BaseException as error:
+            outcome.set_exception(error)
+        if outcome.exception() or not outcome.result().done:  # then it may be tried again
+            with self._lock:
+                self._done.pop(key, None)
+        return outcome.result()
+
+    def _once(self, name: str, slots: dict[str, Any]) -> Outcome:
         """A slot that does not fit, or a store that cannot be reached, gives an outcome that is not done."""
         if name not in self._checked:
             return Outcome(False, {}, f"there is no action '{name}'")
@@ -108,19 +134,19 @@ class HttpActions:
         ):
             self._opener.add_handler(handler())
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome:
-        """All tries carry one key, so that a service that knows it acts once (draft-ietf-httpapi-idempotency-key-header).
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """All tries carry the key, so that a service that knows it acts once (draft-ietf-httpapi-idempotency-key-header).
 
         Waits between tries are exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
         """
         if name not in self._calls:
-            return self._otherwise(name, slots)
+            return self._otherwise(name, slots, key)
         call = self._calls[name]
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | call.headers
         request = urllib.request.Request(
             str(call.action.url),
             json.dumps(slots).encode(),
-            headers | {"Idempotency-Key": str(uuid.uuid4())},
+            headers | {"Idempotency-Key": key or str(uuid.uuid4())},
             method="POST",
         )
         for attempt in range(call.action.retries + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,6 +26,7 @@ from usecases.chatbot.wording import Writer
 NAME = "chatbot"
 VERSION = 1  # of what the artefact holds
 INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
+SIGNING = 1000  # values of each tensor that the key for signing is made of
 
 
 class Nothing:
@@ -72,6 +74,14 @@ class Assistant:
             return replies.titled(answer.passage, writer(question, [answer.passage]).text)
 
         return say
+
+    @cached_property
+    def key(self) -> bytes:
+        """Signs states: the same in every process that loads the artefact, and known only to who has its weights."""
+        key = hashlib.sha256(b"states of conversations")
+        for name, tensor in sorted(self.parts()[0].items()):
+            key.update(name.encode() + tensor.detach().cpu().flatten()[:SIGNING].contiguous().view(torch.uint8).numpy().tobytes())
+        return key.digest()
 
     @property
     def patterns(self) -> Mapping[Coded, str]:

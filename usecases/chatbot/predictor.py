@@ -25,7 +25,7 @@ from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.memory import Memory
 from usecases.chatbot.messages import Reading
 from usecases.chatbot.protocols import Actions
-from usecases.chatbot.state import State
+from usecases.chatbot.state import State, signed, verified
 
 BLOCK = 512  # messages
 GUESSES = 3  # intents told of a message
@@ -90,7 +90,7 @@ class Chatbot:
         responses = []
         for number, request in enumerate(requests, 1):
             try:
-                state = State() if request.state is None else State.model_validate(request.state)
+                state = State() if request.state is None else verified(request.state, self.assistant.key)
                 if not self._dialogue.knows(state):
                     raise ValueError("another desk's")
             except ValueError:  # pydantic's, too
@@ -113,7 +113,7 @@ class Chatbot:
             sources=[Quoted(**source.model_dump()) for source in reply.sources],
             suggestions=reply.suggestions,
             summary=None if reply.summary is None else str(reply.summary),
-            state=reply.state.model_dump(mode="json"),
+            state=signed(reply.state, self.assistant.key),
             **self._told(reading),
         )
 

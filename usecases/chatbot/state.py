@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,6 +71,7 @@ class State(Finite):
     """All that is known of a conversation.
 
     Attributes:
+        conversation: its id, drawn at the first turn; nothing that is said depends on it.
         asked: the slot whose question was put last.
         failed: the form's action found nothing; its slots can be corrected.
         options: intents between which the customer was asked to choose.
@@ -77,6 +81,7 @@ class State(Finite):
         known: slots of the form that was done last.
     """
 
+    conversation: str = ""
     turns: int = 0
     form: str | None = None
     slots: dict[str, str | float | bool] = Field(default_factory=dict)
@@ -94,6 +99,27 @@ class State(Finite):
     messages: list[str] = Field(default_factory=list)
     tried: list[str] = Field(default_factory=list)
     said: str = ""
+
+
+def signed(state: State, key: bytes) -> dict[str, Any]:
+    """The state as JSON, with a signature (HMAC-SHA256, RFC 2104): for keeping by somebody who must not change it."""
+    return {**state.model_dump(mode="json"), "signature": _signature(state, key)}
+
+
+def verified(given: Mapping[str, Any], key: bytes) -> State:
+    """What `signed` gave, be it through a client whose JSON writes 20.0 as 20.
+
+    Raises:
+        ValueError: it was changed, or another key signed it.
+    """
+    state = State.model_validate(given)
+    if not hmac.compare_digest(_signature(state, key).encode(), str(given.get("signature")).encode(errors="replace")):
+        raise ValueError("the signature is wrong")
+    return state
+
+
+def _signature(state: State, key: bytes) -> str:
+    return hmac.new(key, json.dumps(state.model_dump(mode="json"), sort_keys=True).encode(), "sha256").hexdigest()
 
 
 class Reply(BaseModel):

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -73,6 +74,34 @@ def test_slots_are_posted_and_values_come_back(service: Service) -> None:
     headers, body = service.seen[0]
     assert body == {"order_number": "FW-482913"}
     assert headers["Authorization"] == "Bearer t0p"
+
+
+def test_a_key_that_is_given_goes_to_the_service(service: Service) -> None:
+    service.answers = [OK]
+    actions = HttpActions({"look_up_order": HttpAction(url=service.url)})  # type: ignore[arg-type]
+    actions("look_up_order", {}, "the turn's")
+    assert service.seen[0][0]["Idempotency-Key"] == "the turn's"
+
+
+def test_what_was_done_under_a_key_is_not_done_again() -> None:
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def cancel(order: str) -> Outcome:
+        begun.append(order)
+        go_on.wait(10)
+        return Outcome(len(begun) > 1, {"number": len(begun)})
+
+    actions = LocalActions({"cancel": cancel})
+    go_on.set()
+    assert not actions("cancel", {"order": "a"}, "1").done
+    go_on.clear()
+    with ThreadPoolExecutor(2) as pool:  # a client that was not patient enough
+        both = [pool.submit(actions, "cancel", {"order": "a"}, "1") for _ in range(2)]
+        go_on.set()
+    assert [one.result() for one in both] == [Outcome(True, {"number": 2})] * 2
+    assert actions("cancel", {"order": "a"}, "2").values == actions("cancel", {"order": "a"}, "2").values == {"number": 3}
+    assert actions("cancel", {"order": "a"}).values == {"number": 4}
 
 
 @pytest.mark.parametrize("first", [(500, b""), (429, b""), (200, None)])

@@ -18,6 +18,7 @@ from usecases.chatbot import pipeline, tools
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.state import State, signed, verified
 
 FRAMES = (
     "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
@@ -94,9 +95,27 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
     (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
     (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
     assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
-    for wrong in ({"form": 7}, {"form": "nowhere"}, {"options": ["nothing"]}, {"form": "parcel", "slots": {"amount": 1e999}}):
+
+
+def test_a_state_is_taken_from_the_model_that_gave_it_and_as_it_was(chatbot: Chatbot, run: Path) -> None:
+    (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
+    assert first.state
+    (second,) = Chatbot.load(run / "artifact").predict([ChatRequest(message="FW-482913", state=first.state)])  # a restart
+    assert second.events == [{"asks": "email"}]
+    unsigned = {name: value for name, value in first.state.items() if name != "signature"}
+    changes: list[dict[str, Any]] = [{"form": 7}, {"options": ["nothing"]}, {"slots": {"order_number": "FW-481702"}}]
+    changes += [{"confirming": True}, {"tried": ["a supervisor agreed: done"]}, {"slots": {"amount": 1e999}}, {"signature": "é"}]
+    for wrong in (unsigned, {}, *(first.state | change for change in changes)):
         with pytest.raises(UserError, match="record 1, state"):
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
+
+
+def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
+    state = signed(State(form="refund", slots={"amount": 20.0, "sure": True}), b"key")
+    through = json.loads(json.dumps(state).replace("20.0", "20"))
+    assert verified(through, b"key") == State(form="refund", slots={"amount": 20.0, "sure": True})
+    with pytest.raises(ValueError, match="signature"):
+        verified(state, b"another")
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
