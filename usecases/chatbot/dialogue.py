@@ -1,7 +1,8 @@
 """A conversation as a state machine: forms, digressions, clarification, fallback in stages, hand-over.
 
 Every turn takes a state and gives the next one; nothing is kept elsewhere, so a state can be stored after each turn and taken up
-by another process. Some intents steer by their names, where a desk has them: `affirm`, `deny`, `cancel`, `repeat`, `insult`.
+by another process. Some intents steer by their names, where a desk has them: `affirm`, `deny`, `cancel`, `repeat`, `insult`,
+`goodbye`.
 """
 
 from __future__ import annotations

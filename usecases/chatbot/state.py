@@ -10,6 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
+GOODBYE = "goodbye"
+"""The intent that ends a conversation, where a desk has one."""
+
 Event = TypedDict(
     "Event",
     {
@@ -131,3 +134,9 @@ class Reply(BaseModel):
     suggestions: list[str] = Field(default_factory=list)
     summary: Summary | None = None
     state: State
+
+    @property
+    def ended(self) -> bool:
+        """Whether the conversation is over: it was handed over, or the customer has said goodbye and nothing is open."""
+        left = any(event.get("says") == GOODBYE for event in self.events) and self.state.form is None and not self.state.queue
+        return self.summary is not None or left

@@ -35,6 +35,7 @@ RULES = {  # what a message about the intent contains
     "return_cost": r"return cost",
     "exchange_item": r"\bexchange",
     "greeting": r"^hello",
+    "goodbye": r"^bye",
     "joke": r"joke",
     "insult": r"stupid",
     "talk_to_human": r"human|colleague",

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from shared.config import resolve
 from shared.errors import UserError
@@ -17,6 +18,7 @@ from shared.runs import Run
 from usecases.chatbot import pipeline, tools
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.memory import Memory
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.state import State, signed, verified
 
@@ -110,6 +112,25 @@ def test_a_state_is_taken_from_the_model_that_gave_it_and_as_it_was(chatbot: Cha
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
 
+def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, run: Path, tmp_path: Path) -> None:
+    def answered(message: str, name: str) -> tuple[list[dict[str, Any]], Any]:
+        keeping = Chatbot.load(run / "artifact").keeping(Memory(tmp_path / "kept.sqlite"))  # each time as after a restart
+        (response,) = keeping.predict([ChatRequest(message=message, conversation=name)])
+        return response.events, response.state
+
+    assert answered("where is my parcel", "one") == ([{"asks": "order_number"}], None)
+    assert answered("FW-482913", "two") != ([{"asks": "email"}], None)
+    assert answered("FW-482913", "one") == ([{"asks": "email"}], None)
+    request = ChatRequest(message="hi", conversation="one")
+    memory = Memory(tmp_path / "kept.sqlite")
+    with memory.claimed("one"), pytest.raises(UserError, match="record 1, conversation: a message of it is being answered"):
+        chatbot.keeping(memory).predict([request])
+    with pytest.raises(UserError, match="record 2, conversation: none are kept"):
+        chatbot.predict([ChatRequest(message="hi"), request])
+    with pytest.raises(ValidationError, match="not both"):
+        ChatRequest(message="hi", state={}, conversation="one")
+
+
 def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
     state = signed(State(form="refund", slots={"amount": 20.0, "sure": True}), b"key")
     through = json.loads(json.dumps(state).replace("20.0", "20"))
@@ -188,3 +209,5 @@ def test_labelled_messages_alone_make_a_classifier_that_says_nothing(tmp_path: P
     assert model.process(table, tmp_path / "out.csv", {}, lambda done: None)["messages"] == len(WANTS) * len(FRAMES)
     with pytest.raises(UserError, match="nothing to say"):
         model.converse(tmp_path / "kept.sqlite", "")
+    with pytest.raises(UserError, match="none are kept"):
+        model.predict([ChatRequest(message="hi", conversation="one")])
