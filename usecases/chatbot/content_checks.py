@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.errors import Collector, nearest
+from shared.errors import Collector, Finding, nearest
 from usecases.chatbot import desk as folder
+from usecases.chatbot.actions import PythonAction, imported
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
 from usecases.chatbot.shop import Shop
@@ -51,7 +52,7 @@ def check(content: Content, faults: Collector) -> None:
     """Add everything that cannot be reached or answered, or refers to what is not there."""
     _intents(content, faults)
     _articles(content, faults)
-    known = _actions(content)
+    known = _actions(content, faults)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
         _action(name, form, known, content, faults)
@@ -137,10 +138,23 @@ def _ambiguous(slot: Slot) -> list[str]:
     return [word for word, count in words.items() if count > 1]
 
 
-def _actions(content: Content) -> dict[str, Action]:
-    """What can be done here, by name. A service is sent all slots."""
+def _actions(content: Content, faults: Collector) -> dict[str, Action]:
+    """What can be done here, by name. A service is sent all slots; functions that are named are imported."""
     known = shop_actions() if (content.folder / folder.SHOP).is_file() else {}
-    return known | {name: Action(None, frozenset(one.gives) or None) for name, one in content.actions.items()}
+    for name, one in content.actions.items():
+        takes = None
+        if isinstance(one, PythonAction):
+            function = imported(name, one)
+            if isinstance(function, Finding):
+                faults.add("error", function.what, function.fix, **content.place(folder.ACTIONS, "actions", name, "function"))
+            else:
+                parameters = inspect.signature(function).parameters.values()
+                told = all(
+                    one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters
+                )
+                takes = frozenset(one.name for one in parameters) if told else None
+        known[name] = Action(takes, frozenset(one.gives) or None)
+    return known
 
 
 def placeholders(sentences: Iterable[str | None]) -> list[str]:

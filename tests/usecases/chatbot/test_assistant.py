@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,20 @@ def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
     assert verified(through, b"key") == State(form="refund", slots={"amount": 20.0, "sure": True})
     with pytest.raises(ValueError, match="signature"):
         verified(state, b"another")
+
+
+def test_a_companys_own_function_is_an_action(chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ourorders.py").write_text(
+        "from usecases.chatbot.protocols import Outcome\n"
+        "def look_up(order_number: str, email: str) -> Outcome:\n    return Outcome(True, {'status': 'in ' + order_number})\n"
+    )
+    services = {"look_up_order": {"function": "ourorders:look_up"}}
+    request = ChatRequest(message="where is my parcel FW-482913, jo@example.com")
+    with pytest.raises(UserError, match="PYTHONPATH"):
+        Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    monkeypatch.syspath_prepend(tmp_path)
+    (response,) = Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    assert response.reply == "It is in FW-482913."
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
