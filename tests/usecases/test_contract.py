@@ -28,6 +28,7 @@ from usecases import catalog
 predictor = catalog.get(sys.argv[1]).load(Path(sys.argv[2]))
 print(json.dumps([response.model_dump(mode="json") for response in predictor.predict(predictor.examples())]))
 """
+DRAWN = {"chatbot": {"state"}}  # what differs each time: a state holds its conversation's random id
 NO_BASELINE_HAS = {"medical_imaging": {"dice"}}  # metrics of the model alone: the simple methods draw no masks
 
 
@@ -83,7 +84,11 @@ def test_it_loads_elsewhere_without_the_data_and_predicts_the_same(
         [sys.executable, "-c", PREDICT, name, str(tmp_path / "moved")], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout) == here
+    there = json.loads(done.stdout)
+    for response in (*here, *there):
+        for field in DRAWN.get(name, ()):
+            del response[field]
+    assert there == here
 
 
 def test_a_tampered_artefact_is_refused(name: str, quick: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

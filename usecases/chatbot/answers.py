@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from shared.usecase import Record
 from usecases.chatbot.state import Source
@@ -17,6 +17,15 @@ class ChatRequest(Record):
     state: dict[str, Any] | None = Field(
         None, description="the conversation so far: `state` of the response before, as it was; null: a new conversation"
     )
+    conversation: str | None = Field(
+        None, min_length=1, max_length=200, description="name of one that is kept here, instead of `state`; a new name begins one"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.state is not None and self.conversation is not None:
+            raise ValueError("give `state` or `conversation`, not both")
+        return self
 
 
 class Guess(BaseModel):
@@ -43,4 +52,6 @@ class ChatResponse(Record):
     )
     suggestions: list[str] = Field(default_factory=list, description="replies to offer as buttons")
     summary: str | None = Field(None, description="for the human who takes over")
-    state: dict[str, Any] | None = Field(None, description="give it with the next message of this conversation")
+    state: dict[str, Any] | None = Field(
+        None, description="give it with the next message; null where the conversation is kept here"
+    )

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.errors import Collector, UserError, nearest
+from shared.errors import Collector, Finding, UserError, nearest
 from usecases.chatbot import desk as folder
 from usecases.chatbot import documents, shop_content
+from usecases.chatbot.actions import HttpAction, PythonAction, imported
 from usecases.chatbot.content import Form, Slot
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
@@ -54,7 +55,7 @@ def check(content: Content, faults: Collector) -> None:
     _intents(content, faults)
     _articles(content, faults)
     _shop(content, faults)
-    known = _actions(content)
+    known = _actions(content, faults)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
         _action(name, form, known, content, faults)
@@ -150,11 +151,23 @@ def _ambiguous(slot: Slot) -> list[str]:
     return [word for word, count in words.items() if count > 1]
 
 
-def _actions(content: Content) -> dict[str, Action]:
-    """What can be done here, by name. A service is sent all slots; what it takes and gives may be told."""
+def _actions(content: Content, faults: Collector) -> dict[str, Action]:
+    """What can be done here, by name. What a service takes and gives may be told; functions that are named are imported."""
     known = shop_actions() if (content.folder / folder.SHOP).is_file() else {}
-    services = content.actions.items()
-    return known | {name: Action(frozenset(one.takes) or None, frozenset(one.gives) or None) for name, one in services}
+    for name, one in content.actions.items():
+        takes = frozenset(one.takes) or None if isinstance(one, HttpAction) else None
+        if isinstance(one, PythonAction):
+            function = imported(name, one)
+            if isinstance(function, Finding):
+                faults.add("error", function.what, function.fix, **content.place(folder.ACTIONS, "actions", name, "function"))
+            else:
+                parameters = inspect.signature(function).parameters.values()
+                told = all(
+                    one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters
+                )
+                takes = frozenset(one.name for one in parameters) if told else None
+        known[name] = Action(takes, frozenset(one.gives) or None)
+    return known
 
 
 def placeholders(sentences: Iterable[str | None]) -> list[str]:

@@ -20,12 +20,13 @@ from shared.usecase import Progress
 from usecases.chatbot import entities, files
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
-from usecases.chatbot.chat import converse
+from usecases.chatbot.chat import converse, kept_turn
+from usecases.chatbot.content import Desk
 from usecases.chatbot.dialogue import Dialogue
-from usecases.chatbot.memory import Memory
+from usecases.chatbot.memory import Memory, Overtaken, default_file
 from usecases.chatbot.messages import Reading
 from usecases.chatbot.protocols import Actions
-from usecases.chatbot.state import State
+from usecases.chatbot.state import Reply, State, signed, verified
 
 BLOCK = 512  # messages
 OPEN = 10_000  # conversations of a file that are remembered at a time, some kilobytes each
@@ -41,13 +42,25 @@ class FileOptions(Section):
 
 
 class Chatbot:
-    """The contract's predictor. It remembers nothing: a conversation's state goes out with a response and comes back in."""
+    """The contract's predictor. It remembers nothing: a conversation's state goes out with a response and comes back in.
+
+    One that is `keeping` conversations goes on with those that requests name.
+    """
 
     Request, Response = ChatRequest, ChatResponse
 
-    def __init__(self, assistant: Assistant, actions: Actions | None = None) -> None:
+    def __init__(self, assistant: Assistant, actions: Actions | None = None, memory: Memory | None = None) -> None:
         """`actions`: what forms do; None: the company's services, or the demonstration shop."""
-        self.assistant, self._actions = assistant, actions
+        self.assistant, self._actions, self._memory = assistant, actions, memory
+
+    def keeping(self, memory: Memory) -> Chatbot:
+        """The same assistant, which keeps the conversations that requests name.
+
+        Raises:
+            UserError: there is nothing to say.
+        """
+        self._must_talk()
+        return Chatbot(self.assistant, self._actions, memory)
 
     @cached_property
     def _dialogue(self) -> Dialogue | None:
@@ -81,40 +94,58 @@ class Chatbot:
         return [ChatRequest(message=text) for text in (*self.assistant.samples, "zxcv qwerty 12 blorp")]
 
     def predict(self, requests: Sequence[ChatRequest]) -> list[ChatResponse]:
-        """Each by itself, in order; with a `state` it is the next message of that conversation.
+        """Each by itself, in order; with a `state` or a `conversation` it is the next message of that one.
 
         Raises:
-            UserError: a state is none that this model gave.
+            UserError: a state is none that this model gave; conversations are not kept, or somebody else is answering that one.
         """
+        states = [self._state(number, request) for number, request in enumerate(requests, 1)]  # before anything is done
         if self._dialogue is None:
             return self.understand([request.message for request in requests])
         responses = []
-        for number, request in enumerate(requests, 1):
+        for number, (request, state) in enumerate(zip(requests, states, strict=True), 1):
+            reading = self._dialogue.reader(request.message)
+            if request.conversation is None or self._memory is None:
+                reply = self._dialogue.answer(state, reading)
+                responses.append(self._response(reading, reply, signed(reply.state, self.assistant.key)))
+                continue
             try:
-                state = State() if request.state is None else State.model_validate(request.state)
-                if not self._dialogue.knows(state):
-                    raise ValueError("another desk's")
-            except ValueError:  # pydantic's, too
-                raise UserError(
-                    f"The input does not fit:\n  - record {number}, state: not one of this model's responses; give it unchanged."
+                reply = kept_turn(self._dialogue, self._memory, request.conversation, reading)
+            except Overtaken:
+                raise _unfit(
+                    number, "conversation", "a message of it is being answered just now; wait, then send it again"
                 ) from None
-            responses.append(self._turn(self._dialogue, state, request.message))
+            responses.append(self._response(reading, reply, None))
         return responses
+
+    def _state(self, number: int, request: ChatRequest) -> State:
+        """Raises:
+        UserError: see `predict`.
+        """
+        if request.conversation is not None and self._memory is None:
+            raise _unfit(number, "conversation", "none are kept here; give `state` of the response before instead")
+        if request.state is None or self._dialogue is None:
+            return State()
+        try:
+            state = verified(request.state, self.assistant.key)
+            if not self._dialogue.knows(state):
+                raise ValueError("another desk's")
+        except ValueError:  # pydantic's, too
+            raise _unfit(number, "state", "not one of this model's responses; give it unchanged.") from None
+        return state
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
         """What messages are about, without a reply."""
         return [ChatResponse(reply="", **self._told(self.assistant.reader(message))) for message in messages]
 
-    def _turn(self, dialogue: Dialogue, state: State, message: str) -> ChatResponse:
-        reading = dialogue.reader(message)
-        reply = dialogue.answer(state, reading)
+    def _response(self, reading: Reading, reply: Reply, state: dict[str, Any] | None) -> ChatResponse:
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
             sources=reply.sources,
             suggestions=reply.suggestions,
             summary=None if reply.summary is None else str(reply.summary),
-            state=reply.state.model_dump(mode="json"),
+            state=state,
             **self._told(reading),
         )
 
@@ -131,18 +162,22 @@ class Chatbot:
             "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in found],
         }
 
-    def converse(self, file: Path, conversation: str) -> None:
-        """Talk in the terminal; turns are kept in `file`, under the conversation's name ("": a new one).
+    def converse(self, file: Path | None, conversation: str) -> None:
+        """Talk in the terminal; turns are kept in `file` (None: the user's), under the conversation's name ("": a new one).
 
         Raises:
             UserError: there is nothing to say, or the file cannot be used.
         """
+        desk, file = self._must_talk(), file or default_file()
+        memory = Memory(file, patterns=desk.patterns)
+        name = conversation or f"talk-{uuid.uuid4().hex[:8]}"
+        print(f"Conversation {name}, kept in {file}", file=sys.stderr)
+        converse(self.assistant.dialogue(self._actions), input, print, memory, name)
+
+    def _must_talk(self) -> Desk:
         if self.assistant.desk is None:
             raise UserError("This model was trained on labelled messages alone: it tells intents and has nothing to say.")
-        memory = Memory(file, patterns=self.assistant.desk.patterns)
-        name = conversation or uuid.uuid4().hex[:8]
-        print(f"Conversation {name}, kept in {file}", file=sys.stderr)
-        converse(self.assistant.dialogue(), input, print, memory, name)
+        return self.assistant.desk
 
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.
@@ -170,6 +205,10 @@ class Chatbot:
         return summary
 
 
+def _unfit(number: int, field: str, why: str) -> UserError:
+    return UserError(f"The input does not fit:\n  - record {number}, {field}: {why}")
+
+
 class _Conversations:
     """Answers messages in order, with a state for each of the `OPEN` conversations whose turns came last."""
 
@@ -182,11 +221,12 @@ class _Conversations:
         responses = []
         for message, name in zip(messages, names, strict=True):
             state = State() if name is None else self.states.pop(name, State())
-            response = self.chatbot._turn(self.dialogue, state, message)
+            reading = self.dialogue.reader(message)
+            reply = self.dialogue.answer(state, reading)
             if name is not None:
-                self.states[name] = State.model_validate(response.state)
+                self.states[name] = reply.state
                 if len(self.states) > OPEN:
                     del self.states[next(iter(self.states))]
                     self.forgotten += 1
-            responses.append(response)
+            responses.append(self.chatbot._response(reading, reply, None))
         return responses

@@ -73,4 +73,6 @@ class Outcome:
 class Actions(Protocol):
     """What can be done outside of the conversation, by name. It never raises for what a customer said or a service did."""
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome: ...
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """`key`: the same each time that the same thing is asked for again, as by a client that had no answer; "": never."""
+        ...

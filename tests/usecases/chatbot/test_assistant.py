@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from shared.config import resolve
 from shared.errors import UserError
@@ -19,7 +21,9 @@ from shared.runs import Run
 from usecases.chatbot import pipeline, predictor, tools
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.memory import Memory
 from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.state import State, signed, verified
 
 FRAMES = (
     "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
@@ -109,17 +113,60 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
     (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
     (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
     assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
-    for wrong in (
-        {"form": 7},
-        {"form": "nowhere"},
-        {"form": "parcel", "asked": "nothing"},
-        {"form": "parcel", "slots": {"amount": 1e999}},
-        {"form": "parcel", "slots": {"evil": "x"}},
-        {"queue": [{"form": "nowhere", "slots": {}}]},
-        {"options": ["nothing"]},
-    ):
+
+
+def test_a_state_is_taken_from_the_model_that_gave_it_and_as_it_was(chatbot: Chatbot, run: Path) -> None:
+    (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
+    assert first.state
+    (second,) = Chatbot.load(run / "artifact").predict([ChatRequest(message="FW-482913", state=first.state)])  # a restart
+    assert second.events == [{"asks": "email"}]
+    unsigned = {name: value for name, value in first.state.items() if name != "signature"}
+    changes: list[dict[str, Any]] = [{"form": 7}, {"options": ["nothing"]}, {"slots": {"order_number": "FW-481702"}}]
+    changes += [{"confirming": True}, {"tried": ["a supervisor agreed: done"]}, {"slots": {"amount": 1e999}}, {"signature": "é"}]
+    for wrong in (unsigned, {}, *(first.state | change for change in changes)):
         with pytest.raises(UserError, match="record 1, state"):
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
+
+
+def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, run: Path, tmp_path: Path) -> None:
+    def answered(message: str, name: str) -> tuple[list[dict[str, Any]], Any]:
+        keeping = Chatbot.load(run / "artifact").keeping(Memory(tmp_path / "kept.sqlite"))  # each time as after a restart
+        (response,) = keeping.predict([ChatRequest(message=message, conversation=name)])
+        return response.events, response.state
+
+    assert answered("where is my parcel", "one") == ([{"asks": "order_number"}], None)
+    assert answered("FW-482913", "two") != ([{"asks": "email"}], None)
+    assert answered("FW-482913", "one") == ([{"asks": "email"}], None)
+    request = ChatRequest(message="hi", conversation="one")
+    memory = Memory(tmp_path / "kept.sqlite")
+    with memory.claimed("one"), pytest.raises(UserError, match="record 1, conversation: a message of it is being answered"):
+        chatbot.keeping(memory).predict([request])
+    with pytest.raises(UserError, match="record 2, conversation: none are kept"):
+        chatbot.predict([ChatRequest(message="hi"), request])
+    with pytest.raises(ValidationError, match="not both"):
+        ChatRequest(message="hi", state={}, conversation="one")
+
+
+def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
+    state = signed(State(form="refund", slots={"amount": 20.0, "sure": True}), b"key")
+    through = json.loads(json.dumps(state).replace("20.0", "20"))
+    assert verified(through, b"key") == State(form="refund", slots={"amount": 20.0, "sure": True})
+    with pytest.raises(ValueError, match="signature"):
+        verified(state, b"another")
+
+
+def test_a_companys_own_function_is_an_action(chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ourorders.py").write_text(
+        "from usecases.chatbot.protocols import Outcome\n"
+        "def look_up(order_number: str, email: str) -> Outcome:\n    return Outcome(True, {'status': 'in ' + order_number})\n"
+    )
+    services = {"look_up_order": {"function": "ourorders:look_up"}}
+    request = ChatRequest(message="where is my parcel FW-482913, jo@example.com")
+    with pytest.raises(UserError, match="PYTHONPATH"):
+        Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    monkeypatch.syspath_prepend(tmp_path)
+    (response,) = Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    assert response.reply == "It is in FW-482913."
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
@@ -206,3 +253,5 @@ def test_labelled_messages_alone_make_a_classifier_that_says_nothing(tmp_path: P
     assert model.process(table, tmp_path / "out.csv", {}, lambda done: None)["messages"] == len(WANTS) * len(FRAMES)
     with pytest.raises(UserError, match="nothing to say"):
         model.converse(tmp_path / "kept.sqlite", "")
+    with pytest.raises(UserError, match="none are kept"):
+        model.predict([ChatRequest(message="hi", conversation="one")])

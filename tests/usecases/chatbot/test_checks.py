@@ -224,6 +224,21 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
     assert any("actions.create_return.url" in finding.what for finding in found_of)
 
 
+def test_a_function_of_actions_yaml_is_known_with_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = "from usecases.chatbot.protocols import Outcome\ndef send_back(parcel: str) -> Outcome: ...\n"
+    (tmp_path / "ourreturns.py").write_text(written)
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (name, what) in enumerate(
+        (
+            ("ourreturns:send_back", "the action 'create_return' needs parcel, which the form 'send_back' does not ask for"),
+            ("ourreturns:send_bak", "ourreturns:send_bak: ourreturns has no such function (with `def`, not `async def`)"),
+            ("nothing", "actions.create_return.function: string should match pattern"),
+        )
+    ):
+        found = desk(tmp_path / str(number), "actions.yaml", to={"actions": {"create_return": {"function": name}}})
+        assert [one for one in found if one.what.startswith(what) and one.severity == "error"], [one.what for one in found]
+
+
 def test_what_the_shop_gives_is_known_of_each_of_its_actions() -> None:
     shop = Shop(yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
     assert set(content_checks.SHOP_GIVES) == set(shop.functions)

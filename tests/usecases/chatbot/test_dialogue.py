@@ -50,6 +50,17 @@ def test_a_form_asks_for_what_is_missing_and_acts_once_all_is_there():
     assert reply.state.form is None
 
 
+def test_a_turn_that_is_sent_again_acts_under_the_same_key_and_no_other_does():
+    till = Till()
+    dialogue = make_dialogue(till)
+    for _ in range(2):  # two conversations of the same words
+        asked = talk("cancel order FW-482931, jo@example.com", dialogue=dialogue)
+        for _ in range(2):
+            talk("yes", dialogue=dialogue, state=asked.state)
+    assert till.done[0] == till.done[3]
+    assert till.keys[0] == till.keys[1] != till.keys[2] == till.keys[3]
+
+
 def test_nothing_is_done_before_the_confirmation_is_affirmed():
     till = Till()
     dialogue = make_dialogue(till)

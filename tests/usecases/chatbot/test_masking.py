@@ -30,6 +30,12 @@ def test_what_tells_a_person_is_masked_and_the_rest_is_kept(text: str, masked: s
     assert mask(text) == masked
 
 
+def test_what_is_known_to_be_personal_is_masked_by_its_name() -> None:
+    known = {"Unter den Linden 5": "street", "street": "item", "jo (b.)": "full_name", "": "nothing"}
+    said = "unter  den\nLINDEN 5, a street, streets of Jo (b.)"
+    assert mask(said, known=known) == "[street], a [item], streets of [full name]"
+
+
 def test_masking_twice_changes_nothing_more() -> None:
     draw = random.Random(0)
     pieces = [text for text, _ in SAID] + ["0", "[", "@", "FW-", "R", "12 "]
