@@ -208,7 +208,8 @@ class Answering(ABC):
         passage = best.passage
         if all(passage.text != other.text for other in self.sources):
             self.sources.append(Source(**passage._asdict(), probability=best.probability))
-            self.say(self.voice(part.text, best), {"answers": passage.article})
+            text, problem = self.voice(part.text, best)
+            self.say(text, {"answers": passage.article, "quoted": problem} if problem else {"answers": passage.article})
         return True
 
     def clarify(self, names: list[str], text: str) -> None:

@@ -70,8 +70,9 @@ class Assistant:
             return replies.quoted
         writer = Writer.load(self.config.wording, self.classifier.encode)
 
-        def say(question: str, answer: Answer) -> str:
-            return replies.titled(answer.passage, writer(question, [answer.passage]).text)
+        def say(question: str, answer: Answer) -> tuple[str, str]:
+            worded = writer(question, [answer.passage])
+            return replies.titled(answer.passage, worded.text), worded.problem
 
         return say
 

@@ -57,8 +57,8 @@ class Library(Protocol):
         ...
 
 
-Voice = Callable[[str, Answer], str]
-"""What is said to a question that a passage answers."""
+Voice = Callable[[str, Answer], tuple[str, str]]
+"""What is said to a question that a passage answers, and why not in a model's words; "" if in these, or there is none."""
 
 
 @dataclass(frozen=True)

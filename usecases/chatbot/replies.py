@@ -37,9 +37,9 @@ def titled(passage: Passage, text: str) -> str:
     return f"{passage.title}{f' – {passage.heading}' if passage.heading else ''}:\n{text}"
 
 
-def quoted(question: str, answer: Answer) -> str:
-    """A passage as it stands."""
-    return titled(answer.passage, answer.passage.text)
+def quoted(question: str, answer: Answer) -> tuple[str, str]:
+    """A passage as it stands; see `protocols.Voice`."""
+    return titled(answer.passage, answer.passage.text), ""
 
 
 def put(sentence: str, value: Callable[[str], str]) -> str:

@@ -17,6 +17,7 @@ Event = TypedDict(
     "Event",
     {
         "answers": str,
+        "quoted": str,
         "asks": str,
         "confirms": str,
         "does": str,
@@ -30,7 +31,8 @@ Event = TypedDict(
     },
     total=False,
 )
-"""One thing that a reply does: an article's name, a slot, a form, an action with its slots, an intent, …"""
+"""One thing that a reply does: an article's name (and why a language model's words were not said), a slot, a form, an action with
+its slots, an intent, …"""
 
 
 class Source(BaseModel):

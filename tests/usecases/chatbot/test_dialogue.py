@@ -144,6 +144,12 @@ def test_what_is_offered_is_understood_as_it_stands(description):
     assert (asked.suggestions[0], said.events) == (description or "product care", [{"answers": "care-down"}])
 
 
+def test_why_a_models_words_were_not_said_is_in_the_event():
+    dialogue = make_dialogue()
+    dialogue.voice = lambda question, answer: (answer.passage.text, "the number 7")
+    assert talk("how do I wash it?", dialogue=dialogue).events == [{"answers": "care-down", "quoted": "the number 7"}]
+
+
 def test_fallback_has_stages_and_what_is_understood_resets_them():
     assert talk("grmpf wobbel").events == [{"falls_back": 1}]
     offered = talk("grmpf wobbel", "zonk hubbel")
