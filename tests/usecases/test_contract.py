@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from safetensors.torch import load_file
@@ -29,6 +30,17 @@ predictor = catalog.get(sys.argv[1]).load(Path(sys.argv[2]))
 print(json.dumps([response.model_dump(mode="json") for response in predictor.predict(predictor.examples())]))
 """
 NO_BASELINE_HAS = {"medical_imaging": {"dice"}}  # metrics of the model alone: the simple methods draw no masks
+ONE = "hardware.threads=1"  # two runs go at once, each on a core of its own
+
+
+class Runs(NamedTuple):
+    """A `--quick` run, what it printed, and the same run killed after its first epoch, as it goes on meanwhile."""
+
+    folder: Path
+    printed: dict[str, Any]
+    killed: Path
+    refused: subprocess.CompletedProcess[str]  # a prediction from the killed run
+    resumed: subprocess.Popen[str]
 
 
 def command(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -38,18 +50,50 @@ def command(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None
     )  # fmt: skip
 
 
+def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
+    """The command in the background, its results to LOG.out and its messages to LOG.err."""
+    with log.with_suffix(".out").open("w") as results, log.with_suffix(".err").open("w") as messages:
+        return subprocess.Popen([sys.executable, "-m", "usecases", *arguments], stdout=results, stderr=messages, text=True)
+
+
+def kill_after_first_epoch(process: subprocess.Popen[str], folder: Path) -> None:
+    events, deadline = folder / "events.jsonl", time.monotonic() + 300
+    while not (events.exists() and '"event": "epoch"' in events.read_text()):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 @pytest.fixture(scope="module", params=sorted(catalog.MODULES))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def quick(name: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def runs(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    place = tmp_path_factory.mktemp(name)
+    folder, killed = place / "run", place / "killed"
+    unbroken = start("run", name, "--quick", ONE, "--out", str(folder), "--json", log=place / "unbroken")
+    victim = start("run", name, "--quick", ONE, "--out", str(killed), log=place / "victim")
+    started = [unbroken, victim]
+    try:
+        kill_after_first_epoch(victim, killed)
+        refused = command("predict", str(killed), "{}")
+        started.append(start("run", name, "--resume", "--out", str(killed), log=place / "resumed"))
+        assert unbroken.wait(600) == 0, (place / "unbroken.err").read_text()[-3000:]
+        yield Runs(folder, json.loads((place / "unbroken.out").read_text()), killed, refused, started[-1])
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def quick(runs: Runs) -> tuple[Path, dict[str, Any]]:
     """The folder and the printed result of one `--quick` run."""
-    folder = tmp_path_factory.mktemp(name) / "run"
-    done = command("run", name, "--quick", "--out", str(folder), "--json")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder, json.loads(done.stdout)
+    return runs.folder, runs.printed
 
 
 def test_a_quick_run_leaves_a_complete_folder(name: str, quick: tuple[Path, dict[str, Any]]) -> None:
@@ -96,37 +140,22 @@ def test_a_tampered_artefact_is_refused(name: str, quick: tuple[Path, dict[str, 
         catalog.get(name).load(tmp_path / "copy")
 
 
-def test_a_killed_run_resumes_to_the_same_weights(name: str, quick: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    folder = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "usecases", "run", name, "--quick", "--out", str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    events, deadline = folder / "events.jsonl", time.monotonic() + 300
-    while not (events.exists() and '"event": "epoch"' in events.read_text()):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    refused = command("predict", str(folder), "{}")
-    assert refused.returncode == 1
-    assert "did not finish" in refused.stderr
-    done = command("run", name, "--resume", "--out", str(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert '"event": "resumed"' in events.read_text()
-    unbroken, resumed = (load_file(place / "artifact" / "model.safetensors") for place in (quick[0], folder))
-    assert set(unbroken) == set(resumed)
-    for key, tensor in unbroken.items():
-        assert tensor.equal(resumed[key]), key
-
-
 def test_the_run_can_be_evaluated_again(name: str, quick: tuple[Path, dict[str, Any]]) -> None:
     done = command("evaluate", str(quick[0]), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     again, metrics = json.loads(done.stdout), quick[1]
     assert again["model"][metrics["headline"]]["value"] == pytest.approx(metrics["model"][metrics["headline"]]["value"], abs=1e-6)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(runs: Runs) -> None:
+    assert runs.refused.returncode == 1
+    assert "did not finish" in runs.refused.stderr
+    assert runs.resumed.wait(600) == 0, (runs.killed.parent / "resumed.err").read_text()[-3000:]
+    assert '"event": "resumed"' in (runs.killed / "events.jsonl").read_text()
+    unbroken, resumed = (load_file(place / "artifact" / "model.safetensors") for place in (runs.folder, runs.killed))
+    assert set(unbroken) == set(resumed)
+    for key, tensor in unbroken.items():
+        assert tensor.equal(resumed[key]), key
 
 
 @pytest.mark.parametrize(
