@@ -9,16 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from shared.errors import UserError
 from shared.runs import Run
+from tests.twins import Twins
 from usecases import catalog
 
 PREDICT = """
@@ -30,17 +31,6 @@ predictor = catalog.get(sys.argv[1]).load(Path(sys.argv[2]))
 print(json.dumps([response.model_dump(mode="json") for response in predictor.predict(predictor.examples())]))
 """
 NO_BASELINE_HAS = {"medical_imaging": {"dice"}}  # metrics of the model alone: the simple methods draw no masks
-ONE = "hardware.threads=1"  # two runs go at once, each on a core of its own
-
-
-class Runs(NamedTuple):
-    """A `--quick` run, what it printed, and the same run killed after its first epoch, as it goes on meanwhile."""
-
-    folder: Path
-    printed: dict[str, Any]
-    killed: Path
-    refused: subprocess.CompletedProcess[str]  # a prediction from the killed run
-    resumed: subprocess.Popen[str]
 
 
 def command(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -50,50 +40,22 @@ def command(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None
     )  # fmt: skip
 
 
-def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
-    """The command in the background, its results to LOG.out and its messages to LOG.err."""
-    with log.with_suffix(".out").open("w") as results, log.with_suffix(".err").open("w") as messages:
-        return subprocess.Popen([sys.executable, "-m", "usecases", *arguments], stdout=results, stderr=messages, text=True)
-
-
-def kill_after_first_epoch(process: subprocess.Popen[str], folder: Path) -> None:
-    events, deadline = folder / "events.jsonl", time.monotonic() + 300
-    while not (events.exists() and '"event": "epoch"' in events.read_text()):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
 @pytest.fixture(scope="module", params=sorted(catalog.MODULES))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def runs(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    place = tmp_path_factory.mktemp(name)
-    folder, killed = place / "run", place / "killed"
-    unbroken = start("run", name, "--quick", ONE, "--out", str(folder), "--json", log=place / "unbroken")
-    victim = start("run", name, "--quick", ONE, "--out", str(killed), log=place / "victim")
-    started = [unbroken, victim]
-    try:
-        kill_after_first_epoch(victim, killed)
-        refused = command("predict", str(killed), "{}")
-        started.append(start("run", name, "--resume", "--out", str(killed), log=place / "resumed"))
-        assert unbroken.wait(600) == 0, (place / "unbroken.err").read_text()[-3000:]
-        yield Runs(folder, json.loads((place / "unbroken.out").read_text()), killed, refused, started[-1])
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
+def twins(name: str, twins_of: Callable[[str], Twins]) -> Twins:
+    """The use case's runs, to be read only."""
+    return twins_of(name)
 
 
 @pytest.fixture(scope="module")
-def quick(runs: Runs) -> tuple[Path, dict[str, Any]]:
+def quick(twins: Twins) -> tuple[Path, dict[str, Any]]:
     """The folder and the printed result of one `--quick` run."""
-    return runs.folder, runs.printed
+    assert twins.codes["unbroken"] == 0, twins.said("unbroken")[-3000:]
+    return twins.unbroken, json.loads(twins.said("unbroken", "out"))
 
 
 def test_a_quick_run_leaves_a_complete_folder(name: str, quick: tuple[Path, dict[str, Any]]) -> None:
@@ -147,12 +109,13 @@ def test_the_run_can_be_evaluated_again(name: str, quick: tuple[Path, dict[str, 
     assert again["model"][metrics["headline"]]["value"] == pytest.approx(metrics["model"][metrics["headline"]]["value"], abs=1e-6)
 
 
-def test_a_killed_run_resumes_to_the_same_weights(runs: Runs) -> None:
-    assert runs.refused.returncode == 1
-    assert "did not finish" in runs.refused.stderr
-    assert runs.resumed.wait(600) == 0, (runs.killed.parent / "resumed.err").read_text()[-3000:]
-    assert '"event": "resumed"' in (runs.killed / "events.jsonl").read_text()
-    unbroken, resumed = (load_file(place / "artifact" / "model.safetensors") for place in (runs.folder, runs.killed))
+def test_a_killed_run_resumes_to_the_same_weights(twins: Twins, quick: tuple[Path, dict[str, Any]]) -> None:
+    assert twins.codes["victim"] == -signal.SIGKILL, "the run ended before it could be killed"
+    assert twins.codes["refused"] == 1
+    assert "did not finish" in twins.said("refused")
+    assert twins.codes["resumed"] == 0, twins.said("resumed")[-3000:]
+    assert '"event": "resumed"' in (twins.resumed / "events.jsonl").read_text()
+    unbroken, resumed = (load_file(folder / "artifact" / "model.safetensors") for folder in (quick[0], twins.resumed))
     assert set(unbroken) == set(resumed)
     for key, tensor in unbroken.items():
         assert tensor.equal(resumed[key]), key
@@ -184,8 +147,10 @@ def test_wrong_data_gives_findings_and_no_traceback(name: str, tmp_path: Path, f
 
 
 def test_wrong_data_ends_the_commands_with_a_message(name: str, tmp_path: Path) -> None:
-    for arguments in (["check", name, "--data", "absent.csv"], ["run", name, "--quick", "--data", "absent.csv"]):
-        done = command(*arguments, cwd=tmp_path)
+    commands = (["check", name, "--data", "absent.csv"], ["run", name, "--quick", "--data", "absent.csv"])
+    with ThreadPoolExecutor(len(commands)) as both:
+        ended = list(both.map(lambda arguments: command(*arguments, cwd=tmp_path), commands))
+    for done in ended:
         assert done.returncode == 1
         assert "absent.csv" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
