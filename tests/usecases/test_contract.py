@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 from shared.errors import UserError
 from shared.runs import Run
 from tests.twins import Twins
+from tests.usecases.conftest import Ended
 from usecases import catalog
 
 PREDICT = """
@@ -146,12 +146,13 @@ def test_wrong_data_gives_findings_and_no_traceback(name: str, tmp_path: Path, f
         usecase.train(config, Run.create(name, config, tmp_path / "run"))
 
 
-def test_wrong_data_ends_the_commands_with_a_message(name: str, tmp_path: Path) -> None:
-    commands = (["check", name, "--data", "absent.csv"], ["run", name, "--quick", "--data", "absent.csv"])
-    with ThreadPoolExecutor(len(commands)) as both:
-        ended = list(both.map(lambda arguments: command(*arguments, cwd=tmp_path), commands))
-    for done in ended:
-        assert done.returncode == 1
-        assert "absent.csv" in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+def test_wrong_data_ends_the_commands_with_a_message(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_here: Callable[..., Ended]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["check", name, "--data", "absent.csv"], ["run", name, "--quick", "--data", "absent.csv"]):
+        done = command_here(*arguments)
+        assert done.code == 1
+        assert "absent.csv" in done.out + done.err
+        assert "Traceback" not in done.err
     assert not list(tmp_path.rglob("metrics.json"))
