@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ def begun(names: Sequence[str], folder: Path) -> Iterator[Callable[[str], Twins]
     try:
         yield of
     finally:
-        if maker.poll() is None:
+        with suppress(ProcessLookupError):  # there is none where all has ended
             os.killpg(maker.pid, signal.SIGKILL)  # with the runs that it has begun
         maker.wait()
 
