@@ -126,6 +126,12 @@ class Talking(Section):
     longest: int = Field(LIMIT, ge=100, le=LIMIT, description="characters of a message that are read")
 
 
+class Judging(Section):
+    """What a trained assistant goes through."""
+
+    every: int = Field(1, ge=1, description="of the scripted conversations each so many-th is replayed; 1: all of them")
+
+
 class ChatConfig(RunConfig):
     """Chatbot."""
 
@@ -135,6 +141,7 @@ class ChatConfig(RunConfig):
     retrieval: Retrieval = Retrieval()
     talking: Talking = Talking()
     wording: Wording = Wording()
+    judging: Judging = Judging()
 
     def settled(self) -> Self:
         whole = self.understanding.model_copy(update={"training": self.understanding.course})

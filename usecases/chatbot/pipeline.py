@@ -26,7 +26,7 @@ from usecases.chatbot.rehearsal import OURS
 from usecases.chatbot.shop import Shop
 
 TIMED = 100  # messages, of one at a time
-MANY = 1000  # messages, in batch
+MANY = 500  # messages, in batch
 SAMPLES = 5
 
 

@@ -75,17 +75,17 @@ def _texts(asked: Sequence[Question]) -> list[str]:
 
 
 def conversations(corpus: Corpus, assistant: Assistant, say: Log) -> dict[str, Any] | None:
-    """Replays the content's scripts, each in a fresh demonstration shop; None where there are none."""
+    """Replays the content's scripts, or `judging.every` so many-th, each in a fresh demonstration shop; None: there are none."""
     if not corpus.scripts:
         return None
-    say(f"Replaying {len(corpus.scripts)} conversations")
-    parts = {}
-    for part in PARTS:
-        mine = [script for script in corpus.scripts if script.part == part]
-        results = [tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in mine]
-        if results:
-            parts[part] = _told(results)
-    return parts
+    written = {part: [script for script in corpus.scripts if script.part == part] for part in PARTS}
+    taken = {part: scripts[:: assistant.config.judging.every] for part, scripts in written.items() if scripts}
+    say(f"Replaying {sum(map(len, taken.values()))} of {len(corpus.scripts)} conversations")
+    return {
+        part: _told([tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in scripts])
+        | {"written": len(written[part])}
+        for part, scripts in taken.items()
+    }
 
 
 def _told(results: list[tester.Result]) -> dict[str, Any]:

@@ -182,10 +182,12 @@ def _conversations(result: Mapping[str, Any]) -> Section | None:
     if failed:
         columns = ["conversation", "turn", "the customer said", "expected", "got"]
         tables.append(Table(columns, failed, caption="What went otherwise"))
+    replayed, written = (sum(part[key] for part in talks.values()) for key in ("scripts", "written"))
     return Section(
         "Whole conversations",
         "Scripts are replayed turn by turn; one that differs anywhere has failed. Rules were made with the tuning part in view, "
-        "never with the held-out one. The model has not seen these messages.",
+        "never with the held-out one. The model has not seen these messages."
+        + (f" Only {replayed} of the {written} scripts were replayed, as `judging.every` asks." if replayed < written else ""),
         [(plots.bars(bars, "share of conversations that go as they should", ["held out part"]), "Conversations that pass")],
         tables,
     )

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,9 +19,9 @@ from pydantic import ValidationError
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, predictor, tools
+from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
 from usecases.chatbot.answers import ChatRequest
-from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.config import ChatConfig, Judging
 from usecases.chatbot.memory import Memory
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.state import State, signed, verified
@@ -216,6 +217,19 @@ def test_the_run_tells_of_messages_and_conversations(run: Path) -> None:
     assert metrics["conversations"]["held_out"]["went"] == 1
     assert metrics["conversations"]["tuning"]["went"] == 0
     assert "wrong on purpose" not in (run / "report.html").read_text()  # differences of the held-out part alone are listed
+
+
+def test_where_not_all_conversations_are_replayed_the_report_says_so(chatbot: Chatbot, run: Path) -> None:
+    first, other = tester.load_scripts(run.parent / "desk" / "conversations.yaml")
+    corpus: Any = SimpleNamespace(scripts=[first, other, first, other, first])
+    third = chatbot.assistant.config.model_copy(update={"judging": Judging(every=3)})
+    for config, scripts, few in ((third, (1, 1), True), (chatbot.assistant.config, (3, 2), False)):
+        told = rehearsal.conversations(corpus, replace(chatbot.assistant, config=config), lambda line: None)
+        assert told
+        assert (told["held_out"]["scripts"], told["tuning"]["scripts"]) == scripts
+        section = report._conversations({"conversations": told})
+        assert section
+        assert ("Only 2 of the 5 scripts" in section.text) == few
 
 
 def test_the_terminal_keeps_what_was_said_without_what_is_personal(

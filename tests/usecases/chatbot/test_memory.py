@@ -13,8 +13,11 @@ from shared.errors import UserError
 from usecases.chatbot.memory import CLAIM_S, Memory, Overtaken, Saved, default_file
 
 WRITER = """
-import sys
+import sys, types
 from pathlib import Path
+import usecases
+package = sys.modules["usecases.chatbot"] = types.ModuleType("usecases.chatbot")  # not with all that learns, which takes seconds
+package.__path__ = [str(Path(usecases.__file__).parent / "chatbot")]
 from usecases.chatbot.memory import Memory
 memory = Memory(Path(sys.argv[1]))
 name, turns = sys.argv[2], int(sys.argv[3])
