@@ -62,3 +62,10 @@ def test_mixed_images_have_mixed_labels() -> None:
     for _ in range(10):
         batch = packed.__getitems__([0, 1])
         torch.testing.assert_close(batch["image"].float().mean((1, 2, 3)) / 200, batch["label"][:, 1], atol=0.01, rtol=0)
+
+
+def test_few_images_are_moved_and_relit_less() -> None:
+    whole = Changes(turn=10, zoom=0.4, few=100, gentle=0.5)
+    assert whole.of(100) == whole
+    gentle = whole.of(99)
+    assert (gentle.turn, gentle.zoom, gentle.spoil, gentle.mirror) == (5, 0.2, whole.spoil, whole.mirror)
