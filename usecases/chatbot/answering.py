@@ -28,8 +28,15 @@ SHORT = 6  # words
 COURTESIES = ("greeting", "thanks", "goodbye", "praise", "how_are_you", "help", "affirm", "deny", "repeat", "cancel")
 SHORT_ONLY = ("affirm", "deny")
 INSULT = "insult"
+LEAST = 0.05  # probability of what may be meant by somebody who only says what it is about
 OPTIONS = 3  # intents between which the customer may be asked to choose
 
+_VAGUE = re.compile(
+    r"^(?:\W*(?:hi|hello|hey|so|ok|okay|well|please)\b)*\W*(?:I(?:'ve| have)(?: got)?|there is|it's|this is) "
+    r"(?:a|an|some|another) (?:\w+ )?(?:question|problem|issue|query|thing|trouble)s? (?:about|with|regarding|concerning) "
+    r"(?:\w+\W*){1,5}$",
+    re.IGNORECASE,
+)
 _ORDINAL = {
     word: place
     for place, words in enumerate(("1 first one former", "2 second two latter", "3 third three"))
@@ -87,10 +94,15 @@ class Answering(ABC):
             parts = [part for part in parts if part.top not in COURTESIES]
         ordered = sorted(parts, key=lambda part: self.desk.intents[part.top].form is not None)  # questions come at the end
         understood = [self.deal(part, len(ordered) == 1) for part in ordered]
-        if any(understood):
+        if any(understood) or self.aside(parts):
             self.state.misses = 0
         elif self.summary is None:
             self.fall_back()
+
+    def aside(self, parts: Sequence[Part]) -> bool:
+        """Answer questions of which it is not certain what they are about, as far as the articles alone say that they can."""
+        answered = [self.answer(replace(part, outside=0.0)) for part in parts if asks(part.text)]
+        return any(answered)
 
     def weighed(self, part: Part) -> Part:
         """The intents' probabilities with what the classifier does not know, by Bayes' rule.
@@ -162,6 +174,8 @@ class Answering(ABC):
 
     def near(self, part: Part, most: float, second: float) -> bool:
         """Whether the customer may as well want what comes second: a few words that only tell something may want much."""
+        if _VAGUE.search(part.text):
+            return second >= LEAST
         if part.request or len(part.text.split()) > SHORT:
             return most - second < self.settings.margin
         return second >= (self.settings.second if self.sure(part) else self.settings.second / 2)

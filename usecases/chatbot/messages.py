@@ -43,11 +43,14 @@ _INSTEAD = re.compile(
     r"(?:^|(?<=[.!?]\s))((?:instead of|rather than)\s[^.,;!?]{1,60}?)\s+(?=(?:I|I'd|we|we'd|please|can|could)\s)", re.IGNORECASE
 )
 _GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
-_QUESTION = re.compile(rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", re.IGNORECASE)
+_QUESTION = re.compile(
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w|\b(?:ask(?:ing)?|wonder(?:ing)?|to know|tell me|curious)\s(?:{_WH}|whether|if)\b",
+    re.IGNORECASE,
+)
 _REQUEST = re.compile(
     rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS})\b"
     r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|please|pls|plz|wish to|looking for|wonder\w*"
-    r"|can you|could you)\b",
+    r"|asking|curious|can you|could you)\b",
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")
