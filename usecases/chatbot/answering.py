@@ -16,7 +16,7 @@ from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
-from usecases.chatbot.protocols import Answer, Library, Voice
+from usecases.chatbot.protocols import Answer, Library, Scores, Voice
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
@@ -100,9 +100,10 @@ class Answering(ABC):
             self.fall_back()
 
     def aside(self, parts: Sequence[Part]) -> bool:
-        """Answer questions of which it is not certain what they are about, as far as the articles alone say that they can."""
-        answered = [self.answer(replace(part, outside=0.0)) for part in parts if asks(part.text)]
-        return any(answered)
+        """Answer questions of which it is not certain what they are about, as far as the articles can."""
+        answered = [self.answer(part) for part in parts if asks(part.text)]
+        whole = self.reading.whole
+        return any(answered) or (whole is not None and asks(whole.text) and self.answer(whole))
 
     def weighed(self, part: Part) -> Part:
         """The intents' probabilities with what the classifier does not know, by Bayes' rule.
@@ -127,21 +128,17 @@ class Answering(ABC):
             return part
         about: dict[str, float] = {}
         for answer in self.search(part):
-            for intent in self.about(answer.passage.article):
+            for intent in self.desk.about(answer.passage.article):
                 about[intent] = max(about.get(intent, 0.0), answer.probability)
         none = 1 - max(about.values(), default=0.0)  # that no article speaks of it, as for small talk
         written = {intent for article in self.desk.articles.values() for intent in article.intents}
         weights = [DOUBT + (about.get(name, 0.0) if name in written else none) for name in part.intents]
         return _times(part, np.array(weights))
 
-    def about(self, article: str) -> set[str]:
-        """The intents that an article speaks of."""
-        own = self.desk.articles[article].intents if article in self.desk.articles else ()
-        return {*own, *self.desk.answering(article)}
-
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            (self.found[part.text],) = self.library([part.text], ANSWERS)
+            scores = Scores(part.probabilities[None], np.array([part.outside]))
+            (self.found[part.text],) = self.library([part.text], scores, ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:
@@ -215,9 +212,8 @@ class Answering(ABC):
 
     def answer(self, part: Part) -> bool:
         """Quote the passage that answers, and the next one if it is about as likely; False if none does."""
-        found = [one for one in self.search(part) if self.chosen is None or self.chosen in self.about(one.passage.article)]
-        inside = 1.0 if self.sure(part) else 1 - part.outside
-        if not found or found[0].probability * inside < self.library.threshold:
+        found = [one for one in self.search(part) if self.chosen is None or self.chosen in self.desk.about(one.passage.article)]
+        if not found or found[0].probability < self.library.threshold:
             return False
         self.quote(found[0], part)
         if len(found) > 1 and found[1].probability >= ALSO * found[0].probability:

@@ -148,12 +148,14 @@ class Reading:
         text: cleaned.
         cut: its end was not read.
         refused: intents that the customer does not want.
+        whole: all of it, where something is refused: what is left may say too little.
     """
 
     text: str
     cut: bool
     parts: tuple[Part, ...]
     refused: tuple[str, ...] = ()
+    whole: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ class Reader:
             found = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(draft.text, draft.cut, (), no)
-        return Reading(draft.text, draft.cut, tuple(found), no)
+        return Reading(draft.text, draft.cut, tuple(found), no, whole if refused else None)
 
     def _meant(self, part: Part) -> str | None:
         """What a refusal is about; a "no" in it is no small talk."""
