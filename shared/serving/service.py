@@ -86,20 +86,25 @@ class Service:
             TimeoutError: not answered in time.
             UserError: a record cannot be answered.
         """
-        self._check()
+        self.check()
         answer = asyncio.wrap_future(self.batcher.submit(records))
         return await asyncio.wait_for(answer, self.settings.timeout_s)
 
     def predict_now(self, records: Sequence[Any]) -> list[Any]:
         """The same for a thread, which waits."""
-        self._check()
+        self.check()
         future = self.batcher.submit(records)
         try:
             return future.result(self.settings.timeout_s)
         finally:
             future.cancel()  # where it did not come in time
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Is there a model to ask?
+
+        Raises:
+            NotReadyError: not yet.
+        """
         if self.predictor is None:
             how = {
                 "none": f"There is no model of {self.name} yet. Train one: usecases run {self.name} --quick",
@@ -119,13 +124,17 @@ class Service:
 
 
 class Services(Mapping[str, Service]):
-    """All of them by name. `start` loads the models one after another in a thread; `close` finishes what was accepted."""
+    """All of them by name. `start` loads the models one after another in a thread; `close` finishes what was accepted.
+
+    `calls` is the number of requests to the API that are being answered.
+    """
 
     def __init__(
         self, usecases: Mapping[str, Callable[[], UseCase]], runs: Mapping[str, Path], settings: ServeSettings | None = None
     ) -> None:
         """`runs`: folders of finished runs by use case; one without is there, but says that it has no model."""
         self.settings = settings or ServeSettings()
+        self.calls = 0
         self._services = {name: Service(name, find, runs.get(name), self.settings) for name, find in usecases.items()}
 
     def __getitem__(self, name: str) -> Service:

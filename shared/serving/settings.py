@@ -17,9 +17,11 @@ SHORTEST_KEY = 16  # characters
 class ServeSettings(Section):
     """How the server listens, what it accepts, and how it batches."""
 
-    host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: every network, which needs a key")
+    host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: every network")
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
-    api_key: SecretStr | None = Field(None, description="what clients must send; none: nothing")
+    api_key: SecretStr | None = Field(
+        None, description="what clients must send; none: nothing. Given by a file or the environment"
+    )
     body_bytes: int = Field(32 << 20, ge=1, description="of one request")
     held_bytes: int = Field(256 << 20, ge=1, description="of the bodies of all requests in flight")
     records: int = Field(1000, ge=1, description="in one request")
