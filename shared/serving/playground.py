@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from shared.serving.demo import Demo, plain, tell
 from shared.serving.service import Service
 
-UPLOAD_BYTES = 512 << 20  # most of a file; what a request may carry is limited before
 KEPT_S = 3600  # files of visitors are looked through as often, and deleted when they are as old
 FONT = ("system-ui", "Segoe UI", "DejaVu Sans", "sans-serif")
 MONO = ("ui-monospace", "DejaVu Sans Mono", "monospace")
@@ -94,7 +93,7 @@ def build(service: Service, head: Markup) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=UPLOAD_BYTES,
+        max_file_size=service.settings.body_bytes,
         ssr_mode=False,
     )
 

@@ -19,6 +19,7 @@ LONG, SHORT = 12, 8  # items on the first shelf, on the others
 SIMILAR = 2  # picks that get a shelf of what goes with them
 USERS = 300  # known users to choose from
 YEAR = re.compile(r" \((\d{4})\)$")
+ARTICLE = re.compile(r"^(.*), (The|A|An)( \(\d{4}\))?$")  # as catalogues write it: Matrix, The
 NEW, KNOWN = "Somebody new", "A user of the training data"
 
 
@@ -57,7 +58,7 @@ def page(demo: Demo) -> None:
             found = gr.HTML(recommend(NEW, [], None, 0.2), label="Recommendations", padding=False)
 
     asked = [who, picked, user, diversity]
-    text.input(offer, [text, picked], picked, show_progress="hidden")
+    text.change(offer, [text, picked], picked, show_progress="hidden")
     who.change(switch, who, [newcomer, known], show_progress="hidden")
     again.click(begin_again, None, [text, picked])
     gr.on([who.change, picked.change, user.change, diversity.release], recommend, asked, found, show_progress="minimal")
@@ -66,7 +67,7 @@ def page(demo: Demo) -> None:
 def shelves(demo: Demo, catalogue: Catalogue, picked: Sequence[str], user: str | None, diversity: float) -> str:
     """One shelf for the person, one for each of the last picks, one for everybody; answered in one call."""
     mine = {"user": user} if user else {"history": list(picked)}
-    liked = list(reversed(picked))[:SIMILAR] if not user else []
+    liked = list(reversed(picked))[:SIMILAR] if len(picked) > 1 and not user else []  # of one pick the first shelf says it all
     records = [
         {**mine, "k": LONG, "diversity": diversity},
         *({"similar_to": item, "k": SHORT, "deny": list(picked), "diversity": diversity} for item in liked),
@@ -75,7 +76,11 @@ def shelves(demo: Demo, catalogue: Catalogue, picked: Sequence[str], user: str |
     responses = demo.predict(records)
     first = "For you" if picked and not user else f"For user {user}" if user else "For a new visitor"
     titles = [first, *(f"Goes with {catalogue.title(item)}" for item in liked), "Popular with everybody"]
-    notes = [f"Made from {responses[0].basis}.", *("" for _ in liked), "The same list for everyone, for comparison."]
+    notes = [
+        f"From {responses[0].basis}." if user else catalogue.basis(picked),
+        *("" for _ in liked),
+        "The same list for everyone, for comparison.",
+    ]
     made = [catalogue.shelf(title, response, note) for title, response, note in zip(titles, responses, notes, strict=False)]
     if user and not responses[0].unknown:
         made.insert(0, notice(f"User {user} chose: {catalogue.chosen(user)}"))
@@ -94,7 +99,7 @@ class Catalogue:
         self.noun = "films" if "movielens" in str(model.about.get("data", "")).lower() else "items"
 
     def title(self, item: str) -> str:
-        return self.titles.get(item) or item
+        return ARTICLE.sub(r"\2 \1\3", self.titles.get(item) or item)
 
     def offer(self, text: str, picked: Sequence[str]) -> list[tuple[str, str]]:
         """Label and id of what can be ticked: what is picked, then the most popular whose title has every word of the text."""
@@ -102,6 +107,11 @@ class Catalogue:
         fitting = (item for item in self.popular if all(word in self.title(item).lower() for word in wanted))
         others = [item for item, _ in zip((item for item in fitting if item not in picked), range(OFFERED), strict=False)]
         return [(self.title(item), item) for item in [*picked, *others]]
+
+    def basis(self, picked: Sequence[str]) -> str:
+        return (
+            f"From the {self.noun} that you picked." if picked else "What is popular. Tick what you like, and it becomes yours."
+        )
 
     def users(self, most: int) -> list[str]:
         return list(self.model.users[:most])
@@ -118,7 +128,7 @@ class Catalogue:
 
     def card(self, line: Line) -> Markup:
         """One recommendation; its colour comes from its id, so that it has the same on every shelf."""
-        reasons = " and ".join(short(reason.title) for reason in line.because)
+        reasons = " and ".join(short(self.title(reason.item)) for reason in line.because)
         title = self.title(line.item)
         year = YEAR.search(title)
         cover = year[1] if year else title[:1].upper()
