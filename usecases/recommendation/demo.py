@@ -76,11 +76,8 @@ def shelves(demo: Demo, catalogue: Catalogue, picked: Sequence[str], user: str |
     responses = demo.predict(records)
     first = "For you" if picked and not user else f"For user {user}" if user else "For a new visitor"
     titles = [first, *(f"Goes with {catalogue.title(item)}" for item in liked), "Popular with everybody"]
-    notes = [
-        f"From {responses[0].basis}." if user else catalogue.basis(picked),
-        *("" for _ in liked),
-        "The same list for everyone, for comparison.",
-    ]
+    basis = f"From {responses[0].basis}." if user else catalogue.basis(picked)
+    notes = [basis, *("" for _ in liked), "The same list for everyone, for comparison."]
     made = [catalogue.shelf(title, response, note) for title, response, note in zip(titles, responses, notes, strict=False)]
     if user and not responses[0].unknown:
         made.insert(0, notice(f"User {user} chose: {catalogue.chosen(user)}"))
@@ -131,7 +128,7 @@ class Catalogue:
         reasons = " and ".join(short(self.title(reason.item)) for reason in line.because)
         title = self.title(line.item)
         year = YEAR.search(title)
-        cover = year[1] if year else title[:1].upper()
+        cover = year[1] if year else re.sub("^(The|A|An) ", "", title)[:1].upper()
         return card(short(title), f"because of {reasons}" if reasons else "", cover, zlib.crc32(line.item.encode()))
 
 
