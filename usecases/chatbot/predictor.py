@@ -15,7 +15,7 @@ from shared import artifact
 from shared.config import Section
 from shared.data import tables
 from shared.errors import UserError
-from shared.records import read_options
+from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
@@ -83,22 +83,33 @@ class Chatbot:
         """Each by itself, in order; with a `state` it is the next message of that conversation.
 
         Raises:
-            UserError: a state is none that this model gave.
+            RecordError: a state is none that this model gave.
         """
         if self._dialogue is None:
             return self.understand([request.message for request in requests])
-        responses = []
-        for number, request in enumerate(requests, 1):
+        states = [
+            self._state(self._dialogue, number, request) for number, request in enumerate(requests, 1)
+        ]  # before anything acts
+        return [self._turn(self._dialogue, state, one.message) for state, one in zip(states, requests, strict=True)]
+
+    def predict_groups(self, groups: Sequence[Sequence[ChatRequest]]) -> list[list[ChatResponse] | Exception]:
+        """Each list by itself: a turn may have acted on the company's services, and must not be repeated for another's fault."""
+        answers: list[list[ChatResponse] | Exception] = []
+        for requests in groups:
             try:
-                state = State() if request.state is None else State.model_validate(request.state)
-                if not self._dialogue.knows(state):
-                    raise ValueError("another desk's")
-            except ValueError:  # pydantic's, too
-                raise UserError(
-                    f"The input does not fit:\n  - record {number}, state: not one of this model's responses; give it unchanged."
-                ) from None
-            responses.append(self._turn(self._dialogue, state, request.message))
-        return responses
+                answers.append(self.predict(requests))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _state(self, dialogue: Dialogue, number: int, request: ChatRequest) -> State:
+        try:
+            state = State() if request.state is None else State.model_validate(request.state)
+            if not dialogue.knows(state):
+                raise ValueError("another desk's")
+        except ValueError:  # pydantic's, too
+            raise RecordError([Fault(number, "state", "not one of this model's responses; give it unchanged.")]) from None
+        return state
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
         """What messages are about, without a reply."""
