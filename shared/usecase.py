@@ -41,8 +41,9 @@ class Predictor(Protocol):
         """One response for each request, in order.
 
         The server computes the requests of several clients together. Where a request's position in the list, or the others
-        in it, change its response, the predictor has a method `predict_groups(groups: list[Sequence[Request]]) ->
-        list[list[Response]]` besides, for which only those of its own group count.
+        in it, change its response, the predictor has a method `predict_groups(groups: Sequence[Sequence[Request]]) ->
+        list[list[Response] | Exception]` besides, for which only those of its own group count. What either raises makes the
+        server ask again for each client by itself; an exception in a group's place goes to its client alone.
         """
         ...
 

@@ -104,6 +104,8 @@ def _server(config: Any, services: Any, address: str) -> Any:
             waiting = asyncio.create_task(self._end_streams())
             await super().shutdown(sockets)
             waiting.cancel()
+            if self.force_exit:
+                await self.lifespan.shutdown()
 
         async def _end_streams(self) -> None:
             while services.calls:

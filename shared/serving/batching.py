@@ -14,6 +14,7 @@ from typing import Any
 from shared.serving.settings import ServeSettings
 
 Group = Sequence[Any]  # the records of one request
+Answers = list[list[Any] | Exception]
 SMOOTHING = 0.2  # weight of the newest batch in the mean time a record
 
 
@@ -46,8 +47,8 @@ class Batcher:
         batches, computed: how many batches and records were computed so far.
     """
 
-    def __init__(self, predict: Callable[[list[Group]], list[list[Any]]], settings: ServeSettings, name: str = "model") -> None:
-        """`predict`: the responses of each group of records, which must not depend on the other groups."""
+    def __init__(self, predict: Callable[[list[Group]], Answers], settings: ServeSettings, name: str = "model") -> None:
+        """`predict`: the responses to each group of records, which must not depend on the other groups, or an exception."""
         self._predict, self._settings = predict, settings
         self._jobs: deque[_Job] = deque()
         self._changed = Condition()
@@ -125,4 +126,7 @@ class Batcher:
                     self._compute([job])
             return
         for job, answer in zip(jobs, answers, strict=True):
-            job.future.set_result(answer)
+            if isinstance(answer, Exception):
+                job.future.set_exception(answer)
+            else:
+                job.future.set_result(answer)

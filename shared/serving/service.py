@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from typing import Any, Literal
 
 from shared.errors import UserError
-from shared.serving.batching import Batcher, Group
+from shared.serving.batching import Answers, Batcher, Group
 from shared.serving.settings import ServeSettings
 from shared.usecase import Predictor, UseCase
 
@@ -112,12 +112,12 @@ class Service:
             }
             raise NotReadyError(how.get(self.state, f"The model of {self.name} is being loaded. Try again in a few seconds."))
 
-    def _predict(self, groups: list[Group]) -> list[list[Any]]:
+    def _predict(self, groups: list[Group]) -> Answers:
         """Responses of each request's records; see `Predictor.predict_groups`."""
         predictor = self.predictor
         assert predictor is not None  # nothing is queued before
         if hasattr(predictor, "predict_groups"):
-            answers: list[list[Any]] = predictor.predict_groups(groups)
+            answers: Answers = predictor.predict_groups(groups)
             return answers
         responses = iter(predictor.predict([record for group in groups for record in group]))
         return [[next(responses) for _ in group] for group in groups]

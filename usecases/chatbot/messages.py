@@ -152,11 +152,36 @@ class Reading:
     refused: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Pieces:
+    """A message, cut up. No `flat`: it says nothing.
+
+    Attributes:
+        flat: what is told, in one line; `rest`: without what is refused.
+        chosen, refused: clauses, of which those are classified by themselves.
+        kept, wanted: there are clauses that are not refused, and some that ask or want something.
+    """
+
+    text: str
+    cut: bool
+    flat: str = ""
+    rest: str = ""
+    chosen: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    kept: bool = False
+    wanted: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """What is to be classified."""
+        return [self.flat, self.rest, *self.chosen, *self.refused[:2]] if self.flat else []
+
+
 class Reader:
     """Messages to readings.
 
     Args:
-        classifier: called once a message, with the whole of it and its clauses.
+        classifier: called once a reading, with the whole of each message and its clauses.
         desk: its intents' names are the words that "no …" refuses.
 
     Raises:
@@ -185,23 +210,39 @@ class Reader:
         self._named = re.compile(rf"\b(?:not|don't|dont|no|never)\b.*\b(?:{stems})", re.IGNORECASE)
 
     def __call__(self, message: str) -> Reading:
+        return self.read([message])[0]
+
+    def read(self, messages: Sequence[str]) -> list[Reading]:
+        """The reading of each message by itself; what has to be classified is so at once."""
+        split = [self._split(message) for message in messages]
+        scored = self._classify([text for pieces in split for text in pieces.texts])
+        return [self._understood(pieces, [scored[text] for text in pieces.texts]) for pieces in split]
+
+    def _split(self, message: str) -> _Pieces:
         text, cut = clean(message, self.settings.longest)
         told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
         told = "".join(c for c in told if c in _SIGNS or unicodedata.category(c) not in ("So", "Sk"))  # nor do most pictures
         flat = " ".join(told.split())
         if not _SAID.search(flat):
-            return Reading(text, cut, ())
+            return _Pieces(text, cut)
         pieces = clauses(told)
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
         chosen = (wanted if len(flat) > WHOLE and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
-        scored = self._classify([flat, rest, *chosen, *refused[:2]])
-        whole, remaining, each, denied = scored[0], scored[1], scored[2 : 2 + len(chosen)], scored[2 + len(chosen) :]
+        return _Pieces(text, cut, flat, rest, tuple(chosen), tuple(refused), bool(kept), bool(wanted))
+
+    def _understood(self, pieces: _Pieces, scored: Sequence[Part]) -> Reading:
+        """`scored`: the parts of `pieces.texts`."""
+        text, cut, refused = pieces.text, pieces.cut, pieces.refused
+        if not scored:
+            return Reading(text, cut, ())
+        end, long = 2 + len(pieces.chosen), len(pieces.flat) > WHOLE
+        whole, remaining, each, denied = scored[0], scored[1], scored[2:end], scored[end:]
         no = tuple(name for part in denied if (name := self._meant(part)))
-        parts = self._parts(remaining, each if wanted or len(flat) > WHOLE else [], len(flat) > WHOLE)
-        if refused and (not kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
+        parts = self._parts(remaining, each if pieces.wanted or long else [], long)
+        if refused and (not pieces.kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
             parts = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(text, cut, (), no)
@@ -220,12 +261,15 @@ class Reader:
             for piece in refused
         )
 
-    def _classify(self, texts: Sequence[str]) -> list[Part]:
+    def _classify(self, texts: Sequence[str]) -> dict[str, Part]:
         distinct = list(dict.fromkeys(texts))
-        scores = self.classifier(distinct)
-        row = {text: i for i, text in enumerate(distinct)}
-        names = self.classifier.intents
-        return [Part(t, names, scores.probabilities[row[t]], float(scores.outside[row[t]]), requests(t)) for t in texts]
+        if not distinct:
+            return {}
+        scores, names = self.classifier(distinct), self.classifier.intents
+        return {
+            text: Part(text, names, probabilities, float(outside), requests(text))
+            for text, probabilities, outside in zip(distinct, scores.probabilities, scores.outside, strict=True)
+        }
 
     def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""

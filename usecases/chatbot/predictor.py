@@ -15,9 +15,10 @@ from shared import artifact
 from shared.config import Section
 from shared.data import tables
 from shared.errors import UserError
-from shared.records import read_options
+from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
+from usecases.chatbot.answering import Searched
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot.chat import converse
@@ -83,30 +84,54 @@ class Chatbot:
         """Each by itself, in order; with a `state` it is the next message of that conversation.
 
         Raises:
-            UserError: a state is none that this model gave.
+            RecordError: a state is none that this model gave.
         """
-        if self._dialogue is None:
-            return self.understand([request.message for request in requests])
-        responses = []
-        for number, request in enumerate(requests, 1):
+        answered = self.predict_groups([requests])[0]
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    def predict_groups(self, groups: Sequence[Sequence[ChatRequest]]) -> list[list[ChatResponse] | Exception]:
+        """The same for lists that know nothing of one another; the networks see the messages of all of them together.
+
+        What goes wrong with a list is its answer: the others' turns may have acted on the company's services, and must not be
+        repeated.
+        """
+        reader = self.assistant.reader if self._dialogue is None else self._dialogue.reader
+        readings = reader.read([request.message for requests in groups for request in requests])
+        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else None
+        left = iter(readings)
+        answers: list[list[ChatResponse] | Exception] = []
+        for requests in groups:
+            own = [next(left) for _ in requests]
             try:
-                state = State() if request.state is None else State.model_validate(request.state)
-                if not self._dialogue.knows(state):
-                    raise ValueError("another desk's")
-            except ValueError:  # pydantic's, too
-                raise UserError(
-                    f"The input does not fit:\n  - record {number}, state: not one of this model's responses; give it unchanged."
-                ) from None
-            responses.append(self._turn(self._dialogue, state, request.message))
-        return responses
+                answers.append(self._answered(requests, own, found))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched | None) -> list[ChatResponse]:
+        dialogue = self._dialogue
+        if dialogue is None:
+            return [ChatResponse(reply="", **self._told(reading)) for reading in own]
+        states = [self._state(dialogue, number, one) for number, one in enumerate(requests, 1)]  # before anything acts
+        return [self._turn(dialogue, *turn, found) for turn in zip(states, own, strict=True)]
+
+    def _state(self, dialogue: Dialogue, number: int, request: ChatRequest) -> State:
+        try:
+            state = State() if request.state is None else State.model_validate(request.state)
+            if not dialogue.knows(state):
+                raise ValueError("another desk's")
+        except ValueError:  # pydantic's, too
+            raise RecordError([Fault(number, "state", "not one of this model's responses; give it unchanged.")]) from None
+        return state
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
         """What messages are about, without a reply."""
         return [ChatResponse(reply="", **self._told(self.assistant.reader(message))) for message in messages]
 
-    def _turn(self, dialogue: Dialogue, state: State, message: str) -> ChatResponse:
-        reading = dialogue.reader(message)
-        reply = dialogue.answer(state, reading)
+    def _turn(self, dialogue: Dialogue, state: State, reading: Reading, found: Searched | None = None) -> ChatResponse:
+        reply = dialogue.answer(state, reading, found)
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
@@ -177,7 +202,7 @@ class _Conversations:
         responses = []
         for message, name in zip(messages, names, strict=True):
             state = State() if name is None else self.states.get(name, State())
-            response = self.chatbot._turn(self.dialogue, state, message)
+            response = self.chatbot._turn(self.dialogue, state, self.dialogue.reader(message))
             if name is not None:
                 self.states[name] = State.model_validate(response.state)
             responses.append(response)

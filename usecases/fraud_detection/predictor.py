@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from shared.usecase import Progress
 from usecases.fraud_detection import data
 from usecases.fraud_detection.answers import DIGITS, FraudDecision, TransactionRequest, answer, columns, records
 from usecases.fraud_detection.detector import Detector, alert_id
+from usecases.fraud_detection.inputs import Rows
 from usecases.fraud_detection.ledger import ROLES, Ledger
 from usecases.fraud_detection.stream import FraudStream
 from usecases.fraud_detection.timeline import DAY
@@ -77,25 +79,36 @@ class FraudDetector:
 
     def predict(self, requests: Sequence[TransactionRequest]) -> list[FraudDecision]:
         """Each by itself, in order: earlier ones of the list count as past for later ones, and all are forgotten after."""
-        if not requests:
-            return []
-        detector = self.detector
-        ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
-        try:
-            frame = columns(detector, ids, requests)
-        except ValueError as error:
-            raise UserError(f"The input does not fit: {error}.") from None
-        mark = detector.ledger.mark()
-        newest = int(detector.ledger.columns.time[: len(detector.ledger)].max(initial=0))
-        known = [{role: getattr(request, role) in detector.ledger.codes[role] for role in ROLES} for request in requests]
-        try:
-            scored = detector.score(frame, detector.ledger)
-        finally:
-            detector.ledger.cut(mark)
-        decisions = answer(detector, frame, scored, [r.reasons for r in requests], [r.similar for r in requests])
-        for decision, there, time in zip(decisions, known, frame["time"], strict=True):
-            decision.notes = self._notes(there, (time - newest) / DAY)
-        return decisions
+        return self.predict_groups([requests])[0]
+
+    def predict_groups(self, groups: Sequence[Sequence[TransactionRequest]]) -> list[list[FraudDecision]]:
+        """The same for lists that know nothing of one another; the model scores all of them together."""
+        detector, ledger = self.detector, self.detector.ledger
+        newest = int(ledger.columns.time[: len(ledger)].max(initial=0))
+        frames, remembered = [], []
+        for requests in groups:
+            ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
+            try:
+                frames.append(columns(detector, ids, requests))
+            except ValueError as error:
+                raise UserError(f"The input does not fit: {error}.") from None
+            mark = ledger.mark()
+            try:
+                remembered.append(detector.remember(frames[-1], ledger))
+            finally:
+                ledger.cut(mark)
+        every = [request for requests in groups for request in requests]
+        if not every:
+            return [[] for _ in groups]
+        frame = {name: [value for one in frames for value in one[name]] for name in frames[0]}
+        rows = Rows(*(np.concatenate([getattr(one, part.name) for one in remembered]) for part in fields(Rows)))
+        scored = detector.decide(rows, np.asarray(frame["amount"], np.float64))
+        decisions = answer(detector, frame, scored, [r.reasons for r in every], [r.similar for r in every])
+        for decision, request, time in zip(decisions, every, frame["time"], strict=True):
+            known = {role: getattr(request, role) in ledger.codes[role] for role in ROLES}
+            decision.notes = self._notes(known, (time - newest) / DAY)
+        each = iter(decisions)
+        return [[next(each) for _ in requests] for requests in groups]
 
     def _notes(self, known: Mapping[str, bool], days: float) -> list[str]:
         layout, notes = self.detector.ledger.layout, []
