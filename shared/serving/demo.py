@@ -30,6 +30,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,12 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from shared.errors import UserError
 from shared.files import read_json
 from shared.records import parse, validate
+from shared.serving import problems
 from shared.serving.service import Service
+
+LOG = logging.getLogger("usecases.serving")
 
 
 class Demo:
@@ -96,14 +99,14 @@ def plain(demo: Demo) -> None:
 
 
 def tell(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The same handler, a function or a generator, whose `UserError` is shown to the visitor."""
+    """The same handler, a function or a generator, whose errors are shown: the visitor's mistakes with their text."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def generate(*given: Any, **named: Any) -> Iterator[Any]:
             try:
                 yield from handler(*given, **named)
-            except UserError as error:
+            except Exception as error:
                 raise _shown(error) from None
 
         return generate
@@ -112,12 +115,18 @@ def tell(handler: Callable[..., Any]) -> Callable[..., Any]:
     def call(*given: Any, **named: Any) -> Any:
         try:
             return handler(*given, **named)
-        except UserError as error:
+        except Exception as error:
             raise _shown(error) from None
 
     return call
 
 
-def _shown(error: UserError) -> gr.Error:
-    text = Markup("<br>").join(str(error).splitlines())  # Gradio shows it as HTML
-    return gr.Error(text, title="That does not work", duration=None)
+def _shown(error: Exception) -> gr.Error:
+    """What the visitor is told; a defect goes to the log instead."""
+    if isinstance(error, gr.Error):
+        return error
+    problem = problems.of(error)
+    if problem is None:
+        LOG.exception("a page has a defect")
+    lines = problem.detail.splitlines() if problem else ["Something went wrong here. The server's log says what."]
+    return gr.Error(Markup("<br>").join(lines), title="That does not work", duration=None, print_exception=False)

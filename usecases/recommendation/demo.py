@@ -61,7 +61,8 @@ def page(demo: Demo) -> None:
     text.change(offer, [text, picked], picked, show_progress="hidden")
     who.change(switch, who, [newcomer, known], show_progress="hidden")
     again.click(begin_again, None, [text, picked])
-    gr.on([who.change, picked.change, user.change, diversity.release], recommend, asked, found, show_progress="minimal")
+    changed = [who.change, picked.change, user.change, diversity.change]
+    gr.on(changed, recommend, asked, found, show_progress="minimal", trigger_mode="always_last")
 
 
 def shelves(demo: Demo, catalogue: Catalogue, picked: Sequence[str], user: str | None, diversity: float) -> str:

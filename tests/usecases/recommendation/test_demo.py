@@ -31,7 +31,6 @@ def run(tmp_path: Path) -> Path:
 
 def test_picks_and_known_users_get_shelves_with_reasons(run: Path) -> None:
     services = Services({"recommendation": lambda: USECASE}, {"recommendation": run})
-    services.start().join()
     with chromium() as browser, running(services) as address, visit(browser, address, "recommendation/", PHONE) as page:
         expect(page.get_by_role("heading", name="For a new visitor")).to_be_visible()
         search = page.get_by_label("Search 60 items")
