@@ -6,6 +6,7 @@ is opened. Addresses in the pages are relative, so that they also work behind a 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ class Case:
     def __init__(self, service: Service, trainings: Trainings) -> None:
         self.service, self.trainings = service, trainings
         self._playground: Any = None
+        self._lock = asyncio.Lock()
         self.router = Router(
             [
                 Route("/report", self.report),
@@ -117,8 +119,9 @@ class Case:
     async def demo(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The demo, or why there is none yet and what to do."""
         if self.service.state == "ready":
-            if self._playground is None:
-                self._playground = await run_in_threadpool(self._open)
+            async with self._lock:
+                if self._playground is None:
+                    self._playground = await run_in_threadpool(self._open)
             await self._playground(scope, receive, send)
             return
         is_page = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == "/"
@@ -148,7 +151,7 @@ class Case:
         file = self._file("report.html")
         if file is None:
             return Response(status_code=404)
-        return FileResponse(file, headers={"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"})
+        return FileResponse(file, headers={"Content-Security-Policy": REPORT_POLICY})
 
     def card(self, request: Request) -> Response:
         file = self._file("model_card.md")
