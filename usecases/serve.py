@@ -94,7 +94,7 @@ def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: 
 
 
 def _server(config: Any, services: Any, address: str) -> Any:
-    class Server(uvicorn.Server):  # type: ignore[name-defined, misc]
+    class Server(uvicorn.Server):  # type: ignore[name-defined]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print(f"Serving at {address}", flush=True)
@@ -118,9 +118,12 @@ def _server(config: Any, services: Any, address: str) -> Any:
 
 def _listen(settings: ServeSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # only where it says TCP does asyncio send at once
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family)
+        listener.bind((settings.host, settings.port))
     except OSError as error:
+        listener.close()
         where = f"{settings.host}:{settings.port}"
         raise UserError(f"Cannot listen at {where}: {error.strerror}. Give another --port, or 0 for any free one.") from None
     if settings.host not in LOOPBACK and settings.api_key is None:

@@ -1,7 +1,7 @@
 """Load test of a server: python -m shared.serving.load http://127.0.0.1:8000/v1/chatbot/predict --clients 32 --seconds 60
 
 Every client sends one request after another over its own connection, and waits after a refusal. Requests are the examples of the
-server's /openapi.json, in turn, or `--body`. Prints one JSON object.
+server's /openapi.json, in turn, or `--bodies`. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,11 +95,11 @@ def main() -> None:
     parser.add_argument("url", help="of a use case's predict route")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--body", help="JSON to send; default: the route's examples")
+    parser.add_argument("--bodies", metavar="FILE", type=Path, help="JSON lines, sent in turn; default: the route's examples")
     parser.add_argument("--key", default="", help="the API key")
     parser.add_argument("--impatient", action="store_true", help="come again at once after a refusal")
     given = parser.parse_args()
-    bodies = [given.body.encode()] if given.body else examples(given.url, given.key)
+    bodies = given.bodies.read_bytes().splitlines() if given.bodies else examples(given.url, given.key)
     print(json.dumps(asyncio.run(load(given.url, bodies, given.clients, given.seconds, given.key, not given.impatient))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -75,6 +76,8 @@ def test_serve_says_where_it_is_and_stops_when_told(tmp_path: Path) -> None:
 
 def test_what_cannot_be_served_is_told_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve._listen(ServeSettings(port=0)) as taken, pytest.raises(UserError, match="Cannot listen"):
+        assert taken.proto == socket.IPPROTO_TCP  # else asyncio leaves Nagle's algorithm on: 40 ms an answer
+        taken.listen()
         serve._listen(ServeSettings(port=taken.getsockname()[1]))
     with pytest.raises(UserError, match=r"there is no 'bach'\. Did you mean 'batch'"):
         serve.settings_of({"bach": 3}, None)

@@ -99,6 +99,21 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
 
+def test_messages_of_several_clients_are_answered_together_as_by_themselves_and_one_bad_state_fails_alone(
+    chatbot: Chatbot,
+) -> None:
+    asked = [ChatRequest(message=text) for text in ("hi, when are you open", "where is my parcel FW-482913", "", "zebra quantum")]
+    bad = ChatRequest(message="FW-482913", state={"form": "nowhere"})
+    first, failed, *rest = chatbot.predict_groups([asked[:1], [asked[1], bad], asked[1:2], asked[2:]])
+    assert isinstance(failed, UserError)
+    assert "record 2, state" in str(failed)
+    together = [first[0], rest[0][0], *rest[1]]
+    for answer, request in zip(together, asked, strict=True):
+        (alone,) = chatbot.predict([request])
+        assert (answer.reply, answer.events, answer.state) == (alone.reply, alone.events, alone.state)
+        assert [one.intent for one in answer.intents[:1]] == [one.intent for one in alone.intents[:1]]
+
+
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
     source, out = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("text,session\nwhere is my parcel,a\nwhen are you open,b\nFW-482913,a\nFW-482913,\n,b\n")
