@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -22,6 +24,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from shared.serving import content
+from shared.serving.reading import file_field
 from shared.serving.service import Service, Services
 from shared.serving.settings import ServeSettings
 from shared.serving.training import COMMAND, Trainings
@@ -45,7 +48,9 @@ def mount(app: FastAPI, services: Services, settings: ServeSettings, command: Se
 
     def front(request: Request) -> Response:
         cards = [case.told() | {"picture": content.picture(case.service.usecase)} for case in cases.values()]
-        return page("front.html.j2", root="", cards=cards)
+        response = page("front.html.j2", root="", cards=cards)
+        response.background = BackgroundTask(importlib.import_module, "shared.serving.playground")  # the next click needs it
+        return response
 
     def icon(request: Request) -> Response:
         return FileResponse(STYLE.with_name("icon.svg"), media_type="image/svg+xml")
@@ -158,9 +163,14 @@ class Case:
         return self._page("card", "card.html.j2", text=content.render(file.read_text(encoding="utf-8")) if file else None)
 
     def guide(self, request: Request) -> Response:
-        commands, expected = content.guide(self.service.usecase)
-        example = content.example(self.service.predictor) if self.service.predictor else ""
-        return self._page("data", "data.html.j2", commands=commands, expected=expected, example=example, address=request.base_url)
+        usecase, predictor = self.service.usecase, self.service.predictor
+        commands, expected = content.guide(usecase)
+        calls = {
+            "file": file_field(usecase.request),
+            "example": content.example(predictor) if predictor else "",
+            "address": request.base_url,
+        }
+        return self._page("data", "data.html.j2", commands=commands, expected=expected, **calls)
 
     def status(self, request: Request) -> Response:
         training = self.trainings[self.service.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from markupsafe import Markup
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -78,6 +80,7 @@ def theme() -> gr.themes.Base:
 
 def build(service: Service, head: Markup) -> FastAPI:
     """The page as an app of its own. Takes a second or so, the first time more, so call it in a thread."""
+    warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)  # Gradio's own, each time
     with gr.Blocks(title=service.usecase.title, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as blocks:
         gr.HTML(head, padding=False, elem_id="head")
         (service.usecase.demo or plain)(Demo(service))

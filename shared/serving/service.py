@@ -158,9 +158,10 @@ class Services(Mapping[str, Service]):
             service.batcher.close()
 
     def _load(self) -> None:
-        for service in sorted(self._services.values(), key=lambda one: one.folder is None):
+        for service in self._services.values():
+            service.usecase  # noqa: B018 (imports it: all before the first model, so that the front page is there early)
+        for service in self._services.values():
             try:
-                service.usecase  # noqa: B018 (imports it)
                 if service.folder:
                     service.load()
             except UserError as error:
