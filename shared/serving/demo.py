@@ -1,28 +1,36 @@
 """What a use case's page is written with.
 
-A page is one function, `page(demo: Demo) -> None` in the use case's `demo.py`, named by `UseCase.demo`. It is called inside an
-open `gradio.Blocks`, once the model is loaded, and puts Gradio's components there; head, navigation, look and error messages
-come from the frame. `usecases/recommendation/demo.py` is the example to follow:
+A page is one function, `page(demo: Demo) -> None` in the use case's `demo.py`. It is called inside an open `gradio.Blocks`, once
+the model is loaded, and puts Gradio's components there; head, navigation, look and error messages come from the frame.
+`usecases/recommendation/demo.py` is the example to follow:
 
     def page(demo: Demo) -> None:
         item = gr.Textbox(label="Item")
         found = gr.HTML()
         item.submit(lambda text: shelf_of(demo, text), item, found)
 
+The use case's `__init__.py` names it, `UseCase(..., demo=demo)`, by a function that imports it only when it is called: Gradio
+takes seconds to import. `picture.svg` beside it is its drawing on the front page. "Use your own data" is made of the README's
+first block of commands and its section "The data".
+
 - `demo.predict([...])` answers records (requests, or dicts for them) through the same queue as the API's. A page that needs
   more than one answer asks for all in one call: they are computed together.
 - `demo.predictor` is the loaded model, `demo.about` its artefact's metadata, `demo.run` the run's folder (report, predictions),
   `demo.metrics` what metrics.json says. `demo.predictor.examples()` are requests that work.
+- Handlers run in threads, several at once and for several visitors: what belongs to one visitor is kept in `gr.State`.
 - What is wrong with what a visitor gave: raise `UserError`, in any handler; the visitor sees its text. Anything else that
   is raised shows "Something went wrong here" and goes to the log.
 - What is shown is HTML from `shared.serving.pieces`: `notice`, `facts` (tiles), `table`, `bars` (reasons, probabilities),
   `shelf` of `card`s, `picture` (an image with a text for the blind). They escape. Own HTML: `Markup("<p>{}</p>").format(text)`,
-  never an f-string. `str(...)` is not needed: `Markup` is a string. Their look is in `style.css`, in whose colours (`var(--ink)`,
-  `--soft`, `--line`, `--paper`, `--wash`, `--accent`, `--good`, `--bad`, `--warn`) pages draw SVG, light and dark.
-- Every component has a `label` (or an `elem_id` and a text that names it); a picture has its `alt`. Nothing may be wider than
-  390 px without scrolling by itself: rows of `gr.Row` wrap if their columns have a `min_width` of 300 at most.
-- A file that is uploaded (`gr.File(type="filepath")`) arrives as a path in a folder for temporary files, which is emptied
-  within two hours. Its name is the visitor's: it is text to be escaped, and never part of a path.
+  never an f-string. Their look is in `templates/style.css`, in whose colours (`var(--ink)`, `--soft`, `--line`, `--edge`,
+  `--paper`, `--wash`, `--accent`, `--good`, `--bad`, `--warn`) pages also draw their SVG: it then suits light and dark.
+- Every component has a `label`, a picture its `alt`. Nothing may be wider than 390 px without scrolling by itself: rows of
+  `gr.Row` wrap if their columns have a `min_width` of 290 at most.
+- A slider is listened to by `change`, with `trigger_mode="always_last"`: `release` does not hear the keyboard. A text that
+  filters while it is typed is listened to by `change`, too.
+- A file that is uploaded (`gr.File(type="filepath")`) arrives as a path in a folder for temporary files, from which it is
+  deleted within two hours. Its name is the visitor's: it is text to be escaped, and never part of a path.
+- Its test walks through it in a browser: see `tests/browsing.py` and `tests/usecases/recommendation/test_demo.py`.
 """
 
 from __future__ import annotations

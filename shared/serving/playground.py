@@ -19,6 +19,7 @@ from shared.serving.demo import Demo, plain, tell
 from shared.serving.service import Service
 
 KEPT_S = 3600  # files of visitors are looked through as often, and deleted when they are as old
+AT_ONCE = 4  # calls of one handler; more visitors wait their turn
 FONT = ("system-ui", "Segoe UI", "DejaVu Sans", "sans-serif")
 MONO = ("ui-monospace", "DejaVu Sans Mono", "monospace")
 
@@ -87,6 +88,7 @@ def build(service: Service, head: Markup) -> FastAPI:
     for function in blocks.fns.values():
         if function.fn:
             function.fn = tell(function.fn)
+    blocks.queue(default_concurrency_limit=AT_ONCE)
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         blocks,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import json
 import logging
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from typing import Literal
 
 COMMAND = (sys.executable, "-u", "-m", "usecases", "run", "{name}", "--quick", "--json")
 SHOWN = 12  # last lines of what the training says
-GRACE_S = 10.0  # until a training that was told to end is killed
 LOG = logging.getLogger("usecases.serving")
 
 
@@ -67,18 +65,12 @@ class Trainings:
             return True
 
     def close(self) -> None:
-        """Stop the one that is running, as Ctrl-C does, and forget those that wait."""
+        """Stop the one that is running, and forget those that wait. `usecases run NAME --resume` could go on with it."""
         with self._lock:
             self._closed = True
-            process = self._process
-        self._worker.shutdown(wait=False, cancel_futures=True)
-        if process and process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._worker.shutdown()
+            if self._process:
+                self._process.terminate()
+        self._worker.shutdown(cancel_futures=True)
 
     def _train(self, name: str, training: Training) -> None:
         training.state, training.began = "running", time.monotonic()
