@@ -289,18 +289,10 @@ def demo(
     port: Annotated[int, typer.Option(help="0: any free one")] = 8000,
     key_file: KeyFile = None,
 ) -> None:
-    """Train with small settings what has no run yet, and serve everything."""
-    import subprocess
-
-    from shared.errors import UserError
+    """Serve everything, and meanwhile train with small settings what has no run yet, one after another."""
     from usecases import serve as serving
 
-    settings = serving.settings_of({"host": host, "port": port}, key_file)
-    for name in [name for name, folder in serving.choose([]).items() if folder is None]:
-        printing.say(f"Training {name} with small settings …")
-        if subprocess.run([sys.executable, "-m", "usecases", "run", name, "--quick"], stdout=sys.stderr, check=False).returncode:
-            raise UserError(f"The training of {name} failed, as told above. Serve the others: usecases serve")
-    serving.serve(serving.choose([]), settings)
+    serving.serve(serving.choose([]), serving.settings_of({"host": host, "port": port}, key_file), train=True)
 
 
 @app.command()

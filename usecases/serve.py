@@ -47,8 +47,10 @@ def choose(names: Sequence[str]) -> dict[str, Path | None]:
     return chosen
 
 
-def serve(chosen: Mapping[str, Path | None], settings: ServeSettings) -> None:
+def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: bool = False) -> None:
     """Answer until the process is told to stop (SIGINT, SIGTERM); then finish what was accepted.
+
+    `train`: meanwhile train what has no run, with small settings; this needs the pages.
 
     Raises:
         UserError: the address cannot be listened at, or a package is missing.
@@ -67,8 +69,14 @@ def serve(chosen: Mapping[str, Path | None], settings: ServeSettings) -> None:
     )
     logs.to_stderr()
     app = make_app(services)
-    if importlib.util.find_spec("gradio") and importlib.util.find_spec("shared.serving.pages"):
-        importlib.import_module("shared.serving.pages").mount(app, services, settings)
+    if train:
+        require("gradio", "serve")
+    if importlib.util.find_spec("gradio"):
+        from shared.serving.pages import mount
+
+        mount(app, services, settings)
+    for name in (name for name, folder in chosen.items() if train and folder is None):
+        app.state.trainings.start(name)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,6 +1,7 @@
 """Recommendation: what a person is likely to choose next, from what they and others chose before."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.recommendation.benchmark import BENCHMARKS
@@ -8,6 +9,14 @@ from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.pipeline import evaluate, train
 from usecases.recommendation.predictor import NAME, Recommender
 from usecases.recommendation.splits import check
+
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.recommendation.demo import page as build
+
+    build(page)
+
 
 USECASE = UseCase(
     name=NAME,
@@ -22,4 +31,5 @@ USECASE = UseCase(
     evaluate=evaluate,
     check=check,
     benchmarks=BENCHMARKS,
+    demo=demo,
 )
