@@ -142,7 +142,7 @@ def test_more_than_it_can_answer_is_refused_at_once_and_late_answers_are_not_wai
             assert statuses[-1] == 504 or int(answer.headers["retry-after"]) >= 1
         late = statuses.count(504)
         assert 3 <= late <= 4  # one or two being computed, two in the queue
-        assert statuses == [503] * (20 - late) + [504] * late
+        assert statuses.count(503) == 20 - late  # although the model stands still
         doubler.go.set()
 
     ask(doubler, talk, queue=2, timeout_s=1)
