@@ -24,8 +24,9 @@ first block of commands and its section "The data".
   `shelf` of `card`s, `picture` (an image with a text for the blind). They escape. Own HTML: `Markup("<p>{}</p>").format(text)`,
   never an f-string. Their look is in `templates/style.css`, in whose colours (`var(--ink)`, `--soft`, `--line`, `--edge`,
   `--paper`, `--wash`, `--accent`, `--good`, `--bad`, `--warn`) pages also draw their SVG: it then suits light and dark.
-- Every component has a `label`, a picture its `alt`. Nothing may be wider than 390 px without scrolling by itself: rows of
-  `gr.Row` wrap if their columns have a `min_width` of 290 at most.
+- Every component has a `label`, a picture its `alt`. Chats and images get `buttons=[...]` without "share", which would send
+  them away. Nothing may be wider than 390 px without scrolling by itself: rows of `gr.Row` wrap if their columns have a
+  `min_width` of 290 at most.
 - A slider is listened to by `change`, with `trigger_mode="always_last"`: `release` does not hear the keyboard. A text that
   filters while it is typed is listened to by `change`, too.
 - A file that is uploaded (`gr.File(type="filepath")`) arrives as a path in a folder for temporary files, from which it is
@@ -137,4 +138,4 @@ def _shown(error: Exception) -> gr.Error:
     if problem is None:
         LOG.exception("a page has a defect")
     lines = problem.detail.splitlines() if problem else ["Something went wrong here. The server's log says what."]
-    return gr.Error(Markup("<br>").join(lines), title="That does not work", duration=None, print_exception=False)
+    return gr.Error(Markup("<br>").join(lines), duration=None, print_exception=False)
