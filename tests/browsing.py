@@ -38,7 +38,7 @@ def chromium() -> Iterator[Browser]:
 @contextlib.contextmanager
 def running(services: Services, command: Sequence[str] = COMMAND) -> Iterator[str]:
     """Serve the API with its pages in a thread; gives the address, with a slash at its end."""
-    app = mount(make_app(services), services, services.settings, command)
+    app = mount(make_app(services), services, command)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -74,7 +74,7 @@ def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: 
     if importlib.util.find_spec("gradio"):
         from shared.serving.pages import mount
 
-        mount(app, services, settings)
+        mount(app, services)
     for name in (name for name, folder in chosen.items() if train and folder is None):
         app.state.trainings.start(name)
     config = uvicorn.Config(

@@ -26,7 +26,6 @@ from starlette.types import Receive, Scope, Send
 from shared.serving import content
 from shared.serving.reading import file_field
 from shared.serving.service import Service, Services
-from shared.serving.settings import ServeSettings
 from shared.serving.training import COMMAND, Trainings
 
 TEMPLATES = Environment(
@@ -37,7 +36,7 @@ STYLE = Path(__file__).parent / "templates" / "style.css"
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-same-origin"
 
 
-def mount(app: FastAPI, services: Services, settings: ServeSettings, command: Sequence[str] = COMMAND) -> FastAPI:
+def mount(app: FastAPI, services: Services, command: Sequence[str] = COMMAND) -> FastAPI:
     """Add the pages to the API's app. `app.state.trainings` then starts quick trainings.
 
     Args:
