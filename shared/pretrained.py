@@ -112,22 +112,36 @@ class SentenceEncoder:
         return F.normalize(embed(self.model, tokenise(self.tokenizer, texts, max_tokens), batch_size), dim=-1)
 
 
-def load_bert(folder: Path) -> tuple[Tokenizer, Bert]:
+def load_bert(folder: Path, tokens: int = 0) -> tuple[Tokenizer, Bert]:
     """The tokenizer and the network of a BERT in transformers' format.
 
+    Args:
+        tokens: of a text that it must be able to read.
+
     Raises:
-        UserError: the model is none, or its files are not there.
+        UserError: the model is none, or one that computes otherwise or reads less; or its files do not fit together.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if config.get("model_type") != "bert":
             raise UserError(f"{folder} holds a model of type {config.get('model_type')!r}; a sentence encoder must be a BERT.")
+        for key, ours in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+            if config.get(key, ours) != ours:
+                raise UserError(f"{folder} holds a BERT with {key} {config[key]!r}; only {ours!r} is computed here.")
+        if config["max_position_embeddings"] < tokens:
+            raise UserError(
+                f"{folder} holds a BERT of {config['max_position_embeddings']} tokens a text; {tokens} are to be read."
+            )
         model = Bert(config)
         weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
         model.load_state_dict(Bert.translated(weights))
         return Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8")), model
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{folder} is not a BERT in transformers' format ({error}).") from None
+    except KeyError as error:
+        raise UserError(f"{folder} is not a BERT in transformers' format: it has no {error}.") from None
+    except RuntimeError as error:  # of load_state_dict, a line for each tensor
+        raise UserError(f"{folder}: config.json and model.safetensors do not fit together ({error}).") from None
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

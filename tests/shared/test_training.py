@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,8 +162,9 @@ def test_two_processes_see_each_row_once(tmp_path: Path) -> None:
     """`accelerate launch` with gloo: validation counts every row once, and both ranks end in the same weights."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", __file__, str(tmp_path)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    where = {**os.environ, "PYTHONFAULTHANDLER": "1"}  # of an abort it tells where
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False, env=where)
+    assert done.returncode == 0, done.stderr  # all of it: the launcher's own traceback comes after what a rank said
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert ranks[0]["mean"] == sum(range(37)) / 37  # padding rows would shift it
     assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.usecases.conftest import Ended
 from tests.usecases.test_contract import command
 
 
@@ -49,16 +51,24 @@ def test_help_imports_nothing_heavy() -> None:
         (["tool", "chatbot", "test", "absent.yaml"], 1, "no file or folder absent.yaml"),
     ],
 )
-def test_mistakes_get_one_message_and_the_right_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
-    done = command(*arguments, cwd=tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
-    assert says in done.stdout + done.stderr
+def test_mistakes_get_one_message_and_the_right_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command_here: Callable[..., Ended],
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command_here(*arguments)
+    assert (done.code, "Traceback" in done.err) == (code, False), done.err
+    assert says in done.out + done.err
 
 
-def test_the_quick_configuration_can_be_checked() -> None:
-    assert command("check", "fraud_detection", "--quick").returncode == 0
-    done = command("check", "fraud_detection", "--quick", "split.train_days=60")
-    assert (done.returncode, "the record covers 77.0 days, the split needs" in done.stdout) == (1, True), done.stdout
+def test_the_quick_configuration_can_be_checked(command_here: Callable[..., Ended]) -> None:
+    assert command_here("check", "fraud_detection", "--quick").code == 0
+    done = command_here("check", "fraud_detection", "--quick", "split.train_days=60")
+    assert (done.code, "the record covers 77.0 days, the split needs" in done.out) == (1, True), done.out
 
 
 def test_json_goes_to_stdout_alone() -> None:

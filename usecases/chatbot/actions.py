@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import http.client
+import importlib
+import inspect
 import json
+import logging
 import os
 import random
 import re
 import sqlite3
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from functools import partial, wraps
+from typing import Any, NamedTuple, get_type_hints
 
-from pydantic import ConfigDict, Field, HttpUrl, ValidationError, validate_call
+from pydantic import ConfigDict, Field, HttpUrl, PydanticUserError, ValidationError, validate_call
 
 from shared.config import Section
-from shared.errors import UserError
+from shared.errors import Finding, UserError, nearest
 from usecases.chatbot.protocols import Outcome
 
 LARGEST_ANSWER = 65_536
 """Bytes that a service may answer."""
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
+REMEMBERED = 10_000
+"""Actions that are not done again under the same key."""
 
 
 class LocalActions:
@@ -34,9 +41,31 @@ class LocalActions:
 
     def __init__(self, functions: Mapping[str, Callable[..., Outcome]]) -> None:
         self._functions = dict(functions)
-        self._checked = {name: validate_call(function) for name, function in functions.items()}
+        self._checked = {name: validate_call(validate_return=True)(function) for name, function in functions.items()}
+        self._lock = threading.Lock()
+        self._done: dict[str, Future[Outcome]] = {}
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome:
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """What was done under a key, or is being done, is not done again: the outcome is that of the first time."""
+        if not key:
+            return self._once(name, slots)
+        with self._lock:
+            known = key in self._done
+            outcome = self._done.setdefault(key, Future())
+            if len(self._done) > REMEMBERED:
+                del self._done[next(iter(self._done))]
+        if known:
+            return outcome.result()
+        try:
+            outcome.set_result(self._once(name, slots))
+        except BaseException as error:
+            outcome.set_exception(error)
+        if outcome.exception() or not outcome.result().done:  # then it may be tried again
+            with self._lock:
+                self._done.pop(key, None)
+        return outcome.result()
+
+    def _once(self, name: str, slots: dict[str, Any]) -> Outcome:
         """A slot that does not fit, or a store that cannot be reached, gives an outcome that is not done."""
         if name not in self._checked:
             return Outcome(False, {}, f"there is no action '{name}'")
@@ -49,8 +78,23 @@ class LocalActions:
             return Outcome(False, {}, f"{name}: {error}")
 
 
-class HttpAction(Section):
+class Action(Section):
     """One entry of `actions.yaml`."""
+
+    gives: tuple[str, ...] = Field((), description="names of the values that it answers, which a form's last sentence may have")
+
+
+class PythonAction(Action):
+    """A function of the company's own."""
+
+    function: str = Field(
+        pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$",
+        description="package.module:function, whose annotated arguments are the form's slots; it returns an Outcome",
+    )
+
+
+class HttpAction(Action):
+    """A service."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # a header may be a secret
 
@@ -59,8 +103,76 @@ class HttpAction(Section):
     retries: int = Field(
         2, ge=0, le=5, description="further tries, where the service could not be reached, failed (5xx) or was busy (429)"
     )
-    gives: tuple[str, ...] = Field((), description="names of the values that it answers, which a form's last sentence may have")
+    takes: tuple[str, ...] = Field(
+        (), description="slots that it needs, of all that it is sent; they let `check` tell what is missing"
+    )
     headers: dict[str, str] = Field(default_factory=dict, description="such as {Authorization: 'Bearer ${SHOP_TOKEN}'}")
+
+
+def entry_type(entry: Mapping[str, Any]) -> type[Action]:
+    """What an entry of `actions.yaml` is."""
+    return PythonAction if "function" in entry else HttpAction
+
+
+def functions(configured: Mapping[str, PythonAction]) -> dict[str, Callable[..., Outcome]]:
+    """The functions that are named, imported.
+
+    Raises:
+        UserError: names every one that cannot be used.
+    """
+    found = {name: imported(name, action) for name, action in configured.items()}
+    if problems := [str(one) for one in found.values() if isinstance(one, Finding)]:
+        raise UserError("The actions cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return {name: _guarded(name, one) for name, one in found.items() if not isinstance(one, Finding)}
+
+
+def _guarded(name: str, function: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """A function that fails is an action that is not done: the customer gets an answer, who wrote the function the traceback."""
+
+    @wraps(function)
+    def guarded(*args: Any, **slots: Any) -> Outcome:
+        try:
+            return function(*args, **slots)
+        except Exception as error:
+            logging.getLogger(__name__).exception("The action %s failed", name)
+            return Outcome(False, {}, f"{name}: {type(error).__name__}")
+
+    return guarded
+
+
+def imported(name: str, action: PythonAction) -> Callable[..., Outcome] | Finding:
+    """The function that an entry names; a finding if there is none, or none whose arguments and outcome are annotated."""
+    module, _, attribute = action.function.partition(":")
+
+    def problem(what: str, fix: str) -> Finding:
+        return Finding("error", f"{action.function}: {what}", name, fix)
+
+    try:
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = f"there is no module '{error.name}'"
+        return problem(missing, "Install its package, or let the environment's PYTHONPATH name the folder that it is in")
+    except Exception as error:  # whatever the module does while it is imported
+        return problem(
+            f"importing it fails ({type(error).__name__}: {error})", f"Mend it: `python -c 'import {module}'` shows where"
+        )
+    function = getattr(home, attribute, None)
+    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+        own = [one for one, value in vars(home).items() if inspect.isfunction(value)]
+        return problem(f"{module} has no such function (with `def`, not `async def`)", nearest(attribute, own))
+    try:
+        hints = get_type_hints(function)
+        validate_call(function)
+    except (NameError, TypeError, PydanticUserError) as error:
+        return problem(
+            f"an annotation is no type that a slot can have ({str(error).splitlines()[0]})", "Use str, float, bool or date"
+        )
+    if bare := [one for one in inspect.signature(function).parameters if one not in hints]:
+        return problem(f"{', '.join(bare)} has no annotation", f"Write its type, such as `{bare[0]}: str`")
+    if hints.get("return") is not Outcome:
+        fix = "Write `-> Outcome` (from usecases.chatbot.protocols import Outcome), and return one"
+        return problem("what it returns is not annotated as an Outcome", fix)
+    return function
 
 
 class _Call(NamedTuple):
@@ -108,19 +220,19 @@ class HttpActions:
         ):
             self._opener.add_handler(handler())
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome:
-        """All tries carry one key, so that a service that knows it acts once (draft-ietf-httpapi-idempotency-key-header).
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """All tries carry the key, so that a service that knows it acts once (draft-ietf-httpapi-idempotency-key-header).
 
         Waits between tries are exponential with full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
         """
         if name not in self._calls:
-            return self._otherwise(name, slots)
+            return self._otherwise(name, slots, key)
         call = self._calls[name]
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | call.headers
         request = urllib.request.Request(
             str(call.action.url),
             json.dumps(slots).encode(),
-            headers | {"Idempotency-Key": str(uuid.uuid4())},
+            headers | {"Idempotency-Key": key or str(uuid.uuid4())},
             method="POST",
         )
         for attempt in range(call.action.retries + 1):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from shared.usecase import Record
+from usecases.chatbot.state import Source
 
 LONGEST = 100_000  # characters of a request; the dialogue reads the first few thousand
 
@@ -16,6 +17,15 @@ class ChatRequest(Record):
     state: dict[str, Any] | None = Field(
         None, description="the conversation so far: `state` of the response before, as it was; null: a new conversation"
     )
+    conversation: str | None = Field(
+        None, min_length=1, max_length=200, description="name of one that is kept here, instead of `state`; a new name begins one"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.state is not None and self.conversation is not None:
+            raise ValueError("give `state` or `conversation`, not both")
+        return self
 
 
 class Guess(BaseModel):
@@ -29,14 +39,6 @@ class Found(BaseModel):
     text: str = Field(description="as it was written")
 
 
-class Quoted(BaseModel):
-    article: str = Field(description="file name without its ending")
-    title: str
-    heading: str
-    text: str = Field(description="the passage, word for word")
-    probability: float = Field(description="that it answers the question")
-
-
 class ChatResponse(Record):
     reply: str = Field(description="what to show the customer; empty for a model of labelled messages without content")
     intents: list[Guess] = Field(description="the likeliest; of a message about several things, that of each")
@@ -44,7 +46,12 @@ class ChatResponse(Record):
     understood: bool = Field(description="false: taken for a message that is about none of the intents")
     entities: list[Found] = Field(default_factory=list)
     events: list[dict[str, Any]] = Field(default_factory=list, description="what was done: asks, answers, does, hands_over, …")
-    sources: list[Quoted] = Field(default_factory=list, description="what the reply quotes")
+    sources: list[Source] = Field(
+        default_factory=list,
+        description="passages that the reply quotes, word for word, and how probable it is that each answers",
+    )
     suggestions: list[str] = Field(default_factory=list, description="replies to offer as buttons")
     summary: str | None = Field(None, description="for the human who takes over")
-    state: dict[str, Any] | None = Field(None, description="give it with the next message of this conversation")
+    state: dict[str, Any] | None = Field(
+        None, description="give it with the next message; null where the conversation is kept here"
+    )

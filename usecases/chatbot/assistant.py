@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -11,13 +12,13 @@ from typing import Any, Self
 import torch
 
 from usecases.chatbot import replies
-from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions
+from usecases.chatbot.actions import HttpAction, HttpActions, LocalActions, PythonAction, entry_type, functions
 from usecases.chatbot.classifier import IntentClassifier
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Coded, Desk, Intent, Patterns
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
-from usecases.chatbot.protocols import Actions, Answer, Voice
+from usecases.chatbot.protocols import Actions, Answer, Outcome, Voice
 from usecases.chatbot.retrieval import Retriever
 from usecases.chatbot.shop import Shop
 from usecases.chatbot.wording import Writer
@@ -25,6 +26,7 @@ from usecases.chatbot.wording import Writer
 NAME = "chatbot"
 VERSION = 1  # of what the artefact holds
 INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
+SIGNING = 1000  # values of each tensor that the key for signing is made of
 
 
 class Nothing:
@@ -32,7 +34,7 @@ class Nothing:
 
     threshold = 1.0
 
-    def __call__(self, questions: Sequence[str], intents: Any = None, count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
         return [[] for _ in questions]
 
 
@@ -43,7 +45,7 @@ class Assistant:
         desk: what the team has written, without the utterances; None: only labelled messages were given.
         library: None where there are no articles.
         shop: content of the demonstration shop; None: there is none.
-        services: actions as HTTP calls, as in actions.yaml.
+        services: actions of the company, as in actions.yaml; of Python functions their names alone.
         samples: messages to try it with.
     """
 
@@ -68,10 +70,19 @@ class Assistant:
             return replies.quoted
         writer = Writer.load(self.config.wording, self.classifier.encode)
 
-        def say(question: str, answer: Answer) -> str:
-            return replies.titled(answer.passage, writer(question, [answer.passage]).text)
+        def say(question: str, answer: Answer) -> tuple[str, str]:
+            worded = writer(question, [answer.passage])
+            return replies.titled(answer.passage, worded.text), worded.problem
 
         return say
+
+    @cached_property
+    def key(self) -> bytes:
+        """Signs states: the same in every process that loads the artefact, and known only to who has its weights."""
+        key = hashlib.sha256(b"states of conversations")
+        for name, tensor in sorted(self.parts()[0].items()):
+            key.update(name.encode() + tensor.detach().cpu().flatten()[:SIGNING].contiguous().view(torch.uint8).numpy().tobytes())
+        return key.digest()
 
     @property
     def patterns(self) -> Mapping[Coded, str]:
@@ -85,13 +96,22 @@ class Assistant:
         return date.fromisoformat(str(told)) if told else date.today()
 
     def actions(self) -> Actions:
-        """The company's services, and for what they do not do a fresh copy of the demonstration shop."""
-        services = {name: HttpAction.model_validate(one) for name, one in self.services.items()}
-        return HttpActions(services, self.rehearsal())
+        """The company's services and functions, and for what they do not do a fresh copy of the demonstration shop.
+
+        Raises:
+            UserError: a service or function cannot be used.
+        """
+        named = {name: entry_type(entry).model_validate(entry) for name, entry in self.services.items()}
+        services = {name: one for name, one in named.items() if isinstance(one, HttpAction)}
+        own = functions({name: one for name, one in named.items() if isinstance(one, PythonAction)})
+        return HttpActions(services, LocalActions(self._shop() | own))
 
     def rehearsal(self) -> LocalActions:
         """The demonstration shop alone, or nothing that can be done: for scripts, which must not act on the company's orders."""
-        return LocalActions(Shop.create(":memory:", self.shop).functions if self.shop else {})
+        return LocalActions(self._shop())
+
+    def _shop(self) -> dict[str, Callable[..., Outcome]]:
+        return Shop(self.shop).functions if self.shop else {}
 
     def dialogue(self, actions: Actions | None = None) -> Dialogue:
         """Raises:

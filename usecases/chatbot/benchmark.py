@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
@@ -24,9 +23,9 @@ from shared.errors import UserError
 from shared.evaluation.intervals import t_mean
 from shared.files import read_json
 from shared.runs import Run
+from usecases.chatbot import baselines
 from usecases.chatbot.config import Understanding
 from usecases.chatbot.fitting import Examples, fit
-from usecases.chatbot.linear import Linear, Tfidf
 from usecases.chatbot.protocols import Scores
 
 NAME = "chatbot"
@@ -133,42 +132,25 @@ def intents(
         timing["texts_per_s"] = len(parts.test.texts) / (time.monotonic() - started)
         table = {"model": judge(scores, classifier.intents, parts.test)}
         if not tables:  # the baselines are of the whole training part, so that the seed says nothing to them
-            table |= baselines(parts)
+            simple = baselines.fit(classifier.intents, parts.training, parts.validation, baselines.encoder(config), ())
+            table |= {name: judge(method(parts.test.texts), method.intents, parts.test) for name, method in simple.items()}
         tables.append(table)
         log(f"seed {seed}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in table["model"].items()))
     metrics = {}
     for metric in tables[0]["model"]:
         ours = np.array([table["model"][metric] for table in tables])
-        simple = {method: values[metric] for method, values in tables[0].items() if method != "model"}
-        best = max(simple, key=lambda method: simple[method])
+        others = {method: values[metric] for method, values in tables[0].items() if method != "model"}
+        best = max(others, key=lambda method: others[method])
         metrics[metric] = {
             "model": {**t_mean(ours, low=0, high=1).as_dict(), "by_seed": ours.round(4).tolist()},
-            "baselines": {method: {"value": round(value, 6)} for method, value in simple.items()},
+            "baselines": {method: {"value": round(value, 6)} for method, value in others.items()},
             "published": {
                 method: {"value": value, "source": source} for method, (value, source) in PUBLISHED[name].get(metric, {}).items()
             },
-            "difference": {"name": best, **t_mean(ours - simple[best], low=-1, high=1).as_dict()},
+            "difference": {"name": best, **t_mean(ours - others[best], low=-1, high=1).as_dict()},
         }
     return {"usecase": NAME, "protocol": name, "split": cuts[0].split, "seeds": list(seeds), "metrics": metrics,
             "timing": timing, "hardware": chip.describe()}  # fmt: skip
-
-
-def baselines(parts: Parts) -> Table:
-    """Logistic regression on TF-IDF and on the frozen encoder, of training and validation together."""
-    pairs = [pair for part in (parts.training, parts.validation) for pair in zip(*part, strict=True) if pair[1]]
-    texts = [text for text, _ in pairs]
-    names, labels = np.unique([label for _, label in pairs], return_inverse=True)
-    encoder = pretrained.SentenceEncoder(pretrained.locate(pretrained.SENTENCE_ENCODER), _fastest())
-    words = Tfidf.fit(texts)
-    featured: dict[str, Callable[[Sequence[str]], Any]] = {
-        "TF-IDF + logistic regression": words,
-        "frozen encoder + logistic regression": lambda some: encoder(some).numpy(),
-    }
-    made = {}
-    for name, features in featured.items():
-        probabilities = softmax(Linear.fit(features(texts), labels)(features(parts.test.texts)), 1)
-        made[name] = judge(Scores(probabilities, 1 - probabilities.max(1)), names.tolist(), parts.test)
-    return made
 
 
 def judge(scores: Scores, intents: Sequence[str], test: Examples) -> dict[str, float]:

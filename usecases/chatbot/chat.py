@@ -1,4 +1,4 @@
-"""Talking to the assistant in the terminal."""
+"""Conversations that are kept, and talking to the assistant in the terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,52 @@ import sqlite3
 from collections.abc import Callable
 
 from shared.errors import UserError
+from usecases.chatbot.answering import NOTHING, Searched
 from usecases.chatbot.dialogue import Dialogue
-from usecases.chatbot.memory import Memory, Overtaken
+from usecases.chatbot.masking import private
+from usecases.chatbot.memory import Memory, Overtaken, Saved
+from usecases.chatbot.messages import Reading
 from usecases.chatbot.replies import summary_so_far
 from usecases.chatbot.state import Reply, State
 
 HELP = "/help: this list. /summary: what a colleague would be told. /restart: from the beginning. Ctrl-D: the end."
 ENDED = "Goodbye!"
+
+
+def kept_turn(
+    dialogue: Dialogue,
+    memory: Memory,
+    conversation: str,
+    reading: Reading,
+    anew: bool = False,
+    found: Searched = NOTHING,
+) -> Reply:
+    """Answer the next message of a conversation that `memory` keeps. The turn is claimed before anything is done.
+
+    Args:
+        anew: forget what was said before.
+        found: what `dialogue.search` has found, perhaps.
+
+    Raises:
+        Overtaken: somebody else is answering a message of this conversation.
+        UserError: the turn cannot be kept.
+    """
+    try:
+        with memory.claimed(conversation) as saved:
+            before = State() if anew else resumed(dialogue, saved)
+            reply = dialogue.answer(before, reading, found)
+            state = None if reply.ended else reply.state.model_dump(mode="json")
+            known = private(dialogue.desk, (before, reply.state), reply.events)
+            memory.append(conversation, saved.number + 1, reading.text, reply.text, reply.events, state, known)
+            return reply
+    except sqlite3.Error as error:
+        raise UserError(f"The turn cannot be kept ({error}). Free some space, or keep conversations in another file.") from None
+
+
+def resumed(dialogue: Dialogue, saved: Saved) -> State:
+    """Where a conversation goes on; from the beginning if another desk has kept it."""
+    state = State.model_validate(saved.state or {})
+    return state if dialogue.knows(state) else State()
 
 
 def converse(
@@ -23,10 +62,7 @@ def converse(
     Args:
         conversation: one that `memory` holds goes on.
     """
-    number, saved = memory.load(conversation)
-    state = State.model_validate(saved or {})
-    if not dialogue.knows(state):
-        state = State()  # kept by another desk
+    state, anew = resumed(dialogue, memory.load(conversation)), False
     write(HELP)
     while True:
         try:
@@ -43,18 +79,15 @@ def converse(
         elif command == "/summary":
             write(str(summary_so_far(state, "it was asked for")))
         elif command == "/restart":
-            state = State()
+            state, anew = State(), True
             write("We start again.")
         else:
-            reply = dialogue.turn(state, message)
-            state, number = reply.state, number + 1
-            kept = None if reply.summary else state.model_dump(mode="json")  # with the hand-over the conversation has ended
             try:
-                memory.append(conversation, number, message, reply.text, reply.events, kept)
+                reply = kept_turn(dialogue, memory, conversation, dialogue.reader(message), anew)
             except Overtaken:
-                raise UserError(f"The conversation '{conversation}' goes on elsewhere. Begin another one.") from None
-            except sqlite3.Error as error:
-                raise UserError(f"The turn cannot be kept ({error}). Free some space, or give another --memory FILE.") from None
+                write("This conversation is being answered elsewhere just now. Send your message again.")
+                continue
+            state, anew = reply.state, False
             write(shown(reply))
 
 

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from shared import hardware
+from shared.models.prepacked import prepacked
 from shared.models.recurrent import BiLSTM
 from shared.models.transformer import Bert
 from shared.pretrained import embed, tokenise
@@ -25,7 +26,6 @@ from usecases.chatbot.protocols import Scores
 
 WORDS = "words.weight"  # the encoders' word vectors, which training leaves as they are: one copy is kept
 M = TypeVar("M", bound=nn.Module)
-FROZEN = "frozen_"  # prefix of scores in the vectors of the encoder as it was before
 
 
 @dataclass
@@ -39,7 +39,7 @@ class IntentClassifier:
         frozen: the encoder as it was before, and a linear model on it; None: it does not pay.
         tfidf: a linear model on words, likewise.
         weights: of "network", "frozen" and "tfidf" in the blend.
-        spaces: of each network, and last of the frozen encoder if there is one.
+        spaces: of each network.
         shape: what makes a body again: its `kind`, and its configuration.
     """
 
@@ -62,17 +62,11 @@ class IntentClassifier:
         logits = torch.stack([network.logits(one) for network, one in zip(self.networks, vectors, strict=True)]).mean(0)
         parts = {"network": logits.numpy()}
         if self.frozen:
-            vectors.append(outside.unit(embed(self.frozen[0], tokens)))
-            parts["frozen"] = self.frozen[1](vectors[-1].numpy())
+            parts["frozen"] = self.frozen[1](outside.unit(embed(self.frozen[0], tokens)).numpy())
         if self.tfidf:
             parts["tfidf"] = self.tfidf[1](self.tfidf[0](texts))
         blended = pool(parts, self.weights)
-        count = len(self.networks)
-        scores = {
-            **outside.of_logits(logits, log_softmax(blended, 1)),
-            **outside.of_spaces(self.spaces[:count], vectors[:count]),
-            **outside.of_spaces(self.spaces[count:], vectors[count:], FROZEN),
-        }
+        scores = outside.of_logits(logits, log_softmax(blended, 1)) | outside.of_spaces(self.spaces, vectors)
         return Scores(softmax(blended, 1), self.outside(scores))
 
     @property
@@ -176,4 +170,4 @@ def restore(shape: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], prefi
 def quick(body: M) -> M:
     """A copy for prediction alone on the processor, in what that multiplies fast."""
     dtype = torch.bfloat16 if hardware.native_bf16() and isinstance(body, Bert) else torch.float32
-    return copy.deepcopy(body).to("cpu", dtype).eval().requires_grad_(False)
+    return prepacked(copy.deepcopy(body).to("cpu", dtype).eval().requires_grad_(False))

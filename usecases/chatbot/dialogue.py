@@ -1,20 +1,21 @@
 """A conversation as a state machine: forms, digressions, clarification, fallback in stages, hand-over.
 
 Every turn takes a state and gives the next one; nothing is kept elsewhere, so a state can be stored after each turn and taken up
-by another process. Some intents steer by their names, where a desk has them: `affirm`, `deny`, `cancel`, `repeat`, `insult`.
+by another process. Some intents steer by their names, where a desk has them: `affirm`, `deny`, `cancel`, `repeat`, `insult`,
+`goodbye`.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-import numpy as np
-
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import ANSWERS, INSULT, Answering, Searched
+from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -48,6 +49,7 @@ class _Turn(Answering):
 
     def run(self) -> None:
         state = self.state
+        state.conversation = state.conversation or uuid.uuid4().hex
         state.turns += 1
         if self.text:
             state.messages = [*state.messages, self.text[:SHOWN]][-KEPT:]
@@ -124,7 +126,7 @@ class _Turn(Answering):
 
     def do(self, form: Form) -> None:
         state = self.state
-        outcome = self.actions(form.action, dict(state.slots))
+        outcome = self.actions(form.action, dict(state.slots), self.key(form.action))
         given = ", ".join(f"{name}={value}" for name, value in state.slots.items())
         result = "done" if outcome.done else f"failed{f' ({outcome.problem})' if outcome.problem else ''}"
         state.tried = [*state.tried, f"{form.action}({given}): {result}"][-KEPT:]
@@ -140,6 +142,13 @@ class _Turn(Answering):
         state.known = dict(state.slots)
         self.leave()
         self.go_on()
+
+    def key(self, action: str) -> str:
+        """Of an action in this turn: a turn that is sent again has the same one, and nothing else has."""
+        state = self.state
+        return str(
+            uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([state.conversation, state.turns, action, state.slots], sort_keys=True))
+        )
 
     def go_on(self) -> None:
         """Turn to the form that waits, if there is one."""
@@ -345,14 +354,13 @@ class Dialogue:
 
     def search(self, readings: Sequence[Reading]) -> Searched:
         """What the library says of everything that messages may be about, asked at once: for `answer`."""
-        parts = {part.text: part for one in readings for part in one.parts if part.outside < self.settings.outside}
+        parts = list({part.text: None for one in readings for part in one.parts if part.outside < self.settings.outside})
         if not parts:
             return {}
-        answers = self.library(list(parts), np.stack([part.probabilities for part in parts.values()]), ANSWERS)
-        return dict(zip(parts, answers, strict=True))
+        return dict(zip(parts, self.library(parts, ANSWERS), strict=True))
 
-    def answer(self, state: State, reading: Reading, found: Searched | None = None) -> Reply:
+    def answer(self, state: State, reading: Reading, found: Searched = NOTHING) -> Reply:
         """As `turn`, of a message that has been read, and perhaps searched for."""
-        turn = _Turn(self, state.model_copy(deep=True), reading, found or {})
+        turn = _Turn(self, state.model_copy(deep=True), reading, found)
         turn.run()
         return turn.reply()

@@ -68,8 +68,9 @@ _YES_NO = re.compile(
     r"\b(?P<open>not sure|don'?t know|no idea|maybe|perhaps)\b"
     r"|(?P<no>\b(?:no(?! (?:problem|worries|doubt|objections?))|nope|nah|nein|never|wrong|incorrect|false|not"
     r"|(?:do|is|does|did|are|was|would|have)(?:n'?t| not)|rather not|better not)\b|👎|❌)"
-    r"|(?P<yes>\b(?:yes|yeah|yea|yep|yup|ye|y|ja|sure|ok|okay|right|correct|exactly|of course|definitely"
+    r"|(?P<yes>\b(?:yes|yeah|yea|yeh|yep|yup|jep|jup|aye|ye|y|ja|sure|ok|okay|right|correct|exactly|of course|definitely"
     r"|absolutely|certainly|true|agreed|affirmative|perfect|please do|go (?:ahead|on|for it)|do (?:it|so|that)"
+    r"|(?:all|sounds|looks|that's|that is) (?:good|fine|great)"
     r"|no (?:problem|worries|doubt|objections?))\b|👍|✅|👌)",
     re.IGNORECASE,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from shared.data import columns, tables
 from shared.errors import DataError, Finding, UserError
-from usecases.chatbot.answers import ChatResponse
+from usecases.chatbot.answers import LONGEST, ChatResponse
 
 MESSAGE = ("message", "text", "utterance", "query", "question", "instruction")
 CONVERSATION = ("conversation", "conversationid", "session", "sessionid", "thread")
@@ -37,7 +38,7 @@ def blocks(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None
     A .txt file holds a message a line; a table has a column `message` (or text, utterance, …) and may have `conversation`.
 
     Raises:
-        UserError: it cannot be read, is empty, or has no column of messages.
+        UserError: it cannot be read, is empty, has no column of messages, or a line that is no message for its length.
     """
     if source.suffix.lower() == ".txt":
         yield from _lines(source, rows)
@@ -60,8 +61,12 @@ def _lines(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None
     try:
         with source.open(encoding="utf-8-sig") as file:
             block: list[str] = []
-            for line in file:
-                block.append(line.rstrip("\r\n"))
+            for number, line in enumerate(iter(partial(file.readline, LONGEST + 2), ""), 1):
+                message = line.rstrip("\r\n")
+                if len(message) > LONGEST:
+                    fix = f"A message has {LONGEST:,} characters at most: write one a line, or give a table"
+                    raise DataError([Finding("error", "a line that is too long", str(source), fix, rows=(number,))])
+                block.append(message)
                 if len(block) == rows:
                     yield block, [None] * len(block)
                     block = []

@@ -27,7 +27,7 @@ from shared.pretrained import embed, tokenise
 from shared.runs import Run
 from shared.training import fit as train
 from usecases.chatbot import outside
-from usecases.chatbot.classifier import FROZEN, IntentClassifier, pool, quick, shape_of
+from usecases.chatbot.classifier import IntentClassifier, pool, quick, shape_of
 from usecases.chatbot.config import Understanding
 from usecases.chatbot.corpus import Examples
 from usecases.chatbot.linear import Linear, Tfidf
@@ -209,8 +209,6 @@ def _assemble(
     if isinstance(body, Bert):
         old, new = outside.unit(embed(before, known.tokens)), outside.unit(embed(before, judged.tokens))
         parts["frozen"] = Linear.fit(old.numpy(), known.labels.numpy())(new.numpy())
-        spaces.append(Space.fit(old, known.labels, len(intents), seed))
-        scores |= outside.of_spaces(spaces[-1:], [new], FROZEN)
 
     inside = (judged.labels != NONE).numpy()
     weights, figures = choose_weights(
@@ -222,13 +220,10 @@ def _assemble(
         {name: score[~inside] for name, score in scores.items()},
         config.outside_share,
     )
-    made = IntentClassifier(
-        intents, tokenizer, config.max_tokens, shape, ready, weights, spaces=spaces[: len(ready)], outside=rejection
-    )
-    if "frozen" in weights or any(name.startswith(FROZEN) for name in rejection.weights):
+    made = IntentClassifier(intents, tokenizer, config.max_tokens, shape, ready, weights, spaces=spaces, outside=rejection)
+    if "frozen" in weights:
         both = torch.cat([old, new[torch.from_numpy(inside)]]).numpy()
         made.frozen = (before, Linear.fit(both, everything.labels.numpy()))
-        made.spaces = spaces
     if "tfidf" in weights:
         made.tfidf = (words, Linear.fit(words(everything.texts), everything.labels.numpy()))
     return made, {"candidates": figures, "weights": weights, "outside": aucs, "rejection": rejection.settings}

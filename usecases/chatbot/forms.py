@@ -74,10 +74,15 @@ def commands(text: str, form: str) -> bool:
 
 
 def own_words(found: dict[str, Entity], text: str, asked: str) -> dict[str, Entity]:
-    """Without what is none of the customer's own words for the slot: a question, or a choice that one word names."""
+    """Without what is none of the customer's own words for the slot: a question, another slot's value that is called so ("the
+    postcode is 80331"), or a choice that one word names.
+    """
     kept = {name: e for name, e in found.items() if name == asked or e.type != "choice" or " " in text[e.start : e.end].strip()}
-    if text.endswith("?") and opens_as_question(text):
-        kept.pop(asked, None)
+    own, words = kept.get(asked), re.findall(r"\w+", text.lower())
+    question = text.endswith("?") and (opens_as_question(text) or len(words) > LONGEST)
+    called = (e for name, e in kept.items() if e.type not in ("choice", "text") and set(name.split("_")) & set(words))
+    if own and (question or any(own.start <= e.start < own.end for e in called)):
+        del kept[asked]
     return kept
 
 

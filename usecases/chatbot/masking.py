@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from usecases.chatbot.content import PATTERNS, Coded
+from usecases.chatbot.content import PATTERNS, Coded, Desk, SlotType
 from usecases.chatbot.entities import EMAIL, apart, codes, plain
 from usecases.chatbot.free_text import CAPITAL, POSTCODE, STREET, TOWN
+from usecases.chatbot.state import State
+
+PRIVATE: tuple[SlotType, ...] = ("text", "email", "postcode")
+"""Slots whose values are masked whatever they look like."""
 
 _NAME = rf"{CAPITAL}[^\W\d_]{{0,30}}\.?(?:[ -]{CAPITAL}[^\W\d_]{{0,30}}){{0,2}}"
 _NO_NAME = r"(?:and|but|from|my|i|the|order|with|email)\b"
@@ -52,7 +57,16 @@ def _account(found: re.Match[str]) -> str:
     return "[account]" if len(signs) >= 15 and sum(map(str.isdecimal, signs)) >= 10 else found[0]
 
 
-def mask(text: str, patterns: Mapping[Coded, str] = PATTERNS) -> str:
+def private(desk: Desk, states: Iterable[State], events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What the customer gave for `PRIVATE` slots, each with its slot's name: what states hold and actions were done with."""
+    slots = {name for form in desk.forms.values() for name, slot in form.slots.items() if slot.type in PRIVATE}
+    given = [event["with"] for event in events if "with" in event]
+    for state in states:
+        given += [state.slots, state.known, *(pending.slots for pending in state.queue)]
+    return {value: name for one in given for name, value in one.items() if name in slots and isinstance(value, str)}
+
+
+def mask(text: str, patterns: Mapping[Coded, str] = PATTERNS, known: Mapping[str, str] | None = None) -> str:
     """A message as a log may keep it: its start, as far as `entities.find` reads it, with what tells a person masked.
 
     E-mail and postal addresses, phone, account and card numbers, gift cards (who knows the number has the money) and names
@@ -60,13 +74,30 @@ def mask(text: str, patterns: Mapping[Coded, str] = PATTERNS) -> str:
 
     Args:
         patterns: `Desk.patterns`.
+        known: what else is personal, each with its name, which takes its place: `private`.
     """
+    text = _named(plain(text), known or {})
     for _ in range(4):  # what was masked can leave a new word beside it, such as a number that now ends
         masked = _once(text, patterns)
         if masked == text:
             break
         text = masked
     return text
+
+
+def _named(text: str, known: Mapping[str, str]) -> str:
+    """In one pass, the longest first: a name that was put in is not looked into."""
+    names = {" ".join(plain(value).lower().split()): name for value, name in known.items()}
+    words = (r"\s+".join(map(re.escape, value.split())) for value in sorted(filter(None, names), key=len, reverse=True))
+    pattern = "|".join(words)
+    if not pattern:
+        return text
+    return re.sub(
+        rf"(?<!\w)(?:{pattern})(?!\w)",
+        lambda found: f"[{names.get(' '.join(found[0].lower().split()), 'masked').replace('_', ' ')}]",
+        text,
+        flags=re.IGNORECASE,
+    )
 
 
 def _once(text: str, patterns: Mapping[Coded, str]) -> str:

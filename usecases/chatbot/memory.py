@@ -6,11 +6,12 @@ A turn is one transaction, on the disk before `append` returns (write-ahead log,
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,10 @@ from usecases.chatbot.content import PATTERNS, Coded
 from usecases.chatbot.masking import mask
 from usecases.chatbot.transactions import transaction
 
-_VERSION = 1
+_VERSION = 2
 _PATIENCE_S = 30.0  # with others who write
+CLAIM_S = 120.0
+"""A turn that is not finished after so long may be somebody else's: the process that claimed it may have died."""
 _SCHEMA = """
 CREATE TABLE turns (
     conversation TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL,
@@ -30,11 +33,18 @@ CREATE TABLE turns (
 CREATE INDEX turns_at ON turns (at);
 CREATE TABLE states (conversation TEXT PRIMARY KEY, at REAL NOT NULL, state TEXT NOT NULL) STRICT;
 CREATE INDEX states_at ON states (at);
+CREATE TABLE claims (conversation TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
 """
 
 
+def default_file() -> Path:
+    """In the user's data folder (XDG Base Directory Specification): a run's folder is copied and handed on."""
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return home / "usecases" / "chatbot" / "conversations.sqlite"
+
+
 class Overtaken(Exception):  # noqa: N818 - it says what has happened
-    """The conversation has got this turn already, from somebody else: load it again."""
+    """Somebody else answers this turn, or has done so: load the conversation again."""
 
 
 class Turn(NamedTuple):
@@ -108,15 +118,44 @@ class Memory:
                 time.sleep(0.01)
         with self._transaction() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise UserError(f"{path} is a database of something else. Give another file.")
             if version == 0:
                 for statement in _SCHEMA.split(";"):  # `executescript` would commit
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
                 raise UserError(f"{path} was written by another version ({version}, not {_VERSION}). Give another file.")
+            erased = self._erase_left(db)
+        if erased:
+            self._forget()
+
+    def _erase_left(self, db: sqlite3.Connection) -> int:
+        """Erase the states that were left for too long."""
+        return db.execute("DELETE FROM states WHERE at < ?", (self._clock() - self._keep_s,)).rowcount
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._db, self._lock)
+
+    @contextmanager
+    def claimed(self, conversation: str) -> Iterator[Saved]:
+        """Where a conversation stands, for its next turn, which is nobody else's until it was appended or has failed.
+
+        Raises:
+            Overtaken: somebody else is at it.
+        """
+        now = self._clock()
+        take = "INSERT INTO claims VALUES (?, ?) ON CONFLICT (conversation) DO UPDATE SET at = excluded.at WHERE at < ?"
+        with self._transaction() as db:
+            if not db.execute(take, (conversation, now, now - CLAIM_S)).rowcount:
+                raise Overtaken(f"the next turn of conversation '{conversation}'")
+            saved = self._saved(db, conversation)
+        try:
+            yield saved
+        except BaseException:
+            with self._transaction() as db:
+                db.execute("DELETE FROM claims WHERE conversation = ? AND at = ?", (conversation, now))
+            raise
 
     def append(
         self,
@@ -126,6 +165,7 @@ class Memory:
         reply: str,
         events: Sequence[Any] = (),
         state: Mapping[str, Any] | None = None,
+        known: Mapping[str, str] | None = None,
     ) -> None:
         """Keep a finished turn.
 
@@ -133,18 +173,21 @@ class Memory:
             number: of the turn: one more than `load` told.
             message: the customer's, masked here, as are `reply` and every text in `events` (which are JSON).
             state: what the next turn goes on from (JSON), unmasked; None if the conversation has ended: then it is erased.
+            known: what else is masked: `masking.private`.
 
         Raises:
             Overtaken: there is such a turn already.
         """
         now = self._clock()
-        told = (self._masked(message), self._masked(reply), json.dumps(self._masked(list(events)), allow_nan=False))
+        masked = self._masked([message, reply, list(events)], known)
+        told = (*masked[:2], json.dumps(masked[2], allow_nan=False))
         kept = None if state is None else json.dumps(state, allow_nan=False)
         with self._transaction() as db:
             if number != self._last(db, conversation) + 1:
                 raise Overtaken(f"turn {number} of conversation '{conversation}'")
             db.execute("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?)", (conversation, number, now, *told))
-            erased = db.execute("DELETE FROM states WHERE at < ?", (now - self._keep_s,)).rowcount
+            db.execute("DELETE FROM claims WHERE conversation = ?", (conversation,))
+            erased = self._erase_left(db)
             if kept is None:
                 erased += db.execute("DELETE FROM states WHERE conversation = ?", (conversation,)).rowcount
             else:
@@ -155,10 +198,12 @@ class Memory:
     def load(self, conversation: str) -> Saved:
         """Where it stands; a new one stands at 0."""
         with self._transaction() as db:
-            number = self._last(db, conversation)
-            since = self._clock() - self._keep_s
-            found = db.execute("SELECT state FROM states WHERE conversation = ? AND at >= ?", (conversation, since)).fetchone()
-        return Saved(number, json.loads(found["state"]) if found else None)
+            return self._saved(db, conversation)
+
+    def _saved(self, db: sqlite3.Connection, conversation: str) -> Saved:
+        since = self._clock() - self._keep_s
+        found = db.execute("SELECT state FROM states WHERE conversation = ? AND at >= ?", (conversation, since)).fetchone()
+        return Saved(self._last(db, conversation), json.loads(found["state"]) if found else None)
 
     def turns(self, conversation: str) -> list[Turn]:
         """The log of a conversation, in order."""
@@ -176,7 +221,8 @@ class Memory:
     def delete(self, conversation: str) -> int:
         """Erase one, as the person concerned may ask for (GDPR, article 17); tells how many turns it had."""
         with self._transaction() as db:
-            db.execute("DELETE FROM states WHERE conversation = ?", (conversation,))
+            for table in ("states", "claims"):
+                db.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
             gone = db.execute("DELETE FROM turns WHERE conversation = ?", (conversation,)).rowcount
         self._forget()
         return gone
@@ -189,6 +235,7 @@ class Memory:
         now = self._clock()
         with self._transaction() as db:
             db.execute("DELETE FROM states WHERE at < ?", (now - min(self._keep_s, days * 86_400),))
+            db.execute("DELETE FROM claims WHERE at < ?", (now - max(CLAIM_S, days * 86_400),))
             gone = db.execute("DELETE FROM turns WHERE at < ?", (now - days * 86_400,)).rowcount
         self._forget()
         return gone
@@ -206,9 +253,9 @@ class Memory:
         with self._lock:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _masked(self, value: Any) -> Any:
+    def _masked(self, value: Any, known: Mapping[str, str] | None) -> Any:
         if isinstance(value, str):
-            return mask(value, self._patterns).encode(errors="replace").decode()  # half of a surrogate pair is no text
+            return mask(value, self._patterns, known).encode(errors="replace").decode()  # half of a surrogate pair is no text
         if isinstance(value, Mapping):
-            return {key: self._masked(part) for key, part in value.items()}
-        return [self._masked(part) for part in value] if isinstance(value, list | tuple) else value
+            return {key: self._masked(part, known) for key, part in value.items()}
+        return [self._masked(part, known) for part in value] if isinstance(value, list | tuple) else value

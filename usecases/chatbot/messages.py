@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from usecases.chatbot.protocols import Classifier
 
 CLAUSES = 8
 """Clauses of a message that are classified beside the whole of it: questions first, then the last ones."""
+REFUSED = 2  # clauses that refuse something, of which is asked what
 WHOLE = 300
 """Characters up to which a message is classified as a whole; an encoder sees no more of it."""
 
@@ -153,35 +154,36 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Pieces:
-    """A message, cut up. No `flat`: it says nothing.
+class _Draft:
+    """A message before it is classified; nothing but `text` and `cut` where it says nothing.
 
     Attributes:
-        flat: what is told, in one line; `rest`: without what is refused.
-        chosen, refused: clauses, of which those are classified by themselves.
-        kept, wanted: there are clauses that are not refused, and some that ask or want something.
+        flat: all that is classified, in one line.
+        rest: that without what is refused, if something is left.
+        chosen: clauses that are classified for themselves.
+        refused: clauses that say what is not wanted.
+        kept: whether there are others.
     """
 
     text: str
     cut: bool
     flat: str = ""
     rest: str = ""
-    chosen: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-    kept: bool = False
-    wanted: bool = False
+    chosen: Sequence[str] = ()
+    refused: Sequence[str] = ()
+    kept: bool = True
 
     @property
     def texts(self) -> list[str]:
-        """What is to be classified."""
-        return [self.flat, self.rest, *self.chosen, *self.refused[:2]] if self.flat else []
+        """What to classify."""
+        return [self.flat, self.rest, *self.chosen, *self.refused[:REFUSED]] if self.flat else []
 
 
 class Reader:
     """Messages to readings.
 
     Args:
-        classifier: called once a reading, with the whole of each message and its clauses.
+        classifier: called with the whole of a message and its clauses.
         desk: its intents' names are the words that "no …" refuses.
 
     Raises:
@@ -213,40 +215,39 @@ class Reader:
         return self.read([message])[0]
 
     def read(self, messages: Sequence[str]) -> list[Reading]:
-        """The reading of each message by itself; what has to be classified is so at once."""
-        split = [self._split(message) for message in messages]
-        scored = self._classify([text for pieces in split for text in pieces.texts])
-        return [self._understood(pieces, [scored[text] for text in pieces.texts]) for pieces in split]
+        """Each by itself; the classifier is called once for all of them, which is quicker than once for each."""
+        drafts = [self._draft(message) for message in messages]
+        parts = self._classify([text for draft in drafts for text in draft.texts])
+        return [self._settled(draft, parts) for draft in drafts]
 
-    def _split(self, message: str) -> _Pieces:
+    def _draft(self, message: str) -> _Draft:
         text, cut = clean(message, self.settings.longest)
         told = _EMAIL.sub("", text.replace("’", "'"))  # an address says nothing about what is wanted
         told = "".join(c for c in told if c in _SIGNS or unicodedata.category(c) not in ("So", "Sk"))  # nor do most pictures
         flat = " ".join(told.split())
         if not _SAID.search(flat):
-            return _Pieces(text, cut)
+            return _Draft(text, cut)
         pieces = clauses(told)
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
-        chosen = (wanted if len(flat) > WHOLE and wanted else kept)[-CLAUSES:]
+        long = len(flat) > WHOLE
+        chosen = (wanted if long and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
-        return _Pieces(text, cut, flat, rest, tuple(chosen), tuple(refused), bool(kept), bool(wanted))
+        return _Draft(text, cut, flat, rest, chosen if wanted or long else [], refused, bool(kept))
 
-    def _understood(self, pieces: _Pieces, scored: Sequence[Part]) -> Reading:
-        """`scored`: the parts of `pieces.texts`."""
-        text, cut, refused = pieces.text, pieces.cut, pieces.refused
-        if not scored:
-            return Reading(text, cut, ())
-        end, long = 2 + len(pieces.chosen), len(pieces.flat) > WHOLE
-        whole, remaining, each, denied = scored[0], scored[1], scored[2:end], scored[end:]
-        no = tuple(name for part in denied if (name := self._meant(part)))
-        parts = self._parts(remaining, each if pieces.wanted or long else [], long)
-        if refused and (not pieces.kept or (parts[0].top in self.talk or parts[0].probability < self.settings.certain)):
-            parts = self._parts(whole, [], False)  # what is left says too little
+    def _settled(self, draft: _Draft, parts: Mapping[str, Part]) -> Reading:
+        if not draft.flat:
+            return Reading(draft.text, draft.cut, ())
+        long = len(draft.flat) > WHOLE
+        whole, refused = parts[draft.flat], draft.refused
+        no = tuple(name for piece in refused[:REFUSED] if (name := self._meant(parts[piece])))
+        found = self._parts(parts[draft.rest], [parts[piece] for piece in draft.chosen], long)
+        if refused and (not draft.kept or (found[0].top in self.talk or found[0].probability < self.settings.certain)):
+            found = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
-                return Reading(text, cut, (), no)
-        return Reading(text, cut, tuple(parts), no)
+                return Reading(draft.text, draft.cut, (), no)
+        return Reading(draft.text, draft.cut, tuple(found), no)
 
     def _meant(self, part: Part) -> str | None:
         """What a refusal is about; a "no" in it is no small talk."""
@@ -266,10 +267,8 @@ class Reader:
         if not distinct:
             return {}
         scores, names = self.classifier(distinct), self.classifier.intents
-        return {
-            text: Part(text, names, probabilities, float(outside), requests(text))
-            for text, probabilities, outside in zip(distinct, scores.probabilities, scores.outside, strict=True)
-        }
+        rows = zip(distinct, scores.probabilities, scores.outside, strict=True)
+        return {text: Part(text, names, shares, float(outside), requests(text)) for text, shares, outside in rows}
 
     def _parts(self, whole: Part, each: Sequence[Part], long: bool) -> list[Part]:
         """Several parts if several clauses are certain of different things, else one that clause and whole agree on."""

@@ -121,12 +121,12 @@ def build(config: Understanding, texts: Sequence[str]) -> tuple[Tokenizer, Bert 
         texts: from which an LSTM's vocabulary is learnt.
 
     Raises:
-        UserError: the encoder's weights are not to be had.
+        UserError: the encoder's weights are not to be had, or it cannot read as many tokens.
     """
     if config.network == "lstm":
         tokenizer = learn_vocabulary(texts, config.vocabulary)
         return tokenizer, BiLSTM(tokenizer.get_vocab_size(), config.dim, dropout=0.3)
-    tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.weights))
+    tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.weights), config.max_tokens)
     body.words.requires_grad_(False)
     body.places.requires_grad_(False)
     return tokenizer, body

@@ -127,14 +127,12 @@ class Outside:
         return cls({name: weight * calibrator.scale for name, weight in weights.items()}, calibrator.offset + shift), figures
 
 
-def of_spaces(spaces: Sequence[Space], vectors: Sequence[torch.Tensor], prefix: str = "") -> dict[str, np.ndarray]:
-    """What spaces say of vectors [n, dim], each space of its own: the mean over the spaces; nothing without any."""
+def of_spaces(spaces: Sequence[Space], vectors: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
+    """What spaces say of vectors [n, dim], each space of its own: the mean over the spaces."""
     pairs = list(zip(spaces, vectors, strict=True))
-    if not pairs:
-        return {}
     return {
-        f"{prefix}distance": np.mean([space.distance(own) for space, own in pairs], 0),
-        f"{prefix}neighbours": np.mean([space.neighbours(own) for space, own in pairs], 0),
+        "distance": np.mean([space.distance(own) for space, own in pairs], 0),
+        "neighbours": np.mean([space.neighbours(own) for space, own in pairs], 0),
     }
 
 

@@ -26,7 +26,7 @@ from usecases.chatbot.rehearsal import OURS
 from usecases.chatbot.shop import Shop
 
 TIMED = 100  # messages, of one at a time
-MANY = 1000  # messages, in batch
+MANY = 500  # messages, in batch
 SAMPLES = 5
 
 
@@ -47,8 +47,8 @@ def train(config: ChatConfig, run: Run) -> None:
     if not any(test.labels):
         raise UserError("There is nothing to judge on: no message of the test part has an intent. Raise split.test.")
     if corpus.shop:
-        Shop.create(":memory:", corpus.shop)  # a mistake in it ends the run here, not after training
-    training = data.filled_up(training, corpus.desk)
+        Shop(corpus.shop)  # a mistake in it ends the run here, not after training
+    training = data.filled_up(training, corpus.desk, [*validation.texts, *test.texts])
     outsiders = [] if "" in validation.labels else data.outsiders()
     if outsiders:
         say(f"The data has no messages out of scope: {len(outsiders)} general ones take their place in training and choosing")
@@ -84,7 +84,7 @@ def train(config: ChatConfig, run: Run) -> None:
     chatbot.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model")})
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", judged, scores[OURS])
-    report.write(run, result, judged, scores)
+    report.write(run, result, judged, scores, config.wording.model)
 
 
 def _examples(corpus: Corpus, places: Sequence[int] | np.ndarray) -> Examples:

@@ -19,16 +19,18 @@ from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
 from usecases.chatbot.answering import Searched
-from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess, Quoted
+from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
-from usecases.chatbot.chat import converse
+from usecases.chatbot.chat import converse, kept_turn
+from usecases.chatbot.content import Desk
 from usecases.chatbot.dialogue import Dialogue
-from usecases.chatbot.memory import Memory
+from usecases.chatbot.memory import Memory, Overtaken, default_file
 from usecases.chatbot.messages import Reading
 from usecases.chatbot.protocols import Actions
-from usecases.chatbot.state import State
+from usecases.chatbot.state import Reply, State, signed, verified
 
 BLOCK = 512  # messages
+OPEN = 10_000  # conversations of a file that are remembered at a time, some kilobytes each
 GUESSES = 3  # intents told of a message
 DIGITS = 4
 
@@ -41,13 +43,25 @@ class FileOptions(Section):
 
 
 class Chatbot:
-    """The contract's predictor. It remembers nothing: a conversation's state goes out with a response and comes back in."""
+    """The contract's predictor. It remembers nothing: a conversation's state goes out with a response and comes back in.
+
+    One that is `keeping` conversations goes on with those that requests name.
+    """
 
     Request, Response = ChatRequest, ChatResponse
 
-    def __init__(self, assistant: Assistant, actions: Actions | None = None) -> None:
+    def __init__(self, assistant: Assistant, actions: Actions | None = None, memory: Memory | None = None) -> None:
         """`actions`: what forms do; None: the company's services, or the demonstration shop."""
-        self.assistant, self._actions = assistant, actions
+        self.assistant, self._actions, self._memory = assistant, actions, memory
+
+    def keeping(self, memory: Memory) -> Chatbot:
+        """The same assistant, which keeps the conversations that requests name.
+
+        Raises:
+            UserError: there is nothing to say.
+        """
+        self._must_talk()
+        return Chatbot(self.assistant, self._actions, memory)
 
     @cached_property
     def _dialogue(self) -> Dialogue | None:
@@ -81,10 +95,10 @@ class Chatbot:
         return [ChatRequest(message=text) for text in (*self.assistant.samples, "zxcv qwerty 12 blorp")]
 
     def predict(self, requests: Sequence[ChatRequest]) -> list[ChatResponse]:
-        """Each by itself, in order; with a `state` it is the next message of that conversation.
+        """Each by itself, in order; with a `state` or a `conversation` it is the next message of that one.
 
         Raises:
-            RecordError: a state is none that this model gave.
+            RecordError: a state is none that this model gave; conversations are not kept, or somebody else is answering that one.
         """
         answered = self.predict_groups([requests])[0]
         if isinstance(answered, Exception):
@@ -99,7 +113,7 @@ class Chatbot:
         """
         reader = self.assistant.reader if self._dialogue is None else self._dialogue.reader
         readings = reader.read([request.message for requests in groups for request in requests])
-        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else None
+        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else {}
         left = iter(readings)
         answers: list[list[ChatResponse] | Exception] = []
         for requests in groups:
@@ -110,35 +124,54 @@ class Chatbot:
                 answers.append(error)
         return answers
 
-    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched | None) -> list[ChatResponse]:
+    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched) -> list[ChatResponse]:
+        states = [self._state(number, request) for number, request in enumerate(requests, 1)]  # before anything is done
         dialogue = self._dialogue
         if dialogue is None:
             return [ChatResponse(reply="", **self._told(reading)) for reading in own]
-        states = [self._state(dialogue, number, one) for number, one in enumerate(requests, 1)]  # before anything acts
-        return [self._turn(dialogue, *turn, found) for turn in zip(states, own, strict=True)]
+        responses = []
+        for number, (request, state, reading) in enumerate(zip(requests, states, own, strict=True), 1):
+            if request.conversation is None or self._memory is None:
+                reply = dialogue.answer(state, reading, found)
+                responses.append(self._response(reading, reply, signed(reply.state, self.assistant.key)))
+                continue
+            try:
+                reply = kept_turn(dialogue, self._memory, request.conversation, reading, found=found)
+            except Overtaken:
+                raise _unfit(
+                    number, "conversation", "a message of it is being answered just now; wait, then send it again"
+                ) from None
+            responses.append(self._response(reading, reply, None))
+        return responses
 
-    def _state(self, dialogue: Dialogue, number: int, request: ChatRequest) -> State:
+    def _state(self, number: int, request: ChatRequest) -> State:
+        """Raises:
+        RecordError: see `predict`.
+        """
+        if request.conversation is not None and self._memory is None:
+            raise _unfit(number, "conversation", "none are kept here; give `state` of the response before instead")
+        if request.state is None or self._dialogue is None:
+            return State()
         try:
-            state = State() if request.state is None else State.model_validate(request.state)
-            if not dialogue.knows(state):
+            state = verified(request.state, self.assistant.key)
+            if not self._dialogue.knows(state):
                 raise ValueError("another desk's")
         except ValueError:  # pydantic's, too
-            raise RecordError([Fault(number, "state", "not one of this model's responses; give it unchanged.")]) from None
+            raise _unfit(number, "state", "not one of this model's responses; give it unchanged.") from None
         return state
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
         """What messages are about, without a reply."""
         return [ChatResponse(reply="", **self._told(self.assistant.reader(message))) for message in messages]
 
-    def _turn(self, dialogue: Dialogue, state: State, reading: Reading, found: Searched | None = None) -> ChatResponse:
-        reply = dialogue.answer(state, reading, found)
+    def _response(self, reading: Reading, reply: Reply, state: dict[str, Any] | None) -> ChatResponse:
         return ChatResponse(
             reply=reply.text,
             events=reply.events,
-            sources=[Quoted(**source.model_dump()) for source in reply.sources],
+            sources=reply.sources,
             suggestions=reply.suggestions,
             summary=None if reply.summary is None else str(reply.summary),
-            state=reply.state.model_dump(mode="json"),
+            state=state,
             **self._told(reading),
         )
 
@@ -155,24 +188,29 @@ class Chatbot:
             "entities": [Found(type=e.type, value=e.value, text=reading.text[e.start : e.end]) for e in found],
         }
 
-    def converse(self, file: Path, conversation: str) -> None:
-        """Talk in the terminal; turns are kept in `file`, under the conversation's name ("": a new one).
+    def converse(self, file: Path | None, conversation: str) -> None:
+        """Talk in the terminal; turns are kept in `file` (None: the user's), under the conversation's name ("": a new one).
 
         Raises:
             UserError: there is nothing to say, or the file cannot be used.
         """
+        desk, file = self._must_talk(), file or default_file()
+        memory = Memory(file, patterns=desk.patterns)
+        name = conversation or f"talk-{uuid.uuid4().hex[:8]}"
+        print(f"Conversation {name}, kept in {file}", file=sys.stderr)
+        converse(self.assistant.dialogue(self._actions), input, print, memory, name)
+
+    def _must_talk(self) -> Desk:
         if self.assistant.desk is None:
             raise UserError("This model was trained on labelled messages alone: it tells intents and has nothing to say.")
-        memory = Memory(file, patterns=self.assistant.desk.patterns)
-        name = conversation or uuid.uuid4().hex[:8]
-        print(f"Conversation {name}, kept in {file}", file=sys.stderr)
-        converse(self.assistant.dialogue(), input, print, memory, name)
+        return self.assistant.desk
 
     def process(self, source: Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Read and answer a file of messages; see `usecases.chatbot.files` for what it may be.
 
-        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. Forms act on a
-        copy of the demonstration shop, where the assistant has one, unless `act` is true.
+        Rows that name the same conversation are its turns, in the file's order; the others are each by themselves. Of more than
+        `OPEN` conversations at a time, the one whose last turn is furthest back is forgotten, which is told. Forms act on a copy
+        of the demonstration shop, where the assistant has one, unless `act` is true.
         """
         wanted = read_options(FileOptions, options)
         actions = self.assistant.actions() if wanted.act else self.assistant.rehearsal()
@@ -188,22 +226,33 @@ class Chatbot:
                 progress(len(messages))
             if not summary["messages"]:
                 raise UserError(f"{source} has no messages.")
+        if talks and talks.forgotten:
+            summary["conversations forgotten"] = talks.forgotten
         return summary
 
 
+def _unfit(number: int, field: str, why: str) -> RecordError:
+    return RecordError([Fault(number, field, why)])
+
+
 class _Conversations:
-    """Answers messages in order, with a state for each conversation that the file names."""
+    """Answers messages in order, with a state for each of the `OPEN` conversations whose turns came last."""
 
     def __init__(self, chatbot: Chatbot, actions: Actions) -> None:
         self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue(actions)
-        self.states: dict[str, State] = {}
+        self.states: dict[str, State] = {}  # the one whose turn came last stands last
+        self.forgotten = 0
 
     def __call__(self, messages: list[str], names: list[str | None]) -> list[ChatResponse]:
         responses = []
         for message, name in zip(messages, names, strict=True):
-            state = State() if name is None else self.states.get(name, State())
-            response = self.chatbot._turn(self.dialogue, state, self.dialogue.reader(message))
+            state = State() if name is None else self.states.pop(name, State())
+            reading = self.dialogue.reader(message)
+            reply = self.dialogue.answer(state, reading)
             if name is not None:
-                self.states[name] = State.model_validate(response.state)
-            responses.append(response)
+                self.states[name] = reply.state
+                if len(self.states) > OPEN:
+                    del self.states[next(iter(self.states))]
+                    self.forgotten += 1
+            responses.append(self.chatbot._response(reading, reply, None))
         return responses

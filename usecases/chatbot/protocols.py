@@ -52,13 +52,13 @@ class Library(Protocol):
     threshold: float
     """From this probability on an answer is given."""
 
-    def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
-        """The best passages for each question, likeliest first. `intents`: `Scores.probabilities` of the questions, if known."""
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
+        """The best passages for each question, likeliest first."""
         ...
 
 
-Voice = Callable[[str, Answer], str]
-"""What is said to a question that a passage answers."""
+Voice = Callable[[str, Answer], tuple[str, str]]
+"""What is said to a question that a passage answers, and why not in a model's words; "" if in these, or there is none."""
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,6 @@ class Outcome:
 class Actions(Protocol):
     """What can be done outside of the conversation, by name. It never raises for what a customer said or a service did."""
 
-    def __call__(self, name: str, slots: dict[str, Any]) -> Outcome: ...
+    def __call__(self, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        """`key`: the same each time that the same thing is asked for again, as by a client that had no answer; "": never."""
+        ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,18 +83,6 @@ def judge(questions: Sequence[Question], ranking: Ranking, threshold: float) -> 
         proportion((~reached & ~answerable).sum(), unknown),
         proportion(right.sum(), known),
     )
-
-
-def compare(
-    rankings: Mapping[str, tuple[Ranking, Ranking]], tuning: Sequence[Question], held_out: Sequence[Question], refused: float
-) -> dict[str, Quality]:
-    """Each retriever on the held-out questions, at its own threshold, chosen by `choose_threshold` on the tuning questions.
-
-    Args:
-        rankings: name to (of the tuning questions, of the held-out ones); that of the tuning questions must not come from a
-            model fitted on them.
-    """
-    return {name: judge(held_out, held, choose_threshold(tuning, tuned, refused)) for name, (tuned, held) in rankings.items()}
 
 
 def _right(questions: Sequence[Question], ranking: Ranking) -> np.ndarray:

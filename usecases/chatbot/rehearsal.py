@@ -19,7 +19,7 @@ from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Question
 from usecases.chatbot.corpus import Corpus
-from usecases.chatbot.retrieval import Retriever
+from usecases.chatbot.retrieval import LONGEST_PASSAGE, Retriever
 
 OURS = "assistant"
 FEW = 20  # messages that nothing answers; with fewer, general ones are added
@@ -65,7 +65,8 @@ def _encoder(config: ChatConfig) -> tuple[Tokenizer, Bert] | None:
     """The sentence encoder as it came; None where nothing pretrained is used."""
     if config.understanding.network != "encoder" or not config.retrieval.meaning:
         return None
-    tokenizer, body = pretrained.load_bert(pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights))
+    folder = pretrained.locate(pretrained.SENTENCE_ENCODER, config.understanding.weights)
+    tokenizer, body = pretrained.load_bert(folder, LONGEST_PASSAGE)
     return tokenizer, quick(body)
 
 
@@ -74,17 +75,17 @@ def _texts(asked: Sequence[Question]) -> list[str]:
 
 
 def conversations(corpus: Corpus, assistant: Assistant, say: Log) -> dict[str, Any] | None:
-    """Replays the content's scripts, each in a fresh demonstration shop; None where there are none."""
+    """Replays the content's scripts, or `judging.every` so many-th, each in a fresh demonstration shop; None: there are none."""
     if not corpus.scripts:
         return None
-    say(f"Replaying {len(corpus.scripts)} conversations")
-    parts = {}
-    for part in PARTS:
-        mine = [script for script in corpus.scripts if script.part == part]
-        results = [tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in mine]
-        if results:
-            parts[part] = _told(results)
-    return parts
+    written = {part: [script for script in corpus.scripts if script.part == part] for part in PARTS}
+    taken = {part: scripts[:: assistant.config.judging.every] for part, scripts in written.items() if scripts}
+    say(f"Replaying {sum(map(len, taken.values()))} of {len(corpus.scripts)} conversations")
+    return {
+        part: _told([tester.replay(script, lambda: assistant.dialogue(assistant.rehearsal())) for script in scripts])
+        | {"written": len(written[part])}
+        for part, scripts in taken.items()
+    }
 
 
 def _told(results: list[tester.Result]) -> dict[str, Any]:

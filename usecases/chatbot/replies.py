@@ -15,6 +15,7 @@ from usecases.chatbot.state import State, Summary
 NOTHING = "I could not read anything in your message."
 REPHRASE = "I am not sure that I understood you, or I do not know the answer. Could you put it in other words?"
 OFFER = "I still cannot help with that, I am sorry. Shall I pass you on to a colleague?"
+ALSO = "This may help, too:"
 UNKNOWN = "I am afraid I do not know that: our help pages do not say."
 NO_VALUE = "I could not find that in your message."
 HUMAN_TOO = "If you would rather speak to a colleague, write 'human'."
@@ -37,9 +38,9 @@ def titled(passage: Passage, text: str) -> str:
     return f"{passage.title}{f' – {passage.heading}' if passage.heading else ''}:\n{text}"
 
 
-def quoted(question: str, answer: Answer) -> str:
-    """A passage as it stands."""
-    return titled(answer.passage, answer.passage.text)
+def quoted(question: str, answer: Answer) -> tuple[str, str]:
+    """A passage as it stands; see `protocols.Voice`."""
+    return titled(answer.passage, answer.passage.text), ""
 
 
 def put(sentence: str, value: Callable[[str], str]) -> str:

@@ -18,7 +18,7 @@ from usecases.chatbot.protocols import Scores
 LIMITS = (
     "It knows the intents and articles that it was given and nothing else. What is about none of them should be refused; the "
     "report says how often that fails.",
-    "Answers are passages of the articles, word for word: an article that is wrong or out of date is answered with.",
+    "Answers are passages of the articles, {wording}: an article that is wrong or out of date is answered with.",
     "It reads one language, that of its utterances and articles; messages in another are refused or misread.",
     "An e-mail address and an order number together open an order: whoever knows both is believed. Where that is not enough, "
     "put the assistant behind a login.",
@@ -26,6 +26,8 @@ LIMITS = (
     "Probabilities and limits hold for messages like those of the data; those of real customers are longer and messier. Judge "
     "it on some of your own with `usecases evaluate` before it meets a customer.",
 )
+QUOTED = "word for word"
+WORDED = "in the words of the language model {model} where a check finds them supported, which can err, else word for word"
 METRICS = {
     "accuracy": "messages given the right intent",
     "macro_f1": "F1, mean over intents",
@@ -37,8 +39,13 @@ METRICS = {
 SHOWN = 15  # intents
 
 
-def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str, Scores]) -> None:
-    """report.html and model_card.md; `result` is the content of metrics.json."""
+def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str, Scores], wording: str | None = None) -> None:
+    """report.html and model_card.md.
+
+    Args:
+        result: the content of metrics.json.
+        wording: the language model that words the answers; None: they are quoted.
+    """
     ours, name = methods[result["name"]], result["data"]["name"]
     parts = [
         _comparison(result),
@@ -63,7 +70,7 @@ def write(run: Run, result: dict[str, Any], judged: Judged, methods: Mapping[str
         summary="Tells what a customer's message is about, or that it is about nothing it knows; answers with a passage of the "
         "help articles, fills forms, asks back, hands over to a human.",
         intended="First line of a support desk's chat, with people behind it who take over.",
-        limits=LIMITS,
+        limits=[limit.format(wording=WORDED.format(model=wording) if wording else QUOTED) for limit in LIMITS],
         metrics=result,
     )
 
@@ -175,10 +182,12 @@ def _conversations(result: Mapping[str, Any]) -> Section | None:
     if failed:
         columns = ["conversation", "turn", "the customer said", "expected", "got"]
         tables.append(Table(columns, failed, caption="What went otherwise"))
+    replayed, written = (sum(part[key] for part in talks.values()) for key in ("scripts", "written"))
     return Section(
         "Whole conversations",
         "Scripts are replayed turn by turn; one that differs anywhere has failed. Rules were made with the tuning part in view, "
-        "never with the held-out one. The model has not seen these messages.",
+        "never with the held-out one. The model has not seen these messages."
+        + (f" Only {replayed} of the {written} scripts were replayed, as `judging.every` asks." if replayed < written else ""),
         [(plots.bars(bars, "share of conversations that go as they should", ["held out part"]), "Conversations that pass")],
         tables,
     )

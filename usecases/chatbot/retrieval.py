@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shared.errors import UserError
 from shared.hardware import Choice
+from shared.models.prepacked import prepacked
 from shared.models.transformer import Bert
 from shared.pretrained import embed, tokenise
 from shared.runs import Run
@@ -77,22 +78,20 @@ class Library:
 
     def rows(self, questions: Sequence[Question]) -> np.ndarray:
         """[n, passages + 1] what may answer: the passages of the question's articles, or the last column."""
-        of = np.array([[name in question.articles for name in self.articles] for question in questions]).reshape(
-            len(questions), -1
-        )
+        of = self.right(questions)
         return np.c_[of[:, self.owner], ~of.any(1)]
 
     def right(self, questions: Sequence[Question]) -> np.ndarray:
-        """[n, articles]"""
-        return np.array([[name in question.articles for name in self.articles] for question in questions])
+        """[n, articles] which of them answer."""
+        right = [[name in question.articles for name in self.articles] for question in questions]
+        return np.array(right, dtype=bool).reshape(len(questions), len(self.articles))
 
 
 class Retriever:
     """Implements `protocols.Library`.
 
     All passages are scored by `Interaction` and by BM25; `Reranker` weighs both, names the articles and says how probable it is
-    that any of them answers. The network has learnt the intents' utterances itself: a classifier's `intents` would tell it
-    nothing new, and they are not looked at.
+    that any of them answers.
 
     Attributes:
         threshold: from this probability on an answer is given.
@@ -158,7 +157,7 @@ class Retriever:
         fitted.quality = judging.judge(judged, ranking, fitted.threshold)
         return fitted
 
-    def __call__(self, questions: Sequence[str], intents: np.ndarray | None = None, count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
         """The best passage of each of the `count` likeliest articles."""
         if not questions:
             return []
@@ -268,7 +267,8 @@ class Meaning:
             dtype == torch.bfloat16,
         )
         network.load_state_dict(state)
-        network.layers.to(dtype)
+        prepacked(model)
+        prepacked(network.layers.to(dtype))
         return cls(reader, network.eval(), tensors["rarity"], tensors["taught"], tensors["answered"])
 
 
@@ -297,7 +297,7 @@ def _train(
         collate=Asked.together,
         groups=groups(network),
     )
-    network.to("cpu").eval().layers.to(dtype)
+    prepacked(network.to("cpu").eval().requires_grad_(False).layers.to(dtype))
     with torch.no_grad():
         learnt = torch.cat([network(one)[1] for one in asked.reads[: len(taught)]])
     return Meaning(reader, network, units.rarity, learnt.bfloat16(), ~asked.answers[: len(taught), -1])

@@ -12,6 +12,7 @@ from shared.errors import nearest
 from usecases.chatbot.state import Event
 
 TEXTS = ("contains", "not_contains")
+LISTS = (*TEXTS, "clarifies")
 KEYS = (*get_type_hints(Event), *TEXTS)
 
 
@@ -27,7 +28,9 @@ class Turn(Section):
         for key, value in expect.items():
             if key not in KEYS:
                 raise ValueError(f"there is no expectation '{key}'. {nearest(key, KEYS)}")
-            if key in TEXTS and not isinstance(value, list):
+            if not value:  # met by everything, or by nothing
+                raise ValueError(f"'{key}' holds nothing to expect. Write what must come, or remove it")
+            if key in LISTS and not isinstance(value, list):
                 raise ValueError(f"'{key}' is a list of texts")
             if key == "with" and not (isinstance(value, dict) and expect.keys() & {"does", "fails"}):
                 raise ValueError("'with' holds slots, beside 'does' or 'fails'")

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -27,6 +26,8 @@ FITTINGS_AHEAD = 30
 """Days from today, at most."""
 DAMAGE_DAYS = 14
 """Days after delivery in which damage is reported."""
+ALL = {"all", "both", "ever", "whol", "orde", "item", "arti", "one", "it", "them", "this", "that"}
+"""Beginnings of words that mean whatever is in the order."""
 DAYTIMES = {"morning": (0, 13 * 60), "afternoon": (13 * 60, 17 * 60), "evening": (17 * 60, 19 * 60)}
 """From and to, in minutes of the day."""
 POSTCODES = {
@@ -41,11 +42,10 @@ POSTCODES = {
 """An address is changed within its country alone; a country that is not listed here takes any."""
 
 _SCHEMA = """
-CREATE TABLE shop (content TEXT NOT NULL) STRICT;
 CREATE TABLE orders (
     number TEXT PRIMARY KEY, email TEXT NOT NULL COLLATE NOCASE, ordered TEXT NOT NULL, status TEXT NOT NULL,
     cents INTEGER NOT NULL, payment TEXT NOT NULL, sent TEXT, delivered TEXT, carrier TEXT, tracking TEXT,
-    street TEXT NOT NULL, postcode TEXT NOT NULL, city TEXT NOT NULL, country TEXT NOT NULL
+    street TEXT NOT NULL, postcode TEXT NOT NULL, city TEXT NOT NULL, country TEXT NOT NULL, items TEXT NOT NULL
 ) STRICT;
 CREATE TABLE returns (
     number TEXT PRIMARY KEY, order_number TEXT NOT NULL REFERENCES orders, item TEXT NOT NULL COLLATE NOCASE,
@@ -66,53 +66,35 @@ NOT_FOUND = Outcome(False, {}, "there is none with this number for this e-mail a
 
 
 class Shop:
-    """The shop in one SQLite file, or in memory. Several threads may use it and, in a file, several processes."""
+    """The shop in memory, gone with the process. Several threads may use it."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """Use `create` or `open`."""
-        self._db = db
-        self._lock = threading.Lock()
-        self._content = Content.model_validate_json(db.execute("SELECT content FROM shop").fetchone()["content"])
-
-    @classmethod
-    def create(cls, path: Path | str, content: Mapping[str, Any]) -> Shop:
+    def __init__(self, content: Mapping[str, Any]) -> None:
         """Fill a new shop.
 
         Args:
-            path: of the file, or ":memory:".
             content: `shop.yaml` as read.
 
         Raises:
-            UserError: lists everything that is wrong in the content; or the file exists.
+            UserError: lists everything that is wrong in the content.
         """
         try:
-            read = Content.model_validate(content)
+            self._content = Content.model_validate(content)
         except ValidationError as error:
             faults = (f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
             raise UserError("The shop's content has these problems:\n" + "\n".join(faults)) from None
-        if Path(path).exists():
-            raise UserError(f"{path} exists already. Open it, or remove it for a new shop.")
-        db = _connect(path)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.executescript(_SCHEMA)
         try:
-            db.executescript(f"BEGIN; {_SCHEMA}")
-            _insert(db, read)
-            db.execute("COMMIT")
-        except (sqlite3.IntegrityError, KeyError) as error:
-            db.close()
-            Path(path).unlink(missing_ok=True)
+            _insert(self._db, self._content)
+        except sqlite3.IntegrityError as error:
             raise UserError(f"The shop's content does not fit together: {error}.") from None
-        return cls(db)
-
-    @classmethod
-    def open(cls, path: Path) -> Shop:
-        """Go on with one that was created before.
-
-        Raises:
-            UserError: there is none.
-        """
-        if not path.is_file():
-            raise UserError(f"There is no shop {path}. Create it first.")
-        return cls(_connect(path))
+        except KeyError as error:
+            raise UserError(
+                f"The shop's content does not fit together: no customer has the e-mail {error} of an order."
+            ) from None
 
     @property
     def functions(self) -> dict[str, Callable[..., Outcome]]:
@@ -155,13 +137,18 @@ class Shop:
         return Outcome(True, values | {"status_text": self._text(order["status"], **values, **days)})
 
     def create_return(self, order_number: str, email: str, item: str, reason: str) -> Outcome:
-        """Gives return_number and label_days. An item whose return is registered already keeps its number."""
+        """Gives return_number and label_days. An item whose return is registered already keeps its number.
+
+        `item` in the customer's words, of which one must be in the name of an item of the order, or mean all of them.
+        """
         with self._transaction() as db:
             order = self._order(db, order_number, email)
             if order is None:
                 return NOT_FOUND
             if order["status"] != "delivered" or self._since(order) > self._content.return_days:
                 return Outcome(False, {}, "the order is not delivered, or its return period is over")
+            if not _roots(item) & (_roots(order["items"]) | ALL):
+                return Outcome(False, {}, "the order has no such item")
             given = db.execute("SELECT number FROM returns WHERE order_number = ? AND item = ?", (order_number, item)).fetchone()
             number = given["number"] if given else _next(db, "R-", "returns")
             if not given:
@@ -172,13 +159,15 @@ class Shop:
     def create_refund_request(
         self, order_number: str, email: str, amount: Annotated[float, Field(gt=0)], refund_reason: str
     ) -> Outcome:
-        """Gives request_number. `amount` in euros, at most what the order cost."""
+        """Gives request_number. `amount` in euros, with what was requested before at most what the order cost."""
         with self._transaction() as db:
             order = self._order(db, order_number, email)
             if order is None:
                 return NOT_FOUND
-            if round(amount * 100) > order["cents"]:
-                return Outcome(False, {}, "the amount is larger than that of the order")
+            query = "SELECT details FROM requests WHERE order_number = ? AND about = 'refund'"
+            before = sum(json.loads(row["details"])["amount"] for row in db.execute(query, (order_number,)))
+            if round((before + amount) * 100) > order["cents"]:
+                return Outcome(False, {}, "the amount, with what was requested before, is larger than that of the order")
             number = self._request(db, order_number, "refund", {"amount": amount, "reason": refund_reason})
         return Outcome(True, {"request_number": number})
 
@@ -266,11 +255,9 @@ class Shop:
         return number
 
 
-def _connect(path: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
-    db.execute("PRAGMA foreign_keys = ON")
-    return db
+def _roots(text: str) -> set[str]:
+    """The first four letters of each word: jacket, jackets, Jacke."""
+    return {word[:4] for word in re.findall(r"\w+", text.casefold())}
 
 
 def _next(db: sqlite3.Connection, prefix: str, table: Literal["returns", "requests"]) -> str:
@@ -284,17 +271,15 @@ def _insert(db: sqlite3.Connection, content: Content) -> None:
     sqlite3.IntegrityError: a number comes twice.
     KeyError: an order's customer is missing.
     """
-    settings = content.model_copy(update={"customers": (), "orders": (), "gift_cards": ()})
-    db.execute("INSERT INTO shop VALUES (?)", (settings.model_dump_json(),))
     customers = {customer.email: customer for customer in content.customers}
     for order in content.orders:
         home = customers[order.email]
         cents = round(100 * (sum(item.price for item in order.items) + order.delivery.cost))
         days = [day.isoformat() if day else None for day in (order.date, order.sent, order.delivered)]
         row = (order.number, order.email, days[0], order.status, cents, order.payment, *days[1:], order.carrier, order.tracking)
-        db.execute(
-            f"INSERT INTO orders VALUES ({', '.join('?' * 14)})", (*row, home.street, home.postcode, home.city, home.country)
-        )
+        names = "\n".join(item.name for item in order.items)
+        row = (*row, home.street, home.postcode, home.city, home.country, names)
+        db.execute(f"INSERT INTO orders VALUES ({', '.join('?' * len(row))})", row)
         for back in order.returns:
             told = (back.number, order.number, ", ".join(back.items), back.reason, back.stage, back.since.isoformat())
             db.execute("INSERT INTO returns VALUES (?, ?, ?, ?, ?, ?)", told)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from shared.config import Section
+from shared.errors import nearest
 from usecases.chatbot.dates import DAYS
 
 _SHORT = [name[:3] for name in DAYS]
+Status = Literal["placed", "packed", "sent", "delivered", "cancelled"]
+Stage = Literal["registered", "on_the_way", "arrived", "checked", "refunded"]
+VALUES = {
+    **dict.fromkeys(get_args(Status), ("status", "carrier", "tracking", "ordered", "sent", "delivered")),
+    **dict.fromkeys(get_args(Stage), ("since",)),
+    **dict.fromkeys(("refund", "invoice_refund"), ("amount",)),
+}
+"""What fills the placeholders of each of the shop's sentences."""
 Days = Annotated[str, Field(pattern=rf"^({'|'.join(_SHORT)})(-({'|'.join(_SHORT)}))?$")]
 Hours = Annotated[str, Field(pattern="^[0-9]{1,2}:[0-9]{2}-[0-9]{1,2}:[0-9]{2}$")]
 
@@ -45,7 +54,7 @@ class Return(Section):
     number: str
     items: tuple[str, ...]
     reason: str
-    stage: Literal["registered", "on_the_way", "arrived", "checked", "refunded"]
+    stage: Stage
     since: datetime.date
 
 
@@ -56,7 +65,7 @@ class Order(Section):
     items: tuple[Item, ...]
     delivery: Delivery
     payment: str
-    status: Literal["placed", "packed", "sent", "delivered", "cancelled"]
+    status: Status
     sent: datetime.date | None = None
     delivered: datetime.date | None = None
     carrier: str | None = None
@@ -94,10 +103,10 @@ class Content(Section):
     @classmethod
     def _no_other_placeholders(cls, texts: dict[str, str]) -> dict[str, str]:
         for about, text in texts.items():
+            if about not in VALUES:
+                raise ValueError(f"nothing says '{about}'. {nearest(about, VALUES)}")
             try:
-                text.format(
-                    **dict.fromkeys(("ordered", "sent", "delivered", "since", "carrier", "tracking", "status", "amount"), "")
-                )
+                text.format(**dict.fromkeys(VALUES[about], ""))
             except (KeyError, IndexError, ValueError, AttributeError) as error:
                 raise ValueError(f"{about}: '{text}' has a placeholder that nothing fills ({error})") from None
         return texts

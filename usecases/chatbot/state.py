@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
+GOODBYE = "goodbye"
+"""The intent that ends a conversation, where a desk has one."""
+
 Event = TypedDict(
     "Event",
     {
         "answers": str,
+        "quoted": str,
         "asks": str,
         "confirms": str,
         "does": str,
@@ -24,7 +31,8 @@ Event = TypedDict(
     },
     total=False,
 )
-"""One thing that a reply does: an article's name, a slot, a form, an action with its slots, an intent, …"""
+"""One thing that a reply does: an article's name (and why a language model's words were not said), a slot, a form, an action with
+its slots, an intent, …"""
 
 
 class Source(BaseModel):
@@ -68,6 +76,7 @@ class State(Finite):
     """All that is known of a conversation.
 
     Attributes:
+        conversation: its id, drawn at the first turn; nothing that is said depends on it.
         asked: the slot whose question was put last.
         failed: the form's action found nothing; its slots can be corrected.
         options: intents between which the customer was asked to choose.
@@ -77,6 +86,7 @@ class State(Finite):
         known: slots of the form that was done last.
     """
 
+    conversation: str = ""
     turns: int = 0
     form: str | None = None
     slots: dict[str, str | float | bool] = Field(default_factory=dict)
@@ -96,6 +106,27 @@ class State(Finite):
     said: str = ""
 
 
+def signed(state: State, key: bytes) -> dict[str, Any]:
+    """The state as JSON, with a signature (HMAC-SHA256, RFC 2104): for keeping by somebody who must not change it."""
+    return {**state.model_dump(mode="json"), "signature": _signature(state, key)}
+
+
+def verified(given: Mapping[str, Any], key: bytes) -> State:
+    """What `signed` gave, be it through a client whose JSON writes 20.0 as 20.
+
+    Raises:
+        ValueError: it was changed, or another key signed it.
+    """
+    state = State.model_validate(given)
+    if not hmac.compare_digest(_signature(state, key).encode(), str(given.get("signature")).encode(errors="replace")):
+        raise ValueError("the signature is wrong")
+    return state
+
+
+def _signature(state: State, key: bytes) -> str:
+    return hmac.new(key, json.dumps(state.model_dump(mode="json"), sort_keys=True).encode(), "sha256").hexdigest()
+
+
 class Reply(BaseModel):
     """What the assistant answers, what it did, and the state after it."""
 
@@ -105,3 +136,9 @@ class Reply(BaseModel):
     suggestions: list[str] = Field(default_factory=list)
     summary: Summary | None = None
     state: State
+
+    @property
+    def ended(self) -> bool:
+        """Whether the conversation is over: it was handed over, or the customer has said goodbye and nothing is open."""
+        left = any(event.get("says") == GOODBYE for event in self.events) and self.state.form is None and not self.state.queue
+        return self.summary is not None or left

@@ -35,6 +35,8 @@ NUMBERS = {word: str(n) for n, word in enumerate(UNITS.split())} | dict(
     zip(TENS.split(), ["20", "30", "40", "50", "60", "70", "80", "90", "100", "1000"], strict=True)
 )
 NEGATION = re.compile(r"\b(?:not|no|never|none|neither|nor|nothing|nobody|cannot|without|except|unless|[a-z]+n['’]t)\b", re.I)
+MARK = re.compile(r"<{1,2}\s*/?\s*[^\d<>\s@:./][^<>\s@:./]{0,39}\s*>{1,2}|\[/?[A-Z_]{2,40}\]")
+COMMIT = re.compile("[0-9a-f]{40}")
 CONTACT = re.compile(
     r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:https?://|www\.)[^\s<>()]+|\b[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}(?:/[^\s<>()]*)?", re.I
 )
@@ -114,9 +116,10 @@ class Writer:
         where, options = _place(config.model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, **options)
-            model = AutoModelForCausalLM.from_pretrained(where, **options).eval()
-        except (OSError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
+            safe = {} if "gguf_file" in options else {"use_safetensors": True}  # other weights are pickles, which run code
+            model = AutoModelForCausalLM.from_pretrained(where, **options, **safe).eval()
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(f"wording.model: {config.model} cannot be loaded ({reason}).") from None
         return cls(model, tokenizer, Check(encode, config.similarity, config.coverage), config.max_new_tokens)
 
@@ -200,8 +203,11 @@ def _root(word: str) -> str:
 
 
 def _unmarked(text: str) -> str:
-    """Without what could end our marks or pose as a turn of the chat template."""
-    return re.sub(r"</?\s*(?:passages|question)\s*>|<\|[^|>]{0,40}\|>", " ", text, flags=re.I)
+    """Without what could end our marks or pose as a turn of a chat template.
+
+    Such are <|im_start|>, <start_of_turn>, </s>, [INST], <<SYS>>. An address in brackets, <help@shop.example>, stays.
+    """
+    return MARK.sub(" ", text)
 
 
 def _place(model: str) -> tuple[str, dict[str, Any]]:
@@ -214,7 +220,15 @@ def _place(model: str) -> tuple[str, dict[str, Any]]:
         if not path.is_file():
             raise UserError(f"wording.model: there is no file {path}.")
         return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
-    return model, {"local_files_only": path.is_dir()}
+    if path.is_dir():
+        return model, {"local_files_only": True}
+    name, _, commit = model.partition("@")
+    if not COMMIT.fullmatch(commit):
+        raise UserError(
+            f"wording.model: {model} is no folder, and a hub id needs its commit, so that the model stays the same: "
+            f"{name}@ and its 40 signs."
+        )
+    return name, {"revision": commit}
 
 
 def _package(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import cv2
@@ -17,7 +18,8 @@ class Changes(Section):
     """How much training images are changed at random, so that the network learns what does not matter.
 
     Of chest X-rays (PneumoniaMNIST, validation) zoomed by a quarter 36% of the healthy were called ill after training with sizes
-    changed by up to .15, 9% after .4, and as many as before of those that were not zoomed: framing had been a clue.
+    changed by up to .15, 9% after .4, and as many as before of those that were not zoomed: framing had been a clue. Where images
+    are few and differ much already, as much change leaves too little to learn from, so that networks take turns.
     """
 
     mirror: bool = Field(True, description="left and right may change places; not where the label tells the side")
@@ -29,9 +31,20 @@ class Changes(Section):
     spoil: float = Field(
         0.2, ge=0, le=1, description="how often an image is blurred, noisy, or has an area covered; each on its own"
     )
+    ease: float = Field(
+        0.4, ge=0, le=1, description="how much of all this every second network's images are changed; validation chooses"
+    )
     mix: float = Field(
         0.0, ge=0, description="mixup: Beta distribution's parameter; 0: images are not mixed, nor where there are masks"
     )
+
+    def of(self, member: int) -> Changes:
+        """Those for a network, counted from 0."""
+        if member % 2 == 0:
+            return self
+        return self.model_copy(
+            update={name: self.ease * getattr(self, name) for name in ("turn", "zoom", "shift", "light", "spoil")}
+        )
 
 
 class Packed(Dataset[dict[str, torch.Tensor]]):
@@ -55,6 +68,12 @@ class Packed(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self.images, self.masks, self.changes = images, masks, changes
         self.labels = np.eye(classes, dtype=np.float32)[labels]
+
+    def as_for(self, member: int) -> Packed:
+        """The same images, changed as for a network, counted from 0."""
+        other = copy.copy(self)
+        other.changes = self.changes and self.changes.of(member)
+        return other
 
     def __len__(self) -> int:
         return len(self.images)

@@ -5,13 +5,15 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import UserError
-from usecases.chatbot.actions import LARGEST_ANSWER, HttpAction, HttpActions, LocalActions
+from usecases.chatbot.actions import LARGEST_ANSWER, HttpAction, HttpActions, LocalActions, PythonAction, functions
 from usecases.chatbot.protocols import Outcome
 
 OK = (200, b'{"done": true, "status": "sent"}')
@@ -73,6 +75,34 @@ def test_slots_are_posted_and_values_come_back(service: Service) -> None:
     headers, body = service.seen[0]
     assert body == {"order_number": "FW-482913"}
     assert headers["Authorization"] == "Bearer t0p"
+
+
+def test_a_key_that_is_given_goes_to_the_service(service: Service) -> None:
+    service.answers = [OK]
+    actions = HttpActions({"look_up_order": HttpAction(url=service.url)})  # type: ignore[arg-type]
+    actions("look_up_order", {}, "the turn's")
+    assert service.seen[0][0]["Idempotency-Key"] == "the turn's"
+
+
+def test_what_was_done_under_a_key_is_not_done_again() -> None:
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def cancel(order: str) -> Outcome:
+        begun.append(order)
+        go_on.wait(10)
+        return Outcome(len(begun) > 1, {"number": len(begun)})
+
+    actions = LocalActions({"cancel": cancel})
+    go_on.set()
+    assert not actions("cancel", {"order": "a"}, "1").done
+    go_on.clear()
+    with ThreadPoolExecutor(2) as pool:  # a client that was not patient enough
+        both = [pool.submit(actions, "cancel", {"order": "a"}, "1") for _ in range(2)]
+        go_on.set()
+    assert [one.result() for one in both] == [Outcome(True, {"number": 2})] * 2
+    assert actions("cancel", {"order": "a"}, "2").values == actions("cancel", {"order": "a"}, "2").values == {"number": 3}
+    assert actions("cancel", {"order": "a"}).values == {"number": 4}
 
 
 @pytest.mark.parametrize("first", [(500, b""), (429, b""), (200, None)])
@@ -142,6 +172,65 @@ def test_what_has_no_url_is_done_locally() -> None:
     remote = HttpActions({"look_up": HttpAction(url="http://x")}, local)  # type: ignore[arg-type]
     assert remote("cancel_order", {}) == Outcome(True, {"by": "hand"})
     assert not remote("dance", {}).done
+
+
+COMPANY = """
+from __future__ import annotations
+from datetime import date
+from usecases.chatbot.protocols import Outcome
+
+def cancel(order_number: str, amount: float) -> Outcome:
+    if amount > 100:
+        raise ZeroDivisionError("secret")
+    return Outcome(True, {"refunded": amount * 2})
+
+def bare(order_number, amount: float) -> Outcome: ...
+def silent(order_number: str): ...
+def unknown(order_number: Parcel) -> Outcome: ...
+async def late(order_number: str) -> Outcome: ...
+def forgets(order_number: str) -> Outcome: ...
+"""
+
+
+@pytest.fixture
+def company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ourcompany").mkdir()
+    (tmp_path / "ourcompany" / "orders.py").write_text(COMPANY)
+    (tmp_path / "ourcompany" / "broken.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_companys_own_function_gets_its_slots_as_annotated(company: None, caplog: pytest.LogCaptureFixture) -> None:
+    named = {name: PythonAction(function=f"ourcompany.orders:{name}") for name in ("cancel", "forgets")}
+    actions = LocalActions(functions(named))
+    assert actions("cancel", {"order_number": "FW-1", "amount": "12.5"}) == Outcome(True, {"refunded": 25.0})
+    assert not actions("cancel", {"order_number": "FW-1", "amount": "much"}).done
+    assert actions("cancel", {"order_number": "FW-1", "amount": 101}) == Outcome(False, {}, "cancel: ZeroDivisionError")
+    assert "secret" in caplog.text  # for who wrote it
+    assert not actions("forgets", {"order_number": "FW-1"}).done
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("nowhere.at_all:cancel", "no module 'nowhere'. Install"),
+        ("ourcompany.nowhere:cancel", "no module 'ourcompany.nowhere'"),
+        ("ourcompany.broken:cancel", "ZeroDivisionError"),
+        ("ourcompany.orders:cancle", "Did you mean 'cancel'"),
+        ("ourcompany.orders:date", "no such function"),
+        ("ourcompany.orders:late", "not `async def`"),
+        ("ourcompany.orders:bare", "order_number has no annotation"),
+        ("ourcompany.orders:unknown", "Parcel"),
+        ("ourcompany.orders:silent", "-> Outcome"),
+        ("os:system", "no such function"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_named_with_what_to_do(company: None, function: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        functions({"cancel_order": PythonAction(function=function), "other": PythonAction(function="none:such")})
+    assert message in str(error.value)
+    assert f"cancel_order: {function}" in str(error.value)
+    assert "other: none:such" in str(error.value)
 
 
 @pytest.mark.parametrize(

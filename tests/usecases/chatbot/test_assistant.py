@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, tools
+from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
 from usecases.chatbot.answers import ChatRequest
-from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.config import ChatConfig, Judging
+from usecases.chatbot.memory import Memory
 from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.state import State, signed, verified
 
 FRAMES = (
     "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
@@ -27,8 +34,8 @@ WANTS = {"opening_hours": "when are you open", "parcel": "where is my parcel", "
 SETTINGS = ["understanding.network=lstm", "understanding.members=1", "understanding.steps=60", "understanding.dim=32"]
 
 
-def content(folder: Path) -> Path:
-    """Three intents: an article, a form, small talk."""
+def content(folder: Path, service: str = "http://127.0.0.1:9") -> Path:
+    """Three intents: an article, a form, small talk. `service`: what forms would call."""
     answered = {
         "opening_hours": {"articles": ["hours"]},
         "parcel": {"form": "parcel"},
@@ -38,6 +45,7 @@ def content(folder: Path) -> Path:
         name: {"description": name, **answered[name], "examples": [frame.format(words) for frame in FRAMES]}
         for name, words in WANTS.items()
     }
+    intents["parcel"]["examples"] += [f"{text} FW-482913, jo@example.com" for text in intents["parcel"]["examples"]]
     slots = {"order_number": {"type": "order_number", "ask": "Which order?"}, "email": {"type": "email", "ask": "Which e-mail?"}}
     form = {"slots": slots, "confirm": None, "action": "look_up_order", "done": "It is {status}.", "failed": "There is none."}
     turns = [
@@ -48,7 +56,7 @@ def content(folder: Path) -> Path:
     files: dict[str, Any] = {
         "intents.yaml": {"intents": intents},
         "forms.yaml": {"forms": {"parcel": form}},
-        "actions.yaml": {"actions": {"look_up_order": {"url": "http://127.0.0.1:9/orders", "retries": 0}}},
+        "actions.yaml": {"actions": {"look_up_order": {"url": f"{service}/orders", "retries": 0}}},
         "out_of_scope.yaml": {"examples": [f"{word} zebra quantum" for word in "abcdefghijkl"]},
         "conversations.yaml": {
             "conversations": [
@@ -66,10 +74,22 @@ def content(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("chatbot")
-    config = resolve(ChatConfig, [], [f"data.source={content(home / 'desk')}", *SETTINGS])
-    current = Run.create("chatbot", config, home / "run")
-    pipeline.train(config, current)
-    current.finish()
+    calls: list[str] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(self.path)
+            self.send_error(500)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        desk = content(home / "desk", f"http://127.0.0.1:{server.server_port}")
+        config = resolve(ChatConfig, [], [f"data.source={desk}", *SETTINGS])
+        current = Run.create("chatbot", config, home / "run")
+        pipeline.train(config, current)
+        current.finish()
+        server.shutdown()
+    assert calls == []  # training acts on nobody's orders
     return home / "run"
 
 
@@ -94,7 +114,17 @@ def test_a_conversation_goes_on_from_its_state_and_no_other(chatbot: Chatbot) ->
     (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
     (second,) = chatbot.predict([ChatRequest(message="FW-482913", state=json.loads(json.dumps(first.state)))])
     assert (first.events, second.events) == ([{"asks": "order_number"}], [{"asks": "email"}])
-    for wrong in ({"form": 7}, {"form": "nowhere"}, {"options": ["nothing"]}, {"form": "parcel", "slots": {"amount": 1e999}}):
+
+
+def test_a_state_is_taken_from_the_model_that_gave_it_and_as_it_was(chatbot: Chatbot, run: Path) -> None:
+    (first,) = chatbot.predict([ChatRequest(message="where is my parcel")])
+    assert first.state
+    (second,) = Chatbot.load(run / "artifact").predict([ChatRequest(message="FW-482913", state=first.state)])  # a restart
+    assert second.events == [{"asks": "email"}]
+    unsigned = {name: value for name, value in first.state.items() if name != "signature"}
+    changes: list[dict[str, Any]] = [{"form": 7}, {"options": ["nothing"]}, {"slots": {"order_number": "FW-481702"}}]
+    changes += [{"confirming": True}, {"tried": ["a supervisor agreed: done"]}, {"slots": {"amount": 1e999}}, {"signature": "é"}]
+    for wrong in (unsigned, {}, *(first.state | change for change in changes)):
         with pytest.raises(UserError, match="record 1, state"):
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
@@ -110,8 +140,52 @@ def test_messages_of_several_clients_are_answered_together_as_by_themselves_and_
     together = [first[0], rest[0][0], *rest[1]]
     for answer, request in zip(together, asked, strict=True):
         (alone,) = chatbot.predict([request])
-        assert (answer.reply, answer.events, answer.state) == (alone.reply, alone.events, alone.state)
+        assert answer.state
+        assert alone.state
+        random = {name: alone.state[name] for name in ("conversation", "signature")}
+        assert (answer.reply, answer.events, answer.state | random) == (alone.reply, alone.events, alone.state)
         assert [one.intent for one in answer.intents[:1]] == [one.intent for one in alone.intents[:1]]
+
+
+def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, run: Path, tmp_path: Path) -> None:
+    def answered(message: str, name: str) -> tuple[list[dict[str, Any]], Any]:
+        keeping = Chatbot.load(run / "artifact").keeping(Memory(tmp_path / "kept.sqlite"))  # each time as after a restart
+        (response,) = keeping.predict([ChatRequest(message=message, conversation=name)])
+        return response.events, response.state
+
+    assert answered("where is my parcel", "one") == ([{"asks": "order_number"}], None)
+    assert answered("FW-482913", "two") != ([{"asks": "email"}], None)
+    assert answered("FW-482913", "one") == ([{"asks": "email"}], None)
+    request = ChatRequest(message="hi", conversation="one")
+    memory = Memory(tmp_path / "kept.sqlite")
+    with memory.claimed("one"), pytest.raises(UserError, match="record 1, conversation: a message of it is being answered"):
+        chatbot.keeping(memory).predict([request])
+    with pytest.raises(UserError, match="record 2, conversation: none are kept"):
+        chatbot.predict([ChatRequest(message="hi"), request])
+    with pytest.raises(ValidationError, match="not both"):
+        ChatRequest(message="hi", state={}, conversation="one")
+
+
+def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
+    state = signed(State(form="refund", slots={"amount": 20.0, "sure": True}), b"key")
+    through = json.loads(json.dumps(state).replace("20.0", "20"))
+    assert verified(through, b"key") == State(form="refund", slots={"amount": 20.0, "sure": True})
+    with pytest.raises(ValueError, match="signature"):
+        verified(state, b"another")
+
+
+def test_a_companys_own_function_is_an_action(chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ourorders.py").write_text(
+        "from usecases.chatbot.protocols import Outcome\n"
+        "def look_up(order_number: str, email: str) -> Outcome:\n    return Outcome(True, {'status': 'in ' + order_number})\n"
+    )
+    services = {"look_up_order": {"function": "ourorders:look_up"}}
+    request = ChatRequest(message="where is my parcel FW-482913, jo@example.com")
+    with pytest.raises(UserError, match="PYTHONPATH"):
+        Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    monkeypatch.syspath_prepend(tmp_path)
+    (response,) = Chatbot(replace(chatbot.assistant, services=services)).predict([request])
+    assert response.reply == "It is in FW-482913."
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
@@ -131,6 +205,20 @@ def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Pat
         chatbot.process(source, out, {"reply": False}, lambda done: None)
 
 
+def test_of_too_many_conversations_the_one_longest_silent_is_forgotten_and_that_is_told(
+    chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "OPEN", 2)
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    asked = "".join(f"where is my parcel,{name}\n" for name in "abac")  # b is forgotten, as a has spoken since
+    source.write_text(f"text,session\n{asked}FW-482913,a\nFW-482913,b\n")
+    summary = chatbot.process(source, out, {}, lambda done: None)
+    *_, kept, lost = (json.loads(text) for text in pd.read_csv(out)["events"])
+    assert {"asks": "email"} in kept
+    assert {"asks": "email"} not in lost
+    assert summary["conversations forgotten"] == 2
+
+
 def test_scripts_are_replayed_and_what_differs_is_told(run: Path, tmp_path: Path) -> None:
     said: list[str] = []
     scripts = run.parent / "desk" / "conversations.yaml"
@@ -147,6 +235,19 @@ def test_the_run_tells_of_messages_and_conversations(run: Path) -> None:
     assert metrics["conversations"]["held_out"]["went"] == 1
     assert metrics["conversations"]["tuning"]["went"] == 0
     assert "wrong on purpose" not in (run / "report.html").read_text()  # differences of the held-out part alone are listed
+
+
+def test_where_not_all_conversations_are_replayed_the_report_says_so(chatbot: Chatbot, run: Path) -> None:
+    first, other = tester.load_scripts(run.parent / "desk" / "conversations.yaml")
+    corpus: Any = SimpleNamespace(scripts=[first, other, first, other, first])
+    third = chatbot.assistant.config.model_copy(update={"judging": Judging(every=3)})
+    for config, scripts, few in ((third, (1, 1), True), (chatbot.assistant.config, (3, 2), False)):
+        told = rehearsal.conversations(corpus, replace(chatbot.assistant, config=config), lambda line: None)
+        assert told
+        assert (told["held_out"]["scripts"], told["tuning"]["scripts"]) == scripts
+        section = report._conversations({"conversations": told})
+        assert section
+        assert ("Only 2 of the 5 scripts" in section.text) == few
 
 
 def test_the_terminal_keeps_what_was_said_without_what_is_personal(
@@ -184,3 +285,5 @@ def test_labelled_messages_alone_make_a_classifier_that_says_nothing(tmp_path: P
     assert model.process(table, tmp_path / "out.csv", {}, lambda done: None)["messages"] == len(WANTS) * len(FRAMES)
     with pytest.raises(UserError, match="nothing to say"):
         model.converse(tmp_path / "kept.sqlite", "")
+    with pytest.raises(UserError, match="none are kept"):
+        model.predict([ChatRequest(message="hi", conversation="one")])

@@ -113,10 +113,12 @@ DESK: dict[str, Any] = {
             }
         }
     },
-    "shop.yaml": {"today": "2026-06-15"},
+    "shop.yaml": {"today": "2026-06-15", "return_days": 60, "label_days": 21},
+    "out_of_scope.yaml": {"examples": ["zebra quantum"], "unanswered": ["who owns you"]},
     "conversations.yaml": {"conversations": [{"name": "new", "turns": [{"user": "", "expect": {"asks": "email"}}]}]},
     "questions.yaml": {"answerable": [{"question": "How long?", "article": "delivery"}], "unanswerable": ["Why?"]},
 }
+CARD = {"number": "GC-1", "balance": 1, "valid_until": "2028-12-31"}
 INTENTS, FORM, SLOTS = (
     ("intents.yaml", "intents"),
     ("forms.yaml", "forms", "send_back"),
@@ -171,6 +173,8 @@ def found(folder: Path) -> list[Finding]:
         ("error", "failed has {label_days}, which no slot gives", (*FORM, "failed", "{label_days}")),
         ("error", "ends in the action 'creat_return'", (*FORM, "action", "creat_return")),
         ("error", "ends in the action 'create_return', which neither", ("shop.yaml", None)),
+        ("error", "return_days", ("shop.yaml", "return_days", -1)),
+        ("error", "{since}", ("shop.yaml", "texts", {"sent": "on {since}"})),
         (
             "error",
             "expects asks: colour, which is not there",
@@ -182,6 +186,8 @@ def found(folder: Path) -> list[Finding]:
             ("conversations.yaml", "conversations", 0, "turns", 0, "expect", "ask", "x"),
         ),
         ("error", "answered by the article 'x', which is not", ("questions.yaml", "answerable", 0, "article", "x")),
+        ("warning", "judge by that is also taught", ("questions.yaml", "answerable", 0, "question", "Thanks, ALPHA?")),
+        ("warning", "judge by that is also taught", ("questions.yaml", "unanswerable", ["Who owns you?"])),
     ],
 )
 def test_a_dead_end_in_content_is_told_with_its_line(severity: str, what: str, change: tuple[Any, ...], tmp_path: Path) -> None:
@@ -193,6 +199,8 @@ def test_a_dead_end_in_content_is_told_with_its_line(severity: str, what: str, c
 
 def test_a_desk_without_mistakes_has_no_findings_and_an_article_alone_has(tmp_path: Path) -> None:
     assert [str(finding) for finding in desk(tmp_path) if "out of scope" not in finding.what] == []
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump({**DESK["shop.yaml"], "gift_cards": [CARD, {**CARD}]}))
+    assert any("does not fit together" in finding.what and finding.severity == "error" for finding in found(tmp_path))
     (tmp_path / "articles" / "alone.md").write_text("---\ntitle: Alone\n---\nText.\n")
     (tmp_path / "articles" / "typo.md").write_text("---\ntitle: Typo\nintents: [delivry]\n---\nText.\n")
     whats = {finding.what: finding for finding in found(tmp_path)}
@@ -204,6 +212,11 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
     call = {"url": "https://example.com/returns", "gives": ["return_number"]}
     whats = [finding.what for finding in desk(tmp_path, "actions.yaml", to={"actions": {"create_return": call}})]
     assert "send_back.done has {label_days}, which no slot or action gives" in whats
+    told_of = call | {"takes": ["order_number", "item", "colour"]}
+    whats = [finding.what for finding in desk(tmp_path / "told", "actions.yaml", to={"actions": {"create_return": told_of}})]
+    assert "the action 'create_return' needs colour, which the form 'send_back' does not ask for" in whats
+    assert "send_back.reason is asked for but never used: no sentence and not the action has it" in whats
+    assert not any("send_back.item" in what or "send_back.order_number" in what for what in whats)
     found_of = desk(
         tmp_path / "other", "actions.yaml", to={"actions": {"create_return": {"url": "file:///etc/passwd", "wait": 3}}}
     )
@@ -211,6 +224,21 @@ def test_an_action_of_actions_yaml_is_known_with_what_it_gives(tmp_path: Path) -
     assert any("actions.create_return.url" in finding.what for finding in found_of)
 
 
+def test_a_function_of_actions_yaml_is_known_with_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = "from usecases.chatbot.protocols import Outcome\ndef send_back(parcel: str) -> Outcome: ...\n"
+    (tmp_path / "ourreturns.py").write_text(written)
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (name, what) in enumerate(
+        (
+            ("ourreturns:send_back", "the action 'create_return' needs parcel, which the form 'send_back' does not ask for"),
+            ("ourreturns:send_bak", "ourreturns:send_bak: ourreturns has no such function (with `def`, not `async def`)"),
+            ("nothing", "actions.create_return.function: string should match pattern"),
+        )
+    ):
+        found = desk(tmp_path / str(number), "actions.yaml", to={"actions": {"create_return": {"function": name}}})
+        assert [one for one in found if one.what.startswith(what) and one.severity == "error"], [one.what for one in found]
+
+
 def test_what_the_shop_gives_is_known_of_each_of_its_actions() -> None:
-    shop = Shop.create(":memory:", yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
+    shop = Shop(yaml.safe_load((sources.own("chatbot") / "shop.yaml").read_text("utf-8")))
     assert set(content_checks.SHOP_GIVES) == set(shop.functions)

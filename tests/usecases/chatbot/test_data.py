@@ -11,15 +11,16 @@ import pytest
 from shared.errors import UserError
 from usecases.chatbot import data
 from usecases.chatbot.config import Split
-from usecases.chatbot.corpus import normalised
+from usecases.chatbot.content import Article, Desk, Intent
+from usecases.chatbot.corpus import Corpus, Examples, normalised
 
 HALF = Split(validation=0.2, test=0.2)
 
 
-def corpus(counts: dict[str, int], parts: list[str] | None = None) -> data.Corpus:
+def corpus(counts: dict[str, int], parts: list[str] | None = None) -> Corpus:
     texts = [f"{label} {number}" for label, count in counts.items() for number in range(count)]
     labels = [label for label, count in counts.items() for _ in range(count)]
-    return data.Corpus("test", texts, labels, parts or [""] * len(texts))
+    return Corpus("test", texts, labels, parts or [""] * len(texts))
 
 
 def test_each_intent_has_its_share_in_each_part_and_the_same_for_the_same_seed() -> None:
@@ -39,7 +40,7 @@ def test_each_intent_has_its_share_in_each_part_and_the_same_for_the_same_seed()
 def test_utterances_that_differ_in_case_and_signs_alone_are_never_in_two_parts() -> None:
     texts = [f"{start}where is parcel {n // 4}{end}" for n in range(80) for start, end in [("", ""), ("Oh, ", "?!")][n % 2 :][:1]]
     texts = [text.upper() if n % 3 == 0 else text for n, text in enumerate(texts)]
-    some = data.Corpus("test", texts, ["a"] * 80, [""] * 80)
+    some = Corpus("test", texts, ["a"] * 80, [""] * 80)
     parts = data.split(some, HALF, 0)
     keys = [{normalised(texts[place]) for place in part} for part in parts]
     assert all(len(part) for part in parts)
@@ -79,3 +80,15 @@ def test_the_fingerprint_tells_other_data() -> None:
     assert len(set(prints)) == 5
     assert replace(one, name="other").describe()["fingerprint"] == prints[0]
     assert {"utterances": 6, "intents": 2, "out_of_scope": 1}.items() <= one.describe().items()
+
+
+def test_rare_intents_are_filled_up_with_questions_of_their_articles_but_with_none_that_is_judged_on() -> None:
+    articles = {
+        "hours": Article(title="", body="x", questions=("Open today?", "WHEN do you open", "how late", "on Sunday")),
+        "both": Article(title="", body="x", questions=("anything",)),
+    }
+    intents = {"open": Intent(articles=("hours", "both")), "often": Intent(articles=("both",))}
+    given = Examples(["open today", "a", "b", "c", "d"], ["open", *["often"] * 4])
+    filled = data.filled_up(given, Desk(intents=intents, articles=articles), ["When do you open?!"])
+    assert list(zip(*filled, strict=True))[5:] == [("how late", "open"), ("on Sunday", "open")]
+    assert data.filled_up(given, None, []) == given

@@ -50,6 +50,17 @@ def test_a_form_asks_for_what_is_missing_and_acts_once_all_is_there():
     assert reply.state.form is None
 
 
+def test_a_turn_that_is_sent_again_acts_under_the_same_key_and_no_other_does():
+    till = Till()
+    dialogue = make_dialogue(till)
+    for _ in range(2):  # two conversations of the same words
+        asked = talk("cancel order FW-482931, jo@example.com", dialogue=dialogue)
+        for _ in range(2):
+            talk("yes", dialogue=dialogue, state=asked.state)
+    assert till.done[0] == till.done[3]
+    assert till.keys[0] == till.keys[1] != till.keys[2] == till.keys[3]
+
+
 def test_nothing_is_done_before_the_confirmation_is_affirmed():
     till = Till()
     dialogue = make_dialogue(till)
@@ -121,6 +132,22 @@ def test_close_intents_are_asked_about_and_a_number_or_a_word_chooses():
     assert talk("Product care", state=asked.state).events == [{"answers": "care-down"}]
     assert talk("2", state=asked.state).events == [{"falls_back": 1}]  # no article on exchanging is found
     assert talk("yes", state=asked.state).events == asked.events
+
+
+@pytest.mark.parametrize("description", ["", "Care of a product!"])
+def test_what_is_offered_is_understood_as_it_stands(description):
+    dialogue = make_dialogue()
+    intents = dialogue.desk.intents
+    intents["product_care"] = intents["product_care"].model_copy(update={"description": description})
+    asked = talk("wash and exchange", dialogue=dialogue)
+    said = talk(asked.suggestions[0], dialogue=dialogue, state=asked.state)
+    assert (asked.suggestions[0], said.events) == (description or "product care", [{"answers": "care-down"}])
+
+
+def test_why_a_models_words_were_not_said_is_in_the_event():
+    dialogue = make_dialogue()
+    dialogue.voice = lambda question, answer: (answer.passage.text, "the number 7")
+    assert talk("how do I wash it?", dialogue=dialogue).events == [{"answers": "care-down", "quoted": "the number 7"}]
 
 
 def test_fallback_has_stages_and_what_is_understood_resets_them():

@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import UserError
 from usecases.chatbot import files
+from usecases.chatbot.answers import LONGEST
 
 
 def read(path: Path, content: str | bytes, rows: int = 2) -> list[tuple[list[str], list[str | None]]]:
@@ -19,6 +20,7 @@ def test_a_text_file_holds_a_message_a_line(tmp_path: Path) -> None:
     found = read(tmp_path / "a.txt", "\ufeffwhere is it?\r\n\nü, tab\tinside\n")
     assert [message for messages, _ in found for message in messages] == ["where is it?", "", "ü, tab\tinside"]
     assert [len(messages) for messages, _ in found] == [2, 1]
+    assert read(tmp_path / "b.txt", "x" * LONGEST + "\r\nhi\r\n") == [(["x" * LONGEST, "hi"], [None, None])]
 
 
 def test_a_table_may_name_conversations(tmp_path: Path) -> None:
@@ -33,6 +35,7 @@ def test_a_table_may_name_conversations(tmp_path: Path) -> None:
         ("a.csv", "colour,size\nred,1\n", "Name the messages' column message"),
         ("a.txt", b"\xff\xfe\x00", "UTF-8"),
         ("a.txt", b"", "empty"),
+        ("a.txt", b"hi\n" + b"x" * (LONGEST + 1), r"too long \(row 2\)"),
         ("a.pdf", b"x", "unknown kind"),
     ],
 )

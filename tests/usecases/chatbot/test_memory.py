@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -9,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
-from usecases.chatbot.memory import Memory, Overtaken, Saved
+from usecases.chatbot.memory import CLAIM_S, Memory, Overtaken, Saved, default_file
 
 WRITER = """
-import sys
+import sys, types
 from pathlib import Path
+import usecases
+package = sys.modules["usecases.chatbot"] = types.ModuleType("usecases.chatbot")  # not with all that learns, which takes seconds
+package.__path__ = [str(Path(usecases.__file__).parent / "chatbot")]
 from usecases.chatbot.memory import Memory
 memory = Memory(Path(sys.argv[1]))
 name, turns = sys.argv[2], int(sys.argv[3])
@@ -107,6 +111,33 @@ def test_a_state_ends_with_its_conversation_or_after_its_time_and_nothing_stays_
     assert b"left@example.com" not in stored(path)
 
 
+def test_a_state_that_was_left_is_erased_when_the_file_is_opened(tmp_path: Path) -> None:
+    path, clock = tmp_path / "chat.sqlite", Clock()
+    memory = Memory(path, clock=clock)
+    memory.append("left", 1, "hi", "hello", state={"email": "left@example.com"})
+    memory.close()
+    clock.now += 86_401
+    Memory(path, clock=clock)
+    assert b"left@example.com" not in stored(path)
+
+
+def test_a_claim_of_a_process_that_died_is_given_up(tmp_path: Path) -> None:
+    clock = Clock()
+    memory = Memory(tmp_path / "chat.sqlite", clock=clock)
+    dead = memory.claimed("a")
+    assert dead.__enter__() == Saved(0, None)
+    with pytest.raises(Overtaken), memory.claimed("a"):
+        pass
+    clock.now += CLAIM_S + 1
+    with memory.claimed("a") as saved:
+        memory.append("a", saved.number + 1, "hi", "hello")
+    with memory.claimed("a") as saved:
+        assert saved.number == 1
+        dead.__exit__(RuntimeError, RuntimeError(), None)  # it was not dead: what it ends is no longer its own
+        with pytest.raises(Overtaken), memory.claimed("a"):
+            pass
+
+
 def test_conversations_are_erased_on_request_and_when_they_are_old(tmp_path: Path) -> None:
     path, clock = tmp_path / "chat.sqlite", Clock()
     memory = Memory(path, clock=clock)
@@ -134,8 +165,19 @@ def test_a_turn_that_cannot_be_kept_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_the_file_is_its_owners_and_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     Memory(tmp_path / "made" / "chat.sqlite")
     assert (tmp_path / "made" / "chat.sqlite").stat().st_mode & 0o77 == 0
+    sqlite3.connect(tmp_path / "other.sqlite").execute("CREATE TABLE orders (number TEXT)")
+    with pytest.raises(UserError, match="something else"):
+        Memory(tmp_path / "other.sqlite")
     (tmp_path / "text").write_text("no database " * 100, encoding="utf-8")
     with pytest.raises(UserError, match="Give another file"):
         Memory(tmp_path / "text")
     with pytest.raises(UserError, match="Give another file"):
         Memory(tmp_path / "text" / "below")
+
+
+def test_conversations_are_kept_in_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_file() == tmp_path / "usecases" / "chatbot" / "conversations.sqlite"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_file() == tmp_path / ".local" / "share" / "usecases" / "chatbot" / "conversations.sqlite"

@@ -7,7 +7,7 @@ import pytest
 
 from shared.evaluation.operating import proportion
 from usecases.chatbot.content import Question
-from usecases.chatbot.questions import Ranking, choose_threshold, compare, halves, judge
+from usecases.chatbot.questions import Ranking, choose_threshold, halves, judge
 
 QUESTIONS = [Question("a", ("x",)), Question("b", ("x", "y")), Question("c", ("y",)), Question("d"), Question("e")]
 
@@ -37,12 +37,3 @@ def test_the_threshold_is_the_lowest_that_refuses_enough() -> None:
             choose_threshold(questions, ranking, refused)
     with pytest.raises(ValueError, match="there are 0"):
         choose_threshold(questions[:1], Ranking(["x"], np.ones(1)), 0.9)
-
-
-def test_each_retriever_is_compared_at_its_own_threshold() -> None:
-    tuned, held = Ranking(["x"] * 5, np.array([3.0, 3, 3, 1, 1])), Ranking(["x"] * 5, np.array([2.5, 2.5, 2.5, 1.9, 1.9]))
-    scaled = Ranking(tuned.first, tuned.score * 100), Ranking(held.first, held.score * 100)
-    one, other = compare({"one": (tuned, held), "other": scaled}, QUESTIONS, QUESTIONS, 1.0).values()
-    assert (one.threshold, other.threshold) == (2, 200)
-    assert one.answered == other.answered == proportion(2, 3)
-    assert one.refused == proportion(2, 2)

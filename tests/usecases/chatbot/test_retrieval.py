@@ -100,7 +100,7 @@ def test_what_no_article_answers_stays_below_the_threshold(retriever: Retriever)
     assert all(found[0].probability < retriever.threshold for found in retriever(["the recipe?", "me the doctor"]))
 
 
-def test_the_threshold_was_chosen_on_what_the_networks_had_not_seen(retriever: Retriever) -> None:
+def test_quality_is_told_at_the_threshold_that_is_used(retriever: Retriever) -> None:
     assert retriever.quality is not None
     assert retriever.quality.threshold == retriever.threshold
     assert min(retriever.quality.answered.value, retriever.quality.refused.value) > 0.7

@@ -26,7 +26,7 @@ BACKPACK = {"order_number": "FW-479977", "email": "beat.z@example.net"}  # deliv
 
 @pytest.fixture
 def shop() -> Shop:
-    return Shop.create(":memory:", CONTENT)
+    return Shop(CONTENT)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_only_a_placed_order_is_changed_or_cancelled(act: LocalActions) -> None:
 
 @pytest.mark.parametrize(("today", "done"), [("2026-07-19", True), ("2026-07-20", False)])
 def test_a_return_is_within_60_days_of_delivery(today: str, done: bool) -> None:
-    act = LocalActions(Shop.create(":memory:", CONTENT | {"today": today}).functions)
+    act = LocalActions(Shop(CONTENT | {"today": today}).functions)
     assert act("create_return", TENT | {"item": "tent", "reason": "faulty"}).done is done
 
 
@@ -111,14 +111,19 @@ def test_a_return_is_registered_once_and_can_be_tracked(act: LocalActions) -> No
     assert tracked.values["stage"] == "registered"
 
 
+def test_only_what_is_in_the_order_goes_back(act: LocalActions) -> None:
+    for item, done in (("the PEGS please", True), ("Wegwart tent", True), ("everything", True), ("a Rolex", False), ("", False)):
+        assert act("create_return", TENT | {"item": item, "reason": "faulty"}).done is done
+
+
 @pytest.mark.parametrize(("today", "done"), [("2026-06-25", True), ("2026-06-26", False)])
 def test_damage_is_reported_within_14_days(today: str, done: bool) -> None:
-    act = LocalActions(Shop.create(":memory:", CONTENT | {"today": today}).functions)
+    act = LocalActions(Shop(CONTENT | {"today": today}).functions)
     assert act("create_damage_report", BACKPACK | {"item": "b", "description": "d", "solution": "refund"}).done is done
 
 
 def test_a_refund_is_at_most_what_was_paid(act: LocalActions) -> None:
-    for amount, done in ((293.90, True), (293.91, False), (0, False), (-1, False)):
+    for amount, done in ((293.91, False), (0, False), (-1, False), (14.9, True), (279, True), (0.01, False)):
         assert act("create_refund_request", TENT | {"amount": amount, "refund_reason": "other"}).done is done
 
 
@@ -138,23 +143,21 @@ def test_fittings_keep_to_opening_days_and_take_turns(act: LocalActions) -> None
 
 def test_a_branch_is_closed_on_single_days() -> None:
     branch = CONTENT["shops"]["freiburg"] | {"closed": ["2026-06-24"]}
-    act = LocalActions(Shop.create(":memory:", CONTENT | {"shops": {"freiburg": branch}}).functions)
+    act = LocalActions(Shop(CONTENT | {"shops": {"freiburg": branch}}).functions)
     assert not fitting(act).done
     assert fitting(act, day="2026-06-25").done
 
 
-def test_two_threads_never_get_the_same_number_or_time(tmp_path: Path) -> None:
-    path = tmp_path / "shop.sqlite"
-    shops = [Shop.create(path, CONTENT), Shop.open(path)]
+def test_two_threads_never_get_the_same_number_or_time(shop: Shop) -> None:
     told: list[Any] = []
 
-    def book(shop: Shop) -> None:
+    def book(who: str) -> None:
         for item in range(8):
-            name = f"{threading.get_ident()} {item}"
+            name = f"tent {who} {item}"
             told.append(shop.create_return(**TENT, item=name, reason="faulty").values["return_number"])
             told.append(shop.book_fitting("munich", date(2026, 6, 24), "evening", "jo@example.com").values.get("time", name))
 
-    threads = [threading.Thread(target=book, args=(shop,)) for shop in shops * 2]
+    threads = [threading.Thread(target=book, args=(who,)) for who in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -162,19 +165,20 @@ def test_two_threads_never_get_the_same_number_or_time(tmp_path: Path) -> None:
     assert len(set(told)) == len(told) == 64
 
 
-def test_wrong_content_is_named_at_once(tmp_path: Path) -> None:
+def test_wrong_content_is_named_at_once() -> None:
     with pytest.raises(UserError, match=r"(?s)return_days.*orders\.0\.status"):
-        Shop.create(":memory:", CONTENT | {"return_days": -1, "orders": [CONTENT["orders"][0] | {"status": "lost"}]})
+        Shop(CONTENT | {"return_days": -1, "orders": [CONTENT["orders"][0] | {"status": "lost"}]})
     with pytest.raises(UserError, match="does not fit together"):
-        Shop.create(tmp_path / "shop", CONTENT | {"orders": CONTENT["orders"][:1] * 2})
-    Shop.create(tmp_path / "shop", CONTENT)  # the one that failed has left nothing behind
-    with pytest.raises(UserError, match="placeholder"):
-        Shop.create(":memory:", CONTENT | {"texts": {"sent": "{weather}"}})
-    (tmp_path / "there").touch()
-    with pytest.raises(UserError, match="exists already"):
-        Shop.create(tmp_path / "there", CONTENT)
-    with pytest.raises(UserError, match="Create it first"):
-        Shop.open(tmp_path / "nowhere")
+        Shop(CONTENT | {"orders": CONTENT["orders"][:1] * 2})
+    with pytest.raises(UserError, match=r"no customer has the e-mail 'jo@example\.com'"):
+        Shop(CONTENT | {"customers": CONTENT["customers"][1:]})
+    for texts, fault in (
+        ({"sent": "{weather}"}, "placeholder"),
+        ({"sent": "{since}"}, "placeholder"),  # that of a return
+        ({"snet": "."}, "Did you mean 'sent'"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            Shop(CONTENT | {"texts": texts})
 
 
 def test_all_of_the_shops_texts_are_given(shop: Shop, act: LocalActions) -> None:

@@ -59,6 +59,8 @@ def test_mistakes_in_a_script_are_told_together_with_their_place(tmp_path):
     file.write_text(
         "conversations:\n- {name: one, turns: [{user: hi, expect: {sais: greeting}}]}\n- {name: two, turns: []}\n"
         "- {name: three, turns: [{user: hi, expect: {contains: text}}]}\n"
+        "- {name: four, turns: [{user: hi, expect: {hands_over: false}}]}\n"
+        "- {name: five, turns: [{user: hi, expect: {clarifies: greeting}}]}\n"
     )
     with pytest.raises(DataError) as caught:
         load_scripts(file)
@@ -69,6 +71,8 @@ def test_mistakes_in_a_script_are_told_together_with_their_place(tmp_path):
         "Did you mean 'says'?",
         "conversations.1.turns",
         "'contains' is a list",
+        "'hands_over' holds nothing",
+        "'clarifies' is a list",
     ):
         assert told_ in message
     file.write_text("turns: 1")

@@ -93,7 +93,6 @@ def test_an_encoder_is_fine_tuned_and_kept_with_the_one_it_was(tmp_path: Path) -
     unlabelled = _examples(10, 5).texts
     made, figures = fit(knobs, _examples(30, 0, 20), _examples(20, 1, 40), run, chip, 0, unlabelled=unlabelled)
     assert {"network", "frozen", "tfidf", "network + frozen + tfidf"} <= set(figures["candidates"])
-    assert "frozen_neighbours" in figures["outside"]
     shutil.rmtree(encoder)
     test = _examples(30, 2, 30)
     assert judge(made(test.texts), made.intents, test)["accuracy"] > 0.95
