@@ -1,6 +1,7 @@
 """Customer-service chatbot: understands, answers with sources, asks, hands over."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.chatbot.assistant import NAME
@@ -10,6 +11,14 @@ from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.pipeline import evaluate, train
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.tools import TOOLS
+
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.chatbot.demo import page as build
+
+    build(page)
+
 
 USECASE = UseCase(
     name=NAME,
@@ -25,4 +34,5 @@ USECASE = UseCase(
     check=check,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    demo=demo,
 )
