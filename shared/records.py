@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,29 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import UserError, nearest
 
 R = TypeVar("R", bound=BaseModel)
+SHOWN = 10  # faults of a message
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a field of the `record`th record, from 1. No `field`: the whole record."""
+
+    record: int
+    field: str
+    problem: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"record {self.record}, {self.field or 'whole record'}: {self.fix or self.problem}"
+
+
+class RecordError(UserError):
+    """Records cannot be used; `faults` says which and why."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = list(faults)
+        more = f"\n  … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        super().__init__("The input does not fit:\n" + "\n".join(f"  - {fault}" for fault in faults[:SHOWN]) + more)
 
 
 def parse(request: type[R], text: str, options: Mapping[str, Any]) -> list[R]:
@@ -26,20 +50,21 @@ def validate(request: type[R], records: list[Any], options: Mapping[str, Any], f
     """Validate records; `first` is the number of the first one in messages.
 
     Raises:
-        UserError: lists the faults (at most ten) of all records.
+        RecordError: with the faults of all records.
     """
     requests, faults = [], []
     for number, record in enumerate(records, first):
         try:
             requests.append(request.model_validate({**options, **record} if isinstance(record, dict) else record))
         except ValidationError as error:
-            for e in error.errors(include_url=False):
+            for e in error.errors(include_url=False, include_context=False):
                 key = ".".join(map(str, e["loc"]))
-                hint = nearest(key, request.model_fields) if e["type"] == "extra_forbidden" else e["msg"]
-                faults.append(f"record {number}, {key or 'whole record'}: {hint}")
+                if e["type"] == "extra_forbidden":
+                    faults.append(Fault(number, key, "there is no such field", nearest(key, request.model_fields)))
+                else:
+                    faults.append(Fault(number, key, e["msg"]))
     if faults:
-        more = f"\n  … and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError("The input does not fit:\n" + "\n".join(f"  - {fault}" for fault in faults[:10]) + more)
+        raise RecordError(faults)
     return requests
 
 

@@ -38,7 +38,13 @@ class Predictor(Protocol):
         ...
 
     def predict(self, requests: Sequence[Any]) -> list[Any]:
-        """One response for each request, in order."""
+        """One response for each request, in order.
+
+        The server computes the requests of several clients together. Where a request's position in the list, or the others
+        in it, change its response, the predictor has a method `predict_groups(groups: Sequence[Sequence[Request]]) ->
+        list[list[Response] | Exception]` besides, for which only those of its own group count. What either raises makes the
+        server ask again for each client by itself; an exception in a group's place goes to its client alone.
+        """
         ...
 
     def process(self, source: Any, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -97,11 +103,14 @@ class UseCase:
     Attributes:
         train: `train(config, run)` writes the artefact, metrics.json, report.html and model_card.md into the run.
         load: `load(artifact_dir)` needs nothing but that folder.
+        request, response: the models of one record, the loaded predictor's `Request` and `Response`. A text field of a
+            request with `json_schema_extra={"contentEncoding": "base64"}` is a file, which clients of the API may also upload.
         evaluate: `evaluate(predictor, config)` judges a trained model on the data that the configuration names.
         check: `check(config)` returns every mismatch of the user's data at once; it never raises for bad data.
         benchmarks: published protocols by name; `benchmark(data_folder, seeds, log)` returns the result as a dict.
         tools: what else is needed around the model, by name; `tool(source, out, options, say)` writes a file and returns a
             summary. It checks its options, has a name for the file if `out` is None, and a docstring that starts with its use.
+        demo: `demo(page)` builds the use case's page from a `shared.serving.demo.Demo`, in the current Gradio context.
     """
 
     name: str
@@ -111,7 +120,10 @@ class UseCase:
     configs: Path
     train: Callable[[Any, Run], None]
     load: Callable[[Path], Predictor]
+    request: type[BaseModel]
+    response: type[BaseModel]
     evaluate: Callable[[Any, Any], dict[str, Any]]
     check: Callable[[Any], list[Finding]]
     benchmarks: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
     tools: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
+    demo: Callable[[Any], None] | None = None

@@ -256,6 +256,45 @@ def stream(
         printing.fail(f"Interrupted; nothing is lost. Go on: {shlex.join(['usecases', *sys.argv[1:]])}", INTERRUPTED)
 
 
+Serving = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]... [KEY=VALUE]...", help="runs' folders or use cases' names, none: all; settings of the server"
+    ),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="holds the API key that clients must send; or set USECASES_API_KEY")
+]
+
+
+@app.command()
+def serve(
+    arguments: Serving = None,
+    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0: every network")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one")] = 8000,
+    key_file: KeyFile = None,
+) -> None:
+    """Serve trained models: an API for products, and pages to try them. Ctrl-C ends it, after what was accepted."""
+    from usecases import serve as serving
+
+    given = arguments or []
+    fields = _fields([one for one in given if "=" in one])
+    chosen = serving.choose([one for one in given if "=" not in one])
+    serving.serve(chosen, serving.settings_of({"host": host, "port": port, **fields}, key_file))
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one")] = 8000,
+    key_file: KeyFile = None,
+) -> None:
+    """Serve everything, and meanwhile train with small settings what has no run yet, one after another."""
+    from usecases import serve as serving
+
+    serving.serve(serving.choose([]), serving.settings_of({"host": host, "port": port}, key_file), train=True)
+
+
 @app.command()
 def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, json_: Json = False) -> None:
     """Judge a run's model again, on its own test part or on other data."""

@@ -1,6 +1,7 @@
 """Customer-service chatbot: understands, answers with sources, asks, hands over."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.chatbot.assistant import NAME
@@ -11,6 +12,14 @@ from usecases.chatbot.pipeline import evaluate, train
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.tools import TOOLS
 
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.chatbot.demo import page as build
+
+    build(page)
+
+
 USECASE = UseCase(
     name=NAME,
     title="Customer-service chatbot",
@@ -19,8 +28,11 @@ USECASE = UseCase(
     configs=Path(__file__).parent / "configs",
     train=train,
     load=Chatbot.load,
+    request=Chatbot.Request,
+    response=Chatbot.Response,
     evaluate=evaluate,
     check=check,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    demo=demo,
 )

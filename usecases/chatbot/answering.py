@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,6 +25,8 @@ DOUBT = 0.3  # weight of an intent whose articles say nothing of the message
 SETTLED = 0.6  # probability of an intent from which on the articles are not asked
 ANSWERS = 5  # of the library, looked at
 ALSO = 0.4  # of the likeliest passage's probability, from which on the next one is quoted, too: it answers 6% of questions
+Searched = Mapping[str, list[Answer]]  # of the library, by question
+NOTHING: Searched = MappingProxyType({})
 SHORT = 6  # words
 COURTESIES = ("greeting", "thanks", "goodbye", "praise", "how_are_you", "help", "affirm", "deny", "repeat", "cancel")
 SHORT_ONLY = ("affirm", "deny")
@@ -48,12 +51,20 @@ class Answering(ABC):
     """One message and what is being answered to it."""
 
     def __init__(
-        self, desk: Desk, library: Library, voice: Voice, today: date, settings: Talking, state: State, reading: Reading
+        self,
+        desk: Desk,
+        library: Library,
+        voice: Voice,
+        today: date,
+        settings: Talking,
+        state: State,
+        reading: Reading,
+        found: Searched,
     ) -> None:
         self.desk, self.library, self.voice, self.today, self.settings = desk, library, voice, today, settings
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
-        self.found: dict[str, list[Answer]] = {}  # of the library, by question
+        self.found = dict(found)
         self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from shared.errors import UserError
+from usecases.chatbot.answering import NOTHING, Searched
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.masking import private
 from usecases.chatbot.memory import Memory, Overtaken, Saved
@@ -17,11 +18,19 @@ HELP = "/help: this list. /summary: what a colleague would be told. /restart: fr
 ENDED = "Goodbye!"
 
 
-def kept_turn(dialogue: Dialogue, memory: Memory, conversation: str, reading: Reading, anew: bool = False) -> Reply:
+def kept_turn(
+    dialogue: Dialogue,
+    memory: Memory,
+    conversation: str,
+    reading: Reading,
+    anew: bool = False,
+    found: Searched = NOTHING,
+) -> Reply:
     """Answer the next message of a conversation that `memory` keeps. The turn is claimed before anything is done.
 
     Args:
         anew: forget what was said before.
+        found: what `dialogue.search` has found, perhaps.
 
     Raises:
         Overtaken: somebody else is answering a message of this conversation.
@@ -30,7 +39,7 @@ def kept_turn(dialogue: Dialogue, memory: Memory, conversation: str, reading: Re
     try:
         with memory.claimed(conversation) as saved:
             before = State() if anew else resumed(dialogue, saved)
-            reply = dialogue.answer(before, reading)
+            reply = dialogue.answer(before, reading, found)
             state = None if reply.ended else reply.state.model_dump(mode="json")
             known = private(dialogue.desk, (before, reply.state), reply.events)
             memory.append(conversation, saved.number + 1, reading.text, reply.text, reply.events, state, known)

@@ -15,7 +15,7 @@ from datetime import date
 from typing import Any
 
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import INSULT, Answering
+from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
@@ -43,8 +43,8 @@ _SAME = re.compile(r"\b(?:same (?:order|e-?mail|address|one|number)|(?:that|this
 class _Turn(Answering):
     """A turn that may begin, fill and end forms."""
 
-    def __init__(self, talk: Dialogue, state: State, reading: Reading) -> None:
-        super().__init__(talk.desk, talk.library, talk.voice, talk.today(), talk.settings, state, reading)
+    def __init__(self, talk: Dialogue, state: State, reading: Reading, found: Searched) -> None:
+        super().__init__(talk.desk, talk.library, talk.voice, talk.today(), talk.settings, state, reading, found)
         self.actions = talk.actions
 
     def run(self) -> None:
@@ -346,8 +346,15 @@ class Dialogue:
         """Answer a message. The state given is not changed."""
         return self.answer(state, self.reader(message))
 
-    def answer(self, state: State, reading: Reading) -> Reply:
-        """As `turn`, of a message that has been read."""
-        turn = _Turn(self, state.model_copy(deep=True), reading)
+    def search(self, readings: Sequence[Reading]) -> Searched:
+        """What the library says of everything that messages may be about, asked at once: for `answer`."""
+        parts = list({part.text: None for one in readings for part in one.parts if part.outside < self.settings.outside})
+        if not parts:
+            return {}
+        return dict(zip(parts, self.library(parts, ANSWERS), strict=True))
+
+    def answer(self, state: State, reading: Reading, found: Searched = NOTHING) -> Reply:
+        """As `turn`, of a message that has been read, and perhaps searched for."""
+        turn = _Turn(self, state.model_copy(deep=True), reading, found)
         turn.run()
         return turn.reply()

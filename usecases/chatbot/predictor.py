@@ -15,9 +15,10 @@ from shared import artifact
 from shared.config import Section
 from shared.data import tables
 from shared.errors import UserError
-from shared.records import read_options
+from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
+from usecases.chatbot.answering import Searched
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot.chat import converse, kept_turn
@@ -97,20 +98,45 @@ class Chatbot:
         """Each by itself, in order; with a `state` or a `conversation` it is the next message of that one.
 
         Raises:
-            UserError: a state is none that this model gave; conversations are not kept, or somebody else is answering that one.
+            RecordError: a state is none that this model gave; conversations are not kept, or somebody else is answering that one.
         """
+        answered = self.predict_groups([requests])[0]
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    def predict_groups(self, groups: Sequence[Sequence[ChatRequest]]) -> list[list[ChatResponse] | Exception]:
+        """The same for lists that know nothing of one another; the networks see the messages of all of them together.
+
+        What goes wrong with a list is its answer: the others' turns may have acted on the company's services, and must not be
+        repeated.
+        """
+        reader = self.assistant.reader if self._dialogue is None else self._dialogue.reader
+        readings = reader.read([request.message for requests in groups for request in requests])
+        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else {}
+        left = iter(readings)
+        answers: list[list[ChatResponse] | Exception] = []
+        for requests in groups:
+            own = [next(left) for _ in requests]
+            try:
+                answers.append(self._answered(requests, own, found))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched) -> list[ChatResponse]:
         states = [self._state(number, request) for number, request in enumerate(requests, 1)]  # before anything is done
-        if self._dialogue is None:
-            return self.understand([request.message for request in requests])
+        dialogue = self._dialogue
+        if dialogue is None:
+            return [ChatResponse(reply="", **self._told(reading)) for reading in own]
         responses = []
-        for number, (request, state) in enumerate(zip(requests, states, strict=True), 1):
-            reading = self._dialogue.reader(request.message)
+        for number, (request, state, reading) in enumerate(zip(requests, states, own, strict=True), 1):
             if request.conversation is None or self._memory is None:
-                reply = self._dialogue.answer(state, reading)
+                reply = dialogue.answer(state, reading, found)
                 responses.append(self._response(reading, reply, signed(reply.state, self.assistant.key)))
                 continue
             try:
-                reply = kept_turn(self._dialogue, self._memory, request.conversation, reading)
+                reply = kept_turn(dialogue, self._memory, request.conversation, reading, found=found)
             except Overtaken:
                 raise _unfit(
                     number, "conversation", "a message of it is being answered just now; wait, then send it again"
@@ -120,7 +146,7 @@ class Chatbot:
 
     def _state(self, number: int, request: ChatRequest) -> State:
         """Raises:
-        UserError: see `predict`.
+        RecordError: see `predict`.
         """
         if request.conversation is not None and self._memory is None:
             raise _unfit(number, "conversation", "none are kept here; give `state` of the response before instead")
@@ -205,8 +231,8 @@ class Chatbot:
         return summary
 
 
-def _unfit(number: int, field: str, why: str) -> UserError:
-    return UserError(f"The input does not fit:\n  - record {number}, {field}: {why}")
+def _unfit(number: int, field: str, why: str) -> RecordError:
+    return RecordError([Fault(number, field, why)])
 
 
 class _Conversations:

@@ -94,11 +94,14 @@ class Detector:
 
     def score(self, frame: Frame, ledger: Ledger) -> Scored:
         """Take transactions (columns as in `data.Transactions.frame`) into the ledger and decide each."""
+        return self.decide(self.remember(frame, ledger), np.asarray(frame["amount"], np.float64))
+
+    def remember(self, frame: Frame, ledger: Ledger) -> Rows:
+        """Take transactions into the ledger; what the model sees of each."""
         built = ledger.add(frame)
         places = np.arange(len(ledger) - len(built), len(ledger))
         length = self.config.model.sequence.length if "sequence" in self.blend.members else 1
-        rows = Rows(self.inputs.matrix(frame, built), ledger.histories(places, length))
-        return self.decide(rows, np.asarray(frame["amount"], np.float64))
+        return Rows(self.inputs.matrix(frame, built), ledger.histories(places, length))
 
     def decide(self, rows: Rows, amounts: np.ndarray) -> Scored:
         """Scores and alerts of rows whose features are ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from shared.usecase import Progress
 from usecases.fraud_detection import data
 from usecases.fraud_detection.answers import DIGITS, FraudDecision, TransactionRequest, answer, columns, records
 from usecases.fraud_detection.detector import Detector, alert_id
+from usecases.fraud_detection.inputs import Rows
 from usecases.fraud_detection.ledger import ROLES, Ledger
 from usecases.fraud_detection.stream import FraudStream
 from usecases.fraud_detection.timeline import DAY
@@ -77,25 +79,44 @@ class FraudDetector:
 
     def predict(self, requests: Sequence[TransactionRequest]) -> list[FraudDecision]:
         """Each by itself, in order: earlier ones of the list count as past for later ones, and all are forgotten after."""
-        if not requests:
-            return []
-        detector = self.detector
-        ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
-        try:
-            frame = columns(detector, ids, requests)
-        except ValueError as error:
-            raise UserError(f"The input does not fit: {error}.") from None
-        mark = detector.ledger.mark()
-        newest = int(detector.ledger.columns.time[: len(detector.ledger)].max(initial=0))
-        known = [{role: getattr(request, role) in detector.ledger.codes[role] for role in ROLES} for request in requests]
-        try:
-            scored = detector.score(frame, detector.ledger)
-        finally:
-            detector.ledger.cut(mark)
-        decisions = answer(detector, frame, scored, [r.reasons for r in requests], [r.similar for r in requests])
-        for decision, there, time in zip(decisions, known, frame["time"], strict=True):
-            decision.notes = self._notes(there, (time - newest) / DAY)
-        return decisions
+        return self.predict_groups([requests])[0]
+
+    def predict_groups(self, groups: Sequence[Sequence[TransactionRequest]]) -> list[list[FraudDecision]]:
+        """The same for lists that know nothing of one another; the model scores all of them together."""
+        detector, ledger = self.detector, self.detector.ledger
+        newest = int(ledger.columns.time[: len(ledger)].max(initial=0))
+        frames = []
+        for requests in groups:
+            ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
+            try:
+                frames.append(columns(detector, ids, requests))
+            except ValueError as error:
+                raise UserError(f"The input does not fit: {error}.") from None
+        every = [request for requests in groups for request in requests]
+        if not every:
+            return [[] for _ in groups]
+        frame = _joined(frames)
+        scored = detector.decide(self._seen(frames), np.asarray(frame["amount"], np.float64))
+        decisions = answer(detector, frame, scored, [r.reasons for r in every], [r.similar for r in every])
+        for decision, request, time in zip(decisions, every, frame["time"], strict=True):
+            known = {role: getattr(request, role) in ledger.codes[role] for role in ROLES}
+            decision.notes = self._notes(known, (time - newest) / DAY)
+        each = iter(decisions)
+        return [[next(each) for _ in requests] for requests in groups]
+
+    def _seen(self, frames: Sequence[Mapping[str, list[Any]]]) -> Rows:
+        """What the model sees of each list's transactions, where those of the other lists have not happened."""
+        rounds, ledger = _apart(frames), self.detector.ledger
+        seen: list[Rows] = []
+        mark = ledger.mark()
+        for places in rounds:
+            try:
+                seen.append(self.detector.remember(_joined([frames[place] for place in places]), ledger))
+            finally:
+                ledger.cut(mark)
+        starts = np.cumsum([0, *(len(one["time"]) for one in frames)])
+        order = np.argsort(np.concatenate([np.arange(starts[place], starts[place + 1]) for places in rounds for place in places]))
+        return Rows(*(np.concatenate([getattr(one, part.name) for one in seen])[order] for part in fields(Rows)))
 
     def _notes(self, known: Mapping[str, bool], days: float) -> list[str]:
         layout, notes = self.detector.ledger.layout, []
@@ -177,3 +198,24 @@ class FraudDetector:
         made.loc[missing, "transaction"] = cleaning.tidy_ids(own[missing]) if own is not None else missing.astype("str")
         made["reasons"] = made["reasons"].map(lambda value: value if isinstance(value, list) else [])
         return pa.Table.from_pandas(made, schema=SCHEMA, preserve_index=False)
+
+
+def _joined(frames: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    return {name: [value for one in frames for value in one[name]] for name in frames[0]}
+
+
+def _apart(frames: Sequence[Mapping[str, list[Any]]]) -> list[list[int]]:
+    """Places of the lists, in rounds: those of a round share no account and no counterparty, so that none is another's past.
+
+    A transaction's features come from those of its account and of its counterparty alone. In a round times only rise, as the
+    ledger takes them in one by one where they fall.
+    """
+    rounds: list[tuple[set[tuple[str, str]], list[int]]] = []
+    for place in sorted(range(len(frames)), key=lambda place: frames[place]["time"][:1]):
+        own = {(role, name) for role in ROLES for name in frames[place][role] if name}
+        taken, places = next((one for one in rounds if not one[0] & own), (set(), []))
+        if not places:
+            rounds.append((taken, places))
+        taken |= own
+        places.append(place)
+    return [places for _, places in rounds]

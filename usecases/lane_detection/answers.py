@@ -74,7 +74,12 @@ class CameraView(Mounting):
 class LaneRequest(Record):
     """One image of the road ahead."""
 
-    image: str = Field(min_length=1, max_length=4 * FILE_LIMIT // 3 + 100, description="a JPEG or PNG file in base64")
+    image: str = Field(
+        min_length=1,
+        max_length=4 * FILE_LIMIT // 3 + 100,
+        description="a JPEG or PNG file in base64",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
     camera: CameraView | None = Field(None, description="for exact metres; not given: metres are approximate")
 
 

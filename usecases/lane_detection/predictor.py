@@ -17,7 +17,7 @@ from shared import artifact, hardware
 from shared.data.video import is_live
 from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
-from shared.records import read_options
+from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.lane_detection import answers, driver, simulator
 from usecases.lane_detection.answers import CameraView, LaneDecision, LaneLine, LaneRequest
@@ -97,14 +97,14 @@ class LanePredictor:
         """Each image by itself, one in memory at a time.
 
         Raises:
-            UserError: an image cannot be decoded; names the record.
+            RecordError: an image cannot be decoded; names the record.
         """
         decisions = []
         for number, request in enumerate(requests, 1):
             try:
                 image = answers.image_of(request)
             except ValueError as error:
-                raise UserError(f"The input does not fit:\n  - record {number}, image: {error}.") from None
+                raise RecordError([Fault(number, "image", f"{error}.")]) from None
             decisions.append(self._decide(image, request.camera))
         return decisions
 

@@ -29,6 +29,7 @@ class MedicalRequest(Record):
         min_length=1,
         max_length=4 * BYTES // 3 + 100,
         description="a PNG, JPEG, TIFF, DICOM or NIfTI (also .nii.gz) file in base64",
+        json_schema_extra={"contentEncoding": "base64"},
     )
     frame: int = Field(
         1, ge=1, description="which one, from 1, of a file with several images; of a NIfTI volume from the feet up"

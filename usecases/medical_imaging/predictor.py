@@ -21,7 +21,7 @@ from shared.evaluation.temperature import Temperature
 from shared.evaluation.venn_abers import VennAbers
 from shared.models.cnn import fuse
 from shared.models.efficientnet import EfficientNetLite0
-from shared.records import read_options
+from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.medical_imaging import anonymous, answers, writing
 from usecases.medical_imaging.answers import MedicalDecision, MedicalOptions, MedicalRequest
@@ -110,14 +110,14 @@ class MedicalPredictor:
         """Each image by itself, one in memory at a time.
 
         Raises:
-            UserError: an image cannot be used; names the record.
+            RecordError: an image cannot be used; names the record.
         """
         decisions = []
         for number, request in enumerate(requests, 1):
             try:
                 picture = answers.picture_of(request)
             except ValueError as error:
-                raise UserError(f"The input does not fit:\n  - record {number}, image: {error}.") from None
+                raise RecordError([Fault(number, "image", f"{error}.")]) from None
             found = self.finder([picture], heat=request.heat)[0]
             decisions.append(answers.decision(found, picture, self.finder.classes, request.heat, request.mask))
         return decisions

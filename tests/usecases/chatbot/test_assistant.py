@@ -129,6 +129,24 @@ def test_a_state_is_taken_from_the_model_that_gave_it_and_as_it_was(chatbot: Cha
             chatbot.predict([ChatRequest(message="FW-482913", state=wrong)])
 
 
+def test_messages_of_several_clients_are_answered_together_as_by_themselves_and_one_bad_state_fails_alone(
+    chatbot: Chatbot,
+) -> None:
+    asked = [ChatRequest(message=text) for text in ("hi, when are you open", "where is my parcel FW-482913", "", "zebra quantum")]
+    bad = ChatRequest(message="FW-482913", state={"form": "nowhere"})
+    first, failed, *rest = chatbot.predict_groups([asked[:1], [asked[1], bad], asked[1:2], asked[2:]])
+    assert isinstance(failed, UserError)
+    assert "record 2, state" in str(failed)
+    together = [first[0], rest[0][0], *rest[1]]
+    for answer, request in zip(together, asked, strict=True):
+        (alone,) = chatbot.predict([request])
+        assert answer.state
+        assert alone.state
+        random = {name: alone.state[name] for name in ("conversation", "signature")}
+        assert (answer.reply, answer.events, answer.state | random) == (alone.reply, alone.events, alone.state)
+        assert [one.intent for one in answer.intents[:1]] == [one.intent for one in alone.intents[:1]]
+
+
 def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, run: Path, tmp_path: Path) -> None:
     def answered(message: str, name: str) -> tuple[list[dict[str, Any]], Any]:
         keeping = Chatbot.load(run / "artifact").keeping(Memory(tmp_path / "kept.sqlite"))  # each time as after a restart
@@ -136,7 +154,8 @@ def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, r
         return response.events, response.state
 
     assert answered("where is my parcel", "one") == ([{"asks": "order_number"}], None)
-    assert answered("FW-482913", "two") != ([{"asks": "email"}], None)
+    (new,) = chatbot.predict([ChatRequest(message="FW-482913")])
+    assert answered("FW-482913", "two") == (new.events, None)
     assert answered("FW-482913", "one") == ([{"asks": "email"}], None)
     request = ChatRequest(message="hi", conversation="one")
     memory = Memory(tmp_path / "kept.sqlite")

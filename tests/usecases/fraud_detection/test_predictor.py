@@ -141,6 +141,10 @@ def test_earlier_requests_of_a_list_are_the_past_of_later_ones(detector: FraudDe
     many = [one.model_copy(update={"transaction": f"x{n}", "amount": 900.0}) for n in range(12)]
     assert detector.predict([*many, one])[-1].score != alone
     assert detector.predict([one, *many])[0].score == alone
+    groups = detector.predict_groups([many, [one], [], [*many, one]])  # of several clients, who know nothing of one another
+    assert [len(group) for group in groups] == [len(many), 1, 0, len(many) + 1]
+    assert groups[1][0].score == pytest.approx(alone, abs=1e-5)
+    assert dump(groups[3]) == dump(detector.predict([*many, one]))
 
 
 def test_unknown_accounts_and_odd_values_are_answered_with_notes(detector: FraudDetector) -> None:
