@@ -19,13 +19,14 @@ from usecases.fraud_detection.desk import Desk, money, when
 from usecases.fraud_detection.detector import Detector
 from usecases.fraud_detection.timeline import DAY
 
-QUEUE = 10  # alerts that are offered at a time
+QUEUE = 12  # alerts that are offered at a time
 NAMES = 300  # accounts to choose from
 REASONS = {"reasons": 5, "similar": 3}
 SHOWN = 30 * DAY  # of an account's past
-TICK, EVERY, TICKS = 5, 0.6, 200  # payments played at once, seconds between, and how often until it stops by itself
-TRAIL, LATEST = 100, 6  # payments on the live chart, alerts below it
-REVIEW, MISS = "Reviewing one alert costs", "A missed fraud costs, beside its amount"
+TICK, EVERY, TICKS = 8, 0.5, 250  # payments played at once, seconds between, and how often until it stops by itself
+TRAIL, LATEST = 150, 6  # payments on the live chart, alerts below it
+REVIEW, MISS = "Cost of one review", "Extra cost of a missed fraud"
+ALL = "All test days"
 Given = str | float | None
 
 
@@ -35,20 +36,18 @@ def page(demo: Demo) -> None:
     costs = desk.core.config.costs
     with gr.Row(visible=desk.labelled):
         with gr.Column(scale=2, min_width=290):
-            review = gr.Slider(
-                0.5, 10 * costs.alert, value=costs.alert, step=0.5, label=REVIEW, info="Dearer reviews: fewer alerts"
-            )
-            miss = gr.Slider(
-                0, 40 * costs.alert, value=costs.loss_fixed, step=1, label=MISS, info="Such as the fee of a chargeback"
-            )
+            step = costs.alert / 10
+            most = max(40 * costs.alert, 4 * costs.loss_fixed)
+            review = gr.Slider(step, 100 * step, costs.alert, step=step, label=REVIEW, info="Dearer reviews: fewer alerts")
+            miss = gr.Slider(0, most, costs.loss_fixed, step=step, label=MISS, info="Beside its amount, such as a fee")
         with gr.Column(scale=5, min_width=290):
             effect = gr.HTML(effects(desk, costs.alert, costs.loss_fixed), label="What the costs change", padding=False)
     with gr.Tabs():
-        with gr.Tab("Alert queue"):
+        with gr.Tab("Alerts"):
             queue_tab(desk, review, miss)
-        with gr.Tab("Live payments"):
+        with gr.Tab("Live"):
             live_tab(desk, review, miss)
-        with gr.Tab("Try a payment"):
+        with gr.Tab("Try one"):
             own_tab(demo, desk)
     if desk.labelled:
         moved = [review.change, miss.change]
@@ -77,9 +76,8 @@ def effects(desk: Desk, review: float, miss: float) -> str:
         }
     )
     words = (
-        f"Alert from an expected loss of {detector.rule.threshold:,.2f} on: probability of fraud times what it costs. Saved is "
-        f"what caught fraud would have cost, less all reviews: {bill.saved_share:.0%} of what is possible. Counted on "
-        f"{desk.days} test days, which the model has not learnt from."
+        f"Alert where probability times loss reaches {detector.rule.threshold:,.2f}. Saved: the losses of caught fraud less all "
+        f"reviews, {bill.saved_share:.0%} of what is possible, on test days that the model has not learnt from."
     )
     if (bill.alerts, bill.caught) != (own.alerts, own.caught):
         words += (
@@ -91,8 +89,8 @@ def effects(desk: Desk, review: float, miss: float) -> str:
     width = float(np.log1p(steps[-1, 0]))
     line = [(float(np.log1p(day)) / width, max(float(saved), 0) / high) for day, saved in steps]
     dot = [(float(here) / width, max(bill.saved, 0) / high, "accent", 14)]
-    alt = "Money saved at every threshold, from few alerts a day to many, and where you are"
-    chart = plot(dot, f"{alt}; at most {high:,.0f}", ("few alerts a day", "all payments are alerts"), line)
+    alt = "Money saved, from few alerts a day to many; the dot: at these costs"
+    chart = plot(dot, f"{alt}; top: {high:,.0f}", ("few alerts a day", "all payments are alerts"), line, height=5)
     return tiles + chart + Markup('<p class="soft">{}</p>').format(words)
 
 
@@ -100,12 +98,12 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     """The alerts of a day, and all about the chosen one."""
 
     def offer(day: str, review: float, miss: float, chosen: str | None = None) -> gr.Radio:
-        alerts = desk.queue(desk.at(review, miss), day)
+        alerts = desk.queue(desk.at(review, miss), None if day == ALL else day)
         choices: Any = [(line(desk, row), row.transaction) for row in alerts.head(QUEUE).itertuples()]
         ids = [one for _, one in choices]
         info = f"{len(alerts):,} alerts, the most to lose first" + (f"; the first {QUEUE}" if len(alerts) > QUEUE else "")
         value = chosen if chosen in ids else next(iter(ids), None)
-        return gr.Radio(choices, value=value, label="Alerts", info=info if ids else "No alerts on this day at these costs")
+        return gr.Radio(choices, value=value, label="Alerts", info=info if ids else "No alerts then at these costs")
 
     def tell(chosen: str | None, review: float, miss: float) -> str:
         return alert(desk, chosen, desk.at(review, miss))
@@ -113,8 +111,8 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     own = desk.core.config.costs.alert, desk.core.config.costs.loss_fixed
     with gr.Row():
         with gr.Column(scale=2, min_width=290):
-            day = gr.Dropdown(desk.dates, value=desk.dates[-1], label="Day")
-            chosen = offer(desk.dates[-1], *own)
+            day = gr.Dropdown([ALL, *desk.dates], value=ALL, label="Day")
+            chosen = offer(ALL, *own)
         with gr.Column(scale=3, min_width=290):
             about = gr.HTML(tell(chosen.value, *own), label="The chosen alert", padding=False)
     moved = [day.change, review.change, miss.change]
@@ -125,7 +123,7 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
 def line(desk: Desk, row: Any) -> str:
     """An alert in the queue."""
     account = desk.name("account", int(desk.past.account[desk.rows[row.transaction]]))
-    return " · ".join(part for part in (f"{row.time:%H:%M}", money(row.amount), account, f"{row.score:.0%}") if part)
+    return " · ".join(part for part in (f"{row.time:%d %b %H:%M}", money(row.amount), account, f"{row.score:.0%}") if part)
 
 
 def alert(desk: Desk, transaction: str | None, detector: Detector) -> str:
@@ -139,15 +137,15 @@ def alert(desk: Desk, transaction: str | None, detector: Detector) -> str:
     if desk.numeric:
         made = notice("Its further numbers are not remembered, and it is explained without them.", "warning") + made
     if (label := desk.label(transaction)) is not None:
-        text = "What came out later: it was fraud." if label else "What came out later: a false alarm, no fraud was reported."
-        made += notice(text, "bad" if label else "good")
+        text = "it turned out to be fraud." if label else "a false alarm, for no fraud was reported."
+        made = notice(f"What came out later: {text}", "bad" if label else "good") + made
     return made
 
 
 def explained(desk: Desk, decision: FraudDecision, moment: int, amount: float, account: int) -> Markup:
     """A decision with its reasons, the account's past, and past frauds like it."""
     named = "Probability of fraud" if desk.labelled else "How unusual"
-    tiles = {"Amount": money(amount), named: f"{decision.score:.1%}", "Time": when(moment)}
+    tiles = {"Amount": money(amount), named: f"{decision.score:.1%}", "Time": when(moment).replace("\xa0", " ")}
     if desk.labelled:
         tiles["Expected loss"] = money(decision.expected_loss)
     parts = [facts(tiles)]
@@ -157,7 +155,7 @@ def explained(desk: Desk, decision: FraudDecision, moment: int, amount: float, a
     parts.append(history(desk, moment, amount, account))
     if decision.similar:
         alike = [
-            {"Time": one.time.replace("T", " ")[:16], "Amount": money(one.amount), "Kind": one.scenario or "–",
+            {"Time": when(one.time), "Amount": money(one.amount), "Kind": one.scenario or "–",
              "Alike": f"{one.similarity:.0%}"}
             for one in decision.similar
         ]  # fmt: skip
@@ -185,7 +183,11 @@ def history(desk: Desk, moment: int, amount: float, account: int) -> Markup:
     alt = f"The account's {len(rows)} payments in the 30 days before: large blue dot, this one; red, known as fraud by then"
     chart = plot([*dots, (1.0, amount / top, "accent", 16)], alt, ("30 days before", "this payment"), top=f"{money(top)}")
     lines = [
-        {"Time": when(int(past.time[row])), **desk.told(int(row)), "Known by then": "fraud" if bad else ""}
+        {
+            "Time": when(int(past.time[row])),
+            **desk.told(int(row)),
+            **({"Known by then": "fraud" if bad else ""} if known[:-5:-1].any() else {}),
+        }
         for row, bad in zip(rows[:-5:-1], known[:-5:-1], strict=True)
     ]
     return chart + table(lines, "Its last payments before")
@@ -219,7 +221,8 @@ def live_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     """Payments of the test days, decided one after another as they came."""
     gr.HTML(
         Markup('<p class="soft">{}</p>').format(
-            "Payments of the test days, played faster than they came. Each is decided with what was known at its moment."
+            "Payments of the test days from shortly before their first fraud on, played faster than they came. Each is decided "
+            "with what was known at its moment."
         ),
         padding=False,
     )
@@ -257,14 +260,14 @@ def watch(desk: Desk, seen: Played, decided: Sequence[tuple[int, dict[str, Any]]
                 seen.saved + amount * bool(label),
             )
             reason = next((one["text"] for one in decision.get("reasons", [])), "")
-            came = {} if label is None else {"Came out later": "fraud" if label else "false alarm"}
+            came = {} if label is None else {"Outcome": "fraud" if label else "false alarm"}
             told = {"Time": seen.clock, "Amount": money(amount), "Score": f"{decision['score']:.0%}", "Why": reason, **came}
             seen.lines = [told, *seen.lines][:LATEST]
 
 
 def stage(desk: Desk, seen: Played, detector: Detector) -> str:
     """What the live tab shows."""
-    tiles = {"Clock": seen.clock or "–", "Payments": f"{seen.count:,}", "Alerts": f"{seen.alerts:,}"}
+    tiles = {"Clock": seen.clock.replace("\xa0", " ") or "–", "Payments": f"{seen.count:,}", "Alerts": f"{seen.alerts:,}"}
     if desk.labelled:
         tiles |= {"Frauds caught": f"{seen.caught:,} of {seen.frauds:,}", "Their amounts": money(seen.saved)}
 
@@ -273,7 +276,7 @@ def stage(desk: Desk, seen: Played, detector: Detector) -> str:
 
     dots = [(place / TRAIL, height(loss), "bad" if alarm else "edge", 12 if alarm else 7)
             for place, (loss, alarm) in enumerate(seen.trail)]  # fmt: skip
-    alt = "Expected loss of the last payments (each step ten times as much); alerts, above the dashed line, are red"
+    alt = "Expected loss of each payment, on a logarithmic scale; alerts, above the dashed line, are red"
     chart = plot(dots, alt, ("", "now"), level=height(detector.rule.threshold))
     lines = (
         table(seen.lines, "The latest alerts") if seen.lines else notice("Press Start." if not seen.count else "No alert yet.")
@@ -306,7 +309,10 @@ def own_tab(demo: Demo, desk: Desk) -> None:
                 gr.Number(usual[1], label="Amount"),
                 gr.Textbox(str(usual[2]), label="Time", info="ISO 8601", max_lines=1),
                 choice("Paid to", desk.payees[:NAMES], usual[3]),
-                *(choice(name, desk.values[name][:NAMES], value) for name, value in zip(desk.categories, usual[4:], strict=True)),
+                *(
+                    choice(name.capitalize(), desk.values[name][:NAMES], value)
+                    for name, value in zip(desk.categories, usual[4:], strict=True)
+                ),
             ]
             ask = gr.Button("Judge it", variant="primary")
         with gr.Column(scale=3, min_width=290):
@@ -330,6 +336,7 @@ def plot(
     line: Sequence[tuple[float, float]] = (),
     level: float | None = None,
     top: str = "",
+    height: float = 8,
 ) -> Markup:
     """A chart as wide as there is room. It keeps its height: what is drawn stretches, the thickness of its strokes does not.
 
@@ -338,7 +345,7 @@ def plot(
         alt: said above it, and to the blind.
         ends: told below its left and its right end.
         line: points of a line. level: y of a dashed one.
-        top: told at its upper end.
+        top: told at its upper end. height: in rem.
     """
     stroke = Markup(
         '<path d="{}" stroke="var(--{})" stroke-width="{}" fill="none" stroke-linecap="round" '
@@ -352,7 +359,7 @@ def plot(
     paths += [stroke.format(f"M{1000 * x:.1f} {100 - 100 * y:.1f}h.01", colour, size, "") for x, y, colour, size in dots]
     return Markup(
         '<figure style="margin:0 0 1.25rem"><figcaption class="soft">{0}{1}</figcaption><svg viewBox="0 0 1000 100" role="img" '
-        'aria-label="{0}" preserveAspectRatio="none" style="display:block;width:calc(100% - 20px);height:8rem;margin:10px;'
+        'aria-label="{0}" preserveAspectRatio="none" style="display:block;width:calc(100% - 20px);height:{5}rem;margin:10px;'
         'overflow:visible">{2}</svg><div class="soft" style="display:flex;justify-content:space-between"><span>{3}</span>'
         "<span>{4}</span></div></figure>"
-    ).format(alt, f"; top: {top}" if top else "", Markup("").join(paths), *ends)
+    ).format(alt, f"; top: {top}" if top else "", Markup("").join(paths), *ends, height)

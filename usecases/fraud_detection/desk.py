@@ -21,6 +21,7 @@ from usecases.fraud_detection.stream import FraudStream
 from usecases.fraud_detection.timeline import DAY, HOUR, NEVER, Columns
 
 MINUTE = HOUR // 60
+BEFORE = 60  # judged payments that are played before the first fraud
 FAR = 12  # a thief pays so many times what is usual
 NIGHT = 27 * HOUR + HOUR // 2  # half past three on the day after
 
@@ -32,7 +33,7 @@ class Desk:
         core: the model.
         past: the memory's columns; `rows`: the row of each judged payment that it holds, by id.
         judged: predictions.parquet. `days`: how many it covers; `dates`: their names.
-        first: the row of the first judged payment.
+        first: the row from which payments are played: shortly before the first judged fraud.
         accounts, payees, values: names, those of most judged payments first; values by categorical input.
     """
 
@@ -51,7 +52,9 @@ class Desk:
         self.days = max(1, math.ceil((self.judged["time"].max() - self.judged["time"].min()) / pd.Timedelta(days=1)))
         self.dates = sorted(self.judged["date"].unique())
         self.labels = dict(zip(self.judged["transaction"], self.judged["label"], strict=True)) if self.labelled else {}
-        self.first = min(self.rows.values(), default=len(self.ids))
+        ordered = sorted(self.rows.values())
+        fraud = next((place for place, row in enumerate(ordered) if self.label(self.ids[row])), 0)
+        self.first = ordered[max(0, fraud - BEFORE)] if ordered else len(self.ids)
         columns = {"account": self.past.account, "counterparty": self.past.counterparty}
         columns |= {name: self.past.categories[:, place] for place, name in enumerate(self.categories)}
         self.values = {name: self._by_number(name, column) for name, column in columns.items()}
@@ -83,10 +86,10 @@ class Desk:
         curve = costs_of(detector.config).curve(self.at_risk(detector), labels, amounts).thinned()
         return np.column_stack([curve.alerts / self.days, curve.costs[0] - curve.costs])
 
-    def queue(self, detector: Detector, date: str) -> pd.DataFrame:
-        """The alerts of a day that are remembered, the most to lose first."""
+    def queue(self, detector: Detector, date: str | None) -> pd.DataFrame:
+        """The alerts of a day (None: of all) that are remembered, the most to lose first."""
         table = self.judged.assign(at_risk=self.at_risk(detector))
-        table = table[(table["at_risk"] >= detector.rule.threshold) & (table["date"] == date)]
+        table = table[(table["at_risk"] >= detector.rule.threshold) & ((table["date"] == date) | (date is None))]
         return table[table["transaction"].isin(self.rows)].sort_values("at_risk", ascending=False, kind="stable")
 
     def label(self, transaction: str) -> int | None:
@@ -134,10 +137,10 @@ class Desk:
         mine = self._rows_of(account)
         newest = int(self.past.time.max(initial=0)) + MINUTE
         if not len(mine):
-            return [account, 20.0, _iso(newest), "", *("" for _ in self.categories)]
+            return [account, 20.0, _iso(newest)[:19], "", *("" for _ in self.categories)]
         last, amount = mine[-1], float(np.median(self.past.cents[mine])) / 100
         names = [self.name(name, code) for name, code in zip(self.categories, self.past.categories[last], strict=True)]
-        return [account, round(amount, 2), _iso(newest), self.name("counterparty", self.past.counterparty[last]), *names]
+        return [account, round(amount, 2), _iso(newest)[:19], self.name("counterparty", self.past.counterparty[last]), *names]
 
     def unusual(self, account: str) -> list[Any]:
         """A far larger one at night, with everything as it never was in the account's memory."""
@@ -146,7 +149,7 @@ class Desk:
         for place, name in enumerate(self.categories):
             names[place] = self._other(name, self.past.categories[mine, place], names[place])
         payee = self._other("counterparty", self.past.counterparty[mine], payee)
-        return [account, round(FAR * amount, 2), _iso(night), payee, *names]
+        return [account, round(FAR * amount, 2), _iso(night)[:19], payee, *names]
 
     def request(self, given: Sequence[Any]) -> dict[str, Any]:
         """What `usual` gives, perhaps changed, as a request."""
@@ -193,9 +196,9 @@ def money(amount: float) -> str:
     return f"{amount:,.2f}"
 
 
-def when(moment: int) -> str:
-    """A time in ms as it is shown."""
-    return _iso(moment).replace("T", " ")[:16]
+def when(moment: int | str) -> str:
+    """A time, in ms or ISO 8601, as it is shown: without its year, and in one line."""
+    return f"{pd.to_datetime(moment, unit=None if isinstance(moment, str) else 'ms'):%d %b %H:%M}".replace(" ", "\xa0")
 
 
 def _iso(moment: int) -> str:
