@@ -27,6 +27,7 @@ TICK, EVERY, TICKS = 8, 0.5, 250  # payments played at once, seconds between, an
 TRAIL, LATEST = 150, 6  # payments on the live chart, alerts below it
 REVIEW, MISS = "Cost of one review", "Extra cost of a missed fraud"
 ALL = "All test days"
+WITHOUT = "The model does not remember the data's further numbers: payments are explained, and played, without them."
 Given = str | float | None
 
 
@@ -42,6 +43,8 @@ def page(demo: Demo) -> None:
             miss = gr.Slider(0, most, costs.loss_fixed, step=step, label=MISS, info="Beside its amount, such as a fee")
         with gr.Column(scale=5, min_width=290):
             effect = gr.HTML(effects(desk, costs.alert, costs.loss_fixed), label="What the costs change", padding=False)
+    if desk.core.source.numeric:
+        gr.HTML(notice(WITHOUT, "warning"), label="What is missing", padding=False)
     with gr.Tabs():
         with gr.Tab("Alerts"):
             queue_tab(desk, review, miss)
@@ -117,7 +120,8 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
             about = gr.HTML(tell(chosen.value, *own), label="The chosen alert", padding=False)
     moved = [day.change, review.change, miss.change]
     gr.on(moved, offer, [day, review, miss, chosen], chosen, show_progress="hidden", trigger_mode="always_last")
-    chosen.change(tell, [chosen, review, miss], about, show_progress="minimal", trigger_mode="always_last")
+    asked = [chosen, review, miss]
+    gr.on([chosen.change, miss.change], tell, asked, about, show_progress="minimal", trigger_mode="always_last")
 
 
 def line(desk: Desk, row: Any) -> str:
@@ -133,9 +137,9 @@ def alert(desk: Desk, transaction: str | None, detector: Detector) -> str:
     row = desk.rows[transaction]
     decision = FraudDecision.model_validate(desk.replay(row, detector, REASONS))
     moment, cents, account = (int(getattr(desk.past, name)[row]) for name in ("time", "cents", "account"))
+    decision.score = desk.scores[transaction]
+    decision.expected_loss = decision.score * float(detector.costs.loss(cents / 100))
     made = explained(desk, decision, moment, cents / 100, account)
-    if desk.numeric:
-        made = notice("Its further numbers are not remembered, and it is explained without them.", "warning") + made
     if (label := desk.label(transaction)) is not None:
         text = "it turned out to be fraud." if label else "a false alarm, for no fraud was reported."
         made = notice(f"What came out later: {text}", "bad" if label else "good") + made
@@ -167,11 +171,7 @@ def history(desk: Desk, moment: int, amount: float, account: int) -> Markup:
     """What the account paid before, as a chart and its last lines; fraud as far as it was known by then."""
     rows = desk.before(account, moment, SHOWN)
     if not len(rows):
-        return (
-            Markup('<p class="soft">Nothing is remembered of this account in the 30 days before.</p>')
-            if desk.accounts
-            else Markup("")
-        )
+        return Markup("")
     past = desk.past
     known = past.known_at[rows] <= moment
     top = max(amount, float(past.cents[rows].max()) / 100, 0.01)

@@ -32,14 +32,15 @@ class Desk:
     Attributes:
         core: the model.
         past: the memory's columns; `rows`: the row of each judged payment that it holds, by id.
-        judged: predictions.parquet. `days`: how many it covers; `dates`: their names.
+        judged: predictions.parquet; `scores` and, where there are any, `labels` of it by id.
+        days: how many it covers; `dates`: their names.
         first: the row from which payments are played: shortly before the first judged fraud.
         accounts, payees, values: names, those of most judged payments first; values by categorical input.
     """
 
     def __init__(self, demo: Demo) -> None:
         self.core: Detector = demo.predictor.detector
-        self.labelled, self.numeric = self.core.source.labelled, self.core.source.numeric
+        self.labelled = self.core.source.labelled
         self.categories = self.core.ledger.layout.categories
         ledger, self.lock = self.core.ledger, Lock()
         self.past = Columns(*(getattr(ledger.columns, field.name)[: len(ledger)] for field in fields(Columns)))
@@ -51,6 +52,7 @@ class Desk:
         self.judged["date"] = self.judged["time"].dt.strftime("%Y-%m-%d")
         self.days = max(1, math.ceil((self.judged["time"].max() - self.judged["time"].min()) / pd.Timedelta(days=1)))
         self.dates = sorted(self.judged["date"].unique())
+        self.scores = dict(zip(self.judged["transaction"], self.judged["score"], strict=True))
         self.labels = dict(zip(self.judged["transaction"], self.judged["label"], strict=True)) if self.labelled else {}
         ordered = sorted(self.rows.values())
         fraud = next((place for place, row in enumerate(ordered) if self.label(self.ids[row])), 0)
