@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,8 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
 
     def offer(day: str, review: float, miss: float, chosen: str | None = None) -> gr.Radio:
         alerts = desk.queue(desk.at(review, miss), None if day == ALL else day)
-        choices: Any = [(line(desk, row), row.transaction) for row in alerts.head(QUEUE).itertuples()]
+        shown: Any = alerts.head(QUEUE)
+        choices: Any = [(f"{r.time:%d %b %H:%M} · {money(r.amount)} · {r.score:.0%}", r.transaction) for r in shown.itertuples()]
         ids = [one for _, one in choices]
         info = f"{len(alerts):,} alerts, the most to lose first" + (f"; the first {QUEUE}" if len(alerts) > QUEUE else "")
         value = chosen if chosen in ids else next(iter(ids), None)
@@ -124,12 +125,6 @@ def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     gr.on([chosen.change, miss.change], tell, asked, about, show_progress="minimal", trigger_mode="always_last")
 
 
-def line(desk: Desk, row: Any) -> str:
-    """An alert in the queue."""
-    account = desk.name("account", int(desk.past.account[desk.rows[row.transaction]]))
-    return " · ".join(part for part in (f"{row.time:%d %b %H:%M}", money(row.amount), account, f"{row.score:.0%}") if part)
-
-
 def alert(desk: Desk, transaction: str | None, detector: Detector) -> str:
     """An alert as it was when the payment came, and what became known later."""
     if transaction is None:
@@ -139,24 +134,28 @@ def alert(desk: Desk, transaction: str | None, detector: Detector) -> str:
     moment, cents, account = (int(getattr(desk.past, name)[row]) for name in ("time", "cents", "account"))
     decision.score = desk.scores[transaction]
     decision.expected_loss = decision.score * float(detector.costs.loss(cents / 100))
-    made = explained(desk, decision, moment, cents / 100, account)
+    made = explained(desk, decision, moment, cents / 100, desk.name("account", account), desk.told(row))
     if (label := desk.label(transaction)) is not None:
         text = "it turned out to be fraud." if label else "a false alarm, for no fraud was reported."
         made = notice(f"What came out later: {text}", "bad" if label else "good") + made
     return made
 
 
-def explained(desk: Desk, decision: FraudDecision, moment: int, amount: float, account: int) -> Markup:
-    """A decision with its reasons, the account's past, and past frauds like it."""
+def explained(
+    desk: Desk, decision: FraudDecision, moment: int, amount: float, account: str, told: Mapping[str, object]
+) -> Markup:
+    """A decision with its reasons, the account's past, and past frauds like it. `told`: the payment, as in `Desk.told`."""
     named = "Probability of fraud" if desk.labelled else "How unusual"
-    tiles = {"Amount": money(amount), named: f"{decision.score:.1%}", "Time": when(moment).replace("\xa0", " ")}
+    tiles = {"Amount": money(amount), named: f"{decision.score:.1%}"}
     if desk.labelled:
         tiles["Expected loss"] = money(decision.expected_loss)
+    if desk.accounts:
+        tiles["Account"] = account or "–"
     parts = [facts(tiles)]
     if decision.reasons:
         reasons = {reason.text: reason.contribution for reason in decision.reasons}
         parts.append(bars(reasons, "Why: how much each raised the score (its log-odds)"))
-    parts.append(history(desk, moment, amount, account))
+    parts.append(history(desk, moment, amount, account, told))
     if decision.similar:
         alike = [
             {"Time": when(one.time), "Amount": money(one.amount), "Kind": one.scenario or "–",
@@ -167,30 +166,23 @@ def explained(desk: Desk, decision: FraudDecision, moment: int, amount: float, a
     return Markup("").join(parts)
 
 
-def history(desk: Desk, moment: int, amount: float, account: int) -> Markup:
-    """What the account paid before, as a chart and its last lines; fraud as far as it was known by then."""
-    rows = desk.before(account, moment, SHOWN)
-    if not len(rows):
-        return Markup("")
-    past = desk.past
+def history(desk: Desk, moment: int, amount: float, account: str, told: Mapping[str, object]) -> Markup:
+    """A payment and those before it of its account, as a chart and a table; fraud as far as it was known by then."""
+    rows, past = desk.before(account, moment, SHOWN), desk.past
     known = past.known_at[rows] <= moment
-    top = max(amount, float(past.cents[rows].max()) / 100, 0.01)
+    top = max(amount, float(past.cents[rows].max(initial=1)) / 100)
     at = 1 - (moment - past.time[rows]) / SHOWN
     dots = [
         (float(x), int(cents) / 100 / top, "bad" if bad else "edge", 8)
         for x, cents, bad in zip(at, past.cents[rows], known, strict=True)
     ]
     alt = f"The account's {len(rows)} payments in the 30 days before: large blue dot, this one; red, known as fraud by then"
-    chart = plot([*dots, (1.0, amount / top, "accent", 16)], alt, ("30 days before", "this payment"), top=f"{money(top)}")
-    lines = [
-        {
-            "Time": when(int(past.time[row])),
-            **desk.told(int(row)),
-            **({"Known by then": "fraud" if bad else ""} if known[:-5:-1].any() else {}),
-        }
-        for row, bad in zip(rows[:-5:-1], known[:-5:-1], strict=True)
-    ]
-    return chart + table(lines, "Its last payments before")
+    chart = plot([*dots, (1.0, amount / top, "accent", 16)], alt, ("30 days before", "this payment"), top=money(top))
+    lines = [{"Time": when(int(past.time[row])), **desk.told(int(row))} for row in rows[:-5:-1]]
+    for line, bad in zip(lines, known[:-5:-1], strict=True):
+        line["Amount"] += " (known as fraud)" if bad else ""
+    caption = "This payment, and its account's last ones before" if lines else "This payment"
+    return (chart if lines else Markup("")) + table([{"Time": when(moment), **told}, *lines], caption)
 
 
 @dataclass
@@ -296,8 +288,9 @@ def own_tab(demo: Demo, desk: Desk) -> None:
             "bad" if decision.alert else "good",
         )
         notes = Markup("").join(notice(f"Less certain: {note}.", "warning") for note in decision.notes)
-        account = desk.core.ledger.codes["account"].get(tidy(record["account"]), -1)
-        return verdict + notes + explained(desk, decision, desk.moment(record["time"]), float(record["amount"]), account)
+        told = desk.worded(record["amount"], record["counterparty"], record["extra"].values())
+        account, moment = tidy(record["account"]), desk.moment(record["time"])
+        return verdict + notes + explained(desk, decision, moment, float(record["amount"]), account, told)
 
     with gr.Row():
         with gr.Column(scale=2, min_width=290):

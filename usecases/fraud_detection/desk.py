@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from threading import Lock
 from typing import Any
@@ -92,7 +92,7 @@ class Desk:
         """The alerts of a day (None: of all) that are remembered, the most to lose first."""
         table = self.judged.assign(at_risk=self.at_risk(detector))
         table = table[(table["at_risk"] >= detector.rule.threshold) & ((table["date"] == date) | (date is None))]
-        return table[table["transaction"].isin(self.rows)].sort_values("at_risk", ascending=False, kind="stable")
+        return table[[name in self.rows for name in table["transaction"]]].sort_values("at_risk", ascending=False, kind="stable")
 
     def label(self, transaction: str) -> int | None:
         return self.labels.get(transaction)
@@ -102,15 +102,19 @@ class Desk:
 
     def told(self, row: int) -> dict[str, str]:
         """What is remembered of a payment but its time and account."""
-        categories = zip(self.categories, self.past.categories[row].tolist(), strict=True)
-        told = {"Amount": money(int(self.past.cents[row]) / 100)}
-        told |= {"To": self.name("counterparty", int(self.past.counterparty[row]))} if self.payees else {}
-        return told | {name.capitalize(): self.name(name, code) for name, code in categories}
+        values = [self.name(name, code) for name, code in zip(self.categories, self.past.categories[row].tolist(), strict=True)]
+        return self.worded(int(self.past.cents[row]) / 100, self.name("counterparty", int(self.past.counterparty[row])), values)
 
-    def before(self, account: int, moment: int, span: int) -> np.ndarray:
+    def worded(self, amount: float, payee: str, values: Iterable[str]) -> dict[str, str]:
+        """The same of any payment; `values`: of the categorical inputs."""
+        named = zip(self.categories, values, strict=True)
+        paid = {"To": payee} if self.payees else {}
+        return {"Amount": money(amount), **paid} | {name.capitalize(): value for name, value in named}
+
+    def before(self, account: str, moment: int, span: int) -> np.ndarray:
         """Rows of an account's payments in the `span` ms before a moment."""
-        time = self.past.time
-        return np.flatnonzero((self.past.account == account) & (time < moment) & (time >= moment - span) & (account >= 0))
+        rows = self._rows_of(account)
+        return rows[(self.past.time[rows] < moment) & (self.past.time[rows] >= moment - span)]
 
     def replay(self, row: int, detector: Detector, options: Mapping[str, int]) -> dict[str, Any]:
         """The decision on a remembered payment, by what was known before it."""
