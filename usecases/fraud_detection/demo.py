@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -53,15 +54,8 @@ def page(demo: Demo) -> None:
         with gr.Tab("Try one"):
             own_tab(demo, desk)
     if desk.labelled:
-        moved = [review.change, miss.change]
-        gr.on(
-            moved,
-            lambda *given: effects(desk, *given),
-            [review, miss],
-            effect,
-            show_progress="hidden",
-            trigger_mode="always_last",
-        )
+        both, told = [review.change, miss.change], [review, miss]
+        gr.on(both, partial(effects, desk), told, effect, show_progress="hidden", trigger_mode="always_last")
 
 
 def effects(desk: Desk, review: float, miss: float) -> str:
@@ -82,6 +76,7 @@ def effects(desk: Desk, review: float, miss: float) -> str:
         f"Alert where probability times loss reaches {detector.rule.threshold:,.2f}. Saved: the losses of caught fraud less all "
         f"reviews, {bill.saved_share:.0%} of what is possible, on test days that the model has not learnt from."
     )
+    words += " The payments are simulated, not real." if desk.simulated else ""
     if (bill.alerts, bill.caught) != (own.alerts, own.caught):
         words += (
             f" At these costs the run's own threshold gives {own.alerts / desk.days:,.1f} alerts a day, catches "
@@ -284,7 +279,9 @@ def own_tab(demo: Demo, desk: Desk) -> None:
         record = desk.request(given)
         decision: FraudDecision = demo.predict([record | REASONS])[0]
         verdict = notice(
-            f"Alert {decision.alert_id}: somebody should look at it." if decision.alert else "No alert: it passes.",
+            f"Alert {decision.alert_id} by the run's own threshold."
+            if decision.alert
+            else "No alert by the run's own threshold.",
             "bad" if decision.alert else "good",
         )
         notes = Markup("").join(notice(f"Less certain: {note}.", "warning") for note in decision.notes)

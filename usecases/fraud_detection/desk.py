@@ -40,7 +40,7 @@ class Desk:
 
     def __init__(self, demo: Demo) -> None:
         self.core: Detector = demo.predictor.detector
-        self.labelled = self.core.source.labelled
+        self.labelled, self.simulated = self.core.source.labelled, demo.about["data"]["simulated"]
         self.categories = self.core.ledger.layout.categories
         ledger, self.lock = self.core.ledger, Lock()
         self.past = Columns(*(getattr(ledger.columns, field.name)[: len(ledger)] for field in fields(Columns)))

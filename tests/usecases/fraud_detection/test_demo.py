@@ -84,4 +84,4 @@ def test_alerts_costs_live_payments_and_one_of_your_own(run: Run) -> None:
         page.get_by_role("button", name="Judge it").click()
         expect(page.get_by_text("'yesterday' is no time")).to_be_visible()
         page.get_by_role("button", name="As usual").click()
-        expect(page.get_by_text("No alert: it passes.")).to_be_visible()
+        expect(page.get_by_text("No alert by the run's own threshold.")).to_be_visible()
