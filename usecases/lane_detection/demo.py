@@ -44,11 +44,12 @@ DRIVES = {  # seeds of the simulator
 SECONDS, RATE = 6, 15  # of a rendered drive; images a second
 LONGEST, FASTEST = 10, 15.0  # of a visitor's video: seconds, images a second (about); what is more is left out
 LARGEST = 4096 * 2304  # pixels of a visitor's video
-WIDTH, HEIGHT = 704, 396  # that a frame is fitted into; a larger one takes longer to encode than a visitor waits
+WIDTH, HEIGHT = 640, 360  # that a frame is fitted into; a larger one takes longer to encode than a visitor waits
 AREA = (-8.0, 8.0, 5.0, 45.0)  # of the view from above: left, right, near, far, metres
 SHADE = (52, 44, 38)  # BGR, where there is nothing to be seen from above
 FILES = [".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"]
 WAIT = notice("The first frame. The simulator is driving on, and the model watches: the film is there in a moment.")
+SHOWN = "Camera, and the road from above"
 straighten = functools.lru_cache(4)(Undistorter)  # its maps take long to make
 
 Advance = Callable[[float], object]
@@ -61,23 +62,22 @@ def page(demo: Demo) -> None:
 
     def rendered(name: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008  # Gradio looks for it
         if name is None:  # the visitor's own is shown
+            yield gr.skip(), gr.skip(), gr.skip()
             return
         if name not in drives.made:
-            yield gr.skip(), still(drives.glimpse(name)), WAIT, None
+            yield gr.Video(visible=False), still(drives.glimpse(name)), WAIT
         file, told = drives.rendered(name, lambda share: progress(share, desc="The simulator drives, the model watches"))
-        yield gr.Video(file, visible=True), still(), told, None
+        yield gr.Video(file, visible=True), still(), told
 
-    def uploaded(file: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
-        if file is None:
-            return
+    def uploaded(file: str, progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
+        yield gr.skip(), gr.skip(), gr.skip(), None, None  # the next file can come, also if this one cannot be used
         with tempfile.TemporaryDirectory(prefix="lanes-") as folder:  # Gradio has a copy when it goes on after `yield`
             shown, told = look_at(
                 demo.predictor, Path(file), Path(folder), lambda share: progress(share, desc="The model watches")
             )
-            if isinstance(shown, Markup):
-                yield gr.Video(None, visible=False), still(shown), told, None
-            else:
-                yield gr.Video(shown, visible=True), still(), told, None
+            is_image = isinstance(shown, Markup)
+            film = gr.Video(None if is_image else shown, visible=not is_image)
+            yield film, still(shown if is_image else None), told, gr.skip(), gr.skip()
 
     with gr.Row(equal_height=True):
         with gr.Column(scale=3, min_width=290):
@@ -89,17 +89,15 @@ def page(demo: Demo) -> None:
             )
         with gr.Column(scale=2, min_width=290):
             own = gr.File(
-                label=f"Or your own image or video (up to {megabytes} MB; the first {LONGEST} s)",
-                file_types=FILES,
-                type="filepath",
-                height=120,
+                label=f"Or your own image or video, up to {megabytes} MB", file_types=FILES, type="filepath", height=150
             )
-    video = gr.Video(label="Camera, and the road from above", autoplay=True, loop=True, interactive=False, buttons=["download"])
-    picture_of = gr.HTML(visible=False, label="Camera, and the road from above", padding=False)
-    told = gr.HTML(label="What was measured", padding=False, js_on_load=FOLLOW)
-    gr.on(None, rendered, chosen, [video, picture_of, told, own])
-    own.upload(uploaded, own, [video, picture_of, told, chosen])
-    own.clear(lambda: next(iter(DRIVES)), None, chosen)
+    film = gr.Video(
+        label=SHOWN, show_label=False, visible=False, autoplay=True, loop=True, interactive=False, buttons=["download"]
+    )
+    image = gr.HTML(visible=False, label=SHOWN, padding=False)
+    told = gr.HTML(label="What was measured", padding=False, min_height=120, js_on_load=FOLLOW)
+    gr.on(None, rendered, chosen, [film, image, told], show_progress_on=told)
+    own.upload(uploaded, own, [film, image, told, own, chosen], show_progress_on=told)
 
 
 def still(shown: Markup | None = None) -> gr.HTML:
@@ -170,7 +168,7 @@ def look_at(predictor: LanePredictor, file: Path, folder: Path, advance: Advance
         except OSError as error:
             raise UserError(f"{file.name}: {error}. Give a whole JPEG, PNG or WebP file.") from None
         shown, decision = Watcher(predictor, 0.0)(Shot(0, file.name, 0.0, image))
-        return shown_still(shown), told_of_image(decision)
+        return shown_still(shown), told_of_image(decision, f"{file.name}. ")
     try:
         return _watched(predictor, file, folder / "lanes.webm", advance)
     except UserError as error:
@@ -196,8 +194,9 @@ def _watched(predictor: LanePredictor, file: Path, out: Path, advance: Advance) 
         watch(Watcher(predictor, fps / step), shots(), fps / step, out, drive)
         if not drive.decisions:
             raise UserError(f"{file.name} holds no frame that can be read. Try another file.")
+        drive.note = f"{file.name}. "
         if opened.count > most:
-            drive.note = f"The first {LONGEST} of {opened.count / fps:.0f} seconds. "
+            drive.note += f"The first {LONGEST} of its {opened.count / fps:.0f} seconds. "
     return str(out), told_of(drive)
 
 

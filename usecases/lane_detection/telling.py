@@ -25,7 +25,7 @@ class Drive:
 
     Attributes:
         true: of each frame: `Scene.about`.
-        note: what was left out.
+        note: what it is, and what was left out; the beginning of the notice above the tiles.
     """
 
     decisions: list[FrameDecision] = field(default_factory=list)
@@ -44,7 +44,7 @@ def told_of(drive: Drive) -> Markup:
         "Frames with a lane": f"{np.mean([one.lane for one in found]):.0%}",
         "Departure warnings": ", ".join(f"{side} at {start:.1f} s" for side, start, _ in warned) or "none",
         "Farthest off the middle": sided(offset, ".2f", metres) if offset is not None else "not known",
-        "Tightest bend": sided(radius, ".0f", metres) if radius is not None else "straight",
+        "Tightest bend": _bend(radius, offset, metres),
         "Confidence (median)": f"{np.median([one.confidence for one in found]):.0%}",
     }
     end = found[-1].seconds
@@ -61,20 +61,20 @@ def told_of(drive: Drive) -> Markup:
     return Markup("{}{}{}{}").format(_notices(found, drive.note), facts(tiles), charts, _legend(bool(drive.true)))
 
 
-def told_of_image(one: FrameDecision) -> Markup:
-    """The tiles of an image."""
+def told_of_image(one: FrameDecision, note: str) -> Markup:
+    """The tiles of an image; `note` begins the notice above."""
     metres = "≈ " if one.approximate else ""
     tiles = {
         "Own lane": "found" if one.lane else "not found",
         "Confidence": f"{one.confidence:.0%}",
         "Lines": len(one.lines),
         "Off the lane's middle": "not known" if one.offset_m is None else sided(one.offset_m, ".2f", metres),
-        "Bend": sided(one.radius_m, ".0f", metres) if one.radius_m is not None else "straight" if one.lane else "not known",
+        "Bend": _bend(one.radius_m, one.offset_m, metres),
     }
-    return Markup("{}{}").format(_notices([one]), facts(tiles))
+    return Markup("{}{}").format(_notices([one], note), facts(tiles))
 
 
-def _notices(found: Sequence[FrameDecision], note: str = "") -> Markup:
+def _notices(found: Sequence[FrameDecision], note: str) -> Markup:
     if not any(one.lane for one in found):
         return notice(f"{note}No lane: the two lines beside the car were not found, so nothing is measured.", "warning")
     if any(one.approximate for one in found):
@@ -84,6 +84,11 @@ def _notices(found: Sequence[FrameDecision], note: str = "") -> Markup:
 
 def sided(value: float, form: str, about: str = "") -> str:
     return f"{about}{abs(value):{form}} m {'right' if value >= 0 else 'left'}"
+
+
+def _bend(radius: float | None, offset: float | None, about: str) -> str:
+    """Without a radius a lane is straight, but only if there is one."""
+    return sided(radius, ".0f", about) if radius is not None else "straight" if offset is not None else "not known"
 
 
 def spans(found: Sequence[FrameDecision]) -> list[tuple[str, float, float]]:
