@@ -46,7 +46,7 @@ LONGEST, FASTEST = 10, 15.0  # of a visitor's video: seconds, images a second (a
 LARGEST = 4096 * 2304  # pixels of a visitor's video
 WIDTH, HEIGHT = 640, 360  # that a frame is fitted into; a larger one takes longer to encode than a visitor waits
 AREA = (-8.0, 8.0, 5.0, 45.0)  # of the view from above: left, right, near, far, metres
-SHADE = (52, 44, 38)  # BGR, where there is nothing to be seen from above
+SHADE, WHITE = (52, 44, 38), (255, 255, 255)  # BGR; shade is where there is nothing to be seen
 FILES = [".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"]
 WAIT = notice("The first frame. The simulator is driving on, and the model watches: the film is there in a moment.")
 SHOWN = "Camera, and the road from above"
@@ -241,14 +241,19 @@ class Watcher:
         self.eyes = Eyes(predictor.candid, lens, False)
         settings, least = predictor.detector.config.drive, predictor.detector.least
         self.follower = Follower(self.eyes, settings, options or LaneOptions(), least, fps == 0, fps)
+        self.size = (WIDTH, HEIGHT) if fps else (2 * WIDTH, 2 * HEIGHT)  # a picture need not be encoded in a hurry
 
     def __call__(self, shot: Shot) -> tuple[np.ndarray, FrameDecision]:
-        """The frame with what was found, the road from above at its right: BGR; and the decision."""
+        """The frame with what was found, the road from above at its right: BGR, always of one size; and the decision."""
         assert shot.image is not None
-        image = fitted(shot.image)
+        width, height = self.size
+        image = fitted(shot.image, width, height)
         decision, tracked, driving = self.follower.update(self.eyes(replace(shot, image=image)))
-        beside = from_above(image, tracked, self.follower.camera)
-        return np.hstack([annotate(image, tracked, driving), beside]), decision
+        beside = from_above(image, tracked, self.follower.camera, height)
+        shown = np.full((height, width, 3), SHADE, np.uint8)
+        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+        shown[top : top + image.shape[0], left : left + image.shape[1]] = annotate(image, tracked, driving)
+        return np.hstack([shown, beside]), decision
 
 
 def watch(watcher: Watcher, shots: Iterable[Shot], fps: float, out: Path, drive: Drive) -> None:
@@ -260,34 +265,31 @@ def watch(watcher: Watcher, shots: Iterable[Shot], fps: float, out: Path, drive:
             drive.decisions.append(decision)
 
 
-def fitted(image: np.ndarray) -> np.ndarray:
-    """As large as fits into WIDTH x HEIGHT; a copy."""
-    scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
+def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """As large as fits into width x height; a copy."""
+    scale = min(width / image.shape[1], height / image.shape[0])
     size = max(2, round(image.shape[1] * scale)), max(2, round(image.shape[0] * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def from_above(image: np.ndarray, tracked: Sequence[Tracked], camera: Camera | None) -> np.ndarray:
-    """BGR uint8, as high as the image: the road in AREA as if flat, with the lines; the same scale in both directions."""
+def from_above(image: np.ndarray, tracked: Sequence[Tracked], camera: Camera | None, height: int) -> np.ndarray:
+    """BGR uint8 [height, ...]: the road in AREA as if flat, with the lines; the same scale in both directions.
+
+    Without a camera, as long as no lane was seen, there is nothing to see.
+    """
     left, right, near, far = AREA
-    height = image.shape[0]
     scale = height / (far - near)  # pixels a metre
-    width = round((right - left) * scale)
-    if camera is None:
-        panel = np.full((height, width, 3), SHADE, np.uint8)
-    else:
-        view = birds_eye(camera, (width, height), AREA)
-        panel = cv2.warpPerspective(straighten(camera)(image), view, (width, height), borderValue=SHADE)
+    size = round((right - left) * scale), height
+    panel = np.full((*size[::-1], 3), SHADE, np.uint8)
+    if camera is not None:
+        panel = cv2.warpPerspective(straighten(camera)(image), birds_eye(camera, size, AREA), size, borderValue=SHADE)
         for one in tracked:
             metres = camera.ground(one.line)
             metres = metres[np.isfinite(metres).all(1) & (metres[:, 1] > 0) & (metres[:, 1] < 2 * far)]
             points = (metres - (left, far)) * (scale, -scale)
-            cv2.polylines(panel, [points.round().astype(np.int32)], False, colour(one.id), 2, cv2.LINE_AA)
-    for ahead in range(10, round(far), 10):
-        row, size = round((far - ahead) * scale), height / 1100
-        cv2.line(panel, (0, row), (round(6 * size), row), (255, 255, 255), 1)
-        cv2.putText(
-            panel, f"{ahead} m", (round(10 * size), row + 5), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
-        )
-    panel[:, :2] = 255
+            cv2.polylines(panel, [points.round().astype(np.int32)], False, colour(one.id), round(height / 180), cv2.LINE_AA)
+        for ahead in range(10, round(far), 10):
+            place = round(height / 50), round((far - ahead) * scale)
+            cv2.putText(panel, f"{ahead} m", place, cv2.FONT_HERSHEY_SIMPLEX, height / 1100, WHITE, 1, cv2.LINE_AA)
+    panel[:, :2] = WHITE
     return panel
