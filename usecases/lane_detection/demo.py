@@ -75,9 +75,9 @@ def page(demo: Demo) -> None:
             shown, told = look_at(
                 demo.predictor, Path(file), Path(folder), lambda share: progress(share, desc="The model watches")
             )
-            is_image = isinstance(shown, Markup)
-            film = gr.Video(None if is_image else shown, visible=not is_image)
-            yield film, still(shown if is_image else None), told, gr.skip(), gr.skip()
+            image = shown if isinstance(shown, Markup) else None
+            film = gr.Video(None if image else shown, visible=not image)
+            yield film, still(image), told, gr.skip(), gr.skip()
 
     with gr.Row(equal_height=True):
         with gr.Column(scale=3, min_width=290):
@@ -280,7 +280,7 @@ def from_above(image: np.ndarray, tracked: Sequence[Tracked], camera: Camera | N
     left, right, near, far = AREA
     scale = height / (far - near)  # pixels a metre
     size = round((right - left) * scale), height
-    panel = np.full((*size[::-1], 3), SHADE, np.uint8)
+    panel: np.ndarray = np.full((*size[::-1], 3), SHADE, np.uint8)
     if camera is not None:
         panel = cv2.warpPerspective(straighten(camera)(image), birds_eye(camera, size, AREA), size, borderValue=SHADE)
         for one in tracked:

@@ -136,8 +136,8 @@ def chart(
     marks = [
         Markup(
             '<rect x="{0:.1f}" y="20" width="{1:.1f}" height="130" fill="var(--bad)" opacity=".18"/>'
-            '<text x="{0:.1f}" y="14" fill="var(--bad)" font-weight="700">⚠ {2}</text>'
-        ).format(40 + start * scale, max((stop - start) * scale, 3), side)
+            '<text x="{0:.1f}" y="14" fill="var(--bad)" font-weight="700" text-anchor="{2}">⚠ {3}</text>'
+        ).format(40 + start * scale, max((stop - start) * scale, 3), "end" if start > 0.8 * end else "start", side)
         for side, start, stop in warned
     ]
     marks += [
