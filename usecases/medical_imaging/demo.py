@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import gradio as gr
@@ -14,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from sklearn.datasets import load_sample_images
 
+from shared.errors import UserError
 from shared.serving.demo import Demo
 from shared.serving.pieces import bars, facts, notice, picture
 from usecases.medical_imaging import found as finding
@@ -26,18 +28,18 @@ from usecases.medical_imaging.overlay import certainty, encode, percent
 
 SEED = 77  # of the simulated people; those of training and judging have others
 OFFERED = {  # name: the person, the share of ill ones among whom he or she is, which of five slices
-    "A mass": (7, 0.8, (3,)),
+    "Mass": (7, 0.8, (3,)),
     "Healthy": (1, 0.0, (1,)),
     "Hard to see": (9, 0.8, (2,)),
-    "Healthy, but misleading": (0, 0.0, (0,)),
-    "A diffuse lesion": (12, 0.8, (2,)),
-    "A scan of 5 slices": (6, 0.8, (0, 1, 2, 3, 4)),
+    "Misleading": (0, 0.0, (0,)),
+    "Diffuse": (12, 0.8, (2,)),
+    "Five slices": (6, 0.8, (0, 1, 2, 3, 4)),
 }
-STRANGER = "A photograph"
-THUMB, SHOWN = 112, 1024  # pixels of the longer side
+STRANGER = "Photograph"
+THUMB, SHOWN = 112, 832  # pixels of the longer side
 FLATTEST = 4  # times as wide as high, or as high as wide, is the least square picture that is shown in its proportions
 KINDS = "PNG, JPEG, TIFF, BMP, DICOM and NIfTI can be read."
-OWN = "PNG, JPEG, TIFF, DICOM, NIfTI. Who it is of is not shown; it is deleted within two hours."
+OWN = "PNG, JPEG, TIFF, DICOM, NIfTI. Deleted within two hours; names in headers are never shown."
 HEAT, OUTLINE = 80, 90  # percent, opacity to begin with
 LAY = "value => {{ document.documentElement.style.setProperty('--{}', value / 100); return [] }}"
 STYLE = """
@@ -50,7 +52,8 @@ STYLE = """
 #cases label::before { content: ""; grid-column: 1 / -1; height: 5.4rem; border-radius: 6px; background: #000 center / cover; }
 #cases label span { white-space: normal; margin: 0; font-size: .85rem; line-height: 1.2; }
 .gradio-container:not(:has(.heat)) #lay { display: none; }
-.layers { position: relative; background: #000; border-radius: 8px; overflow: hidden; max-width: 26rem; margin: 0 auto; }
+#file .icon-wrap { display: none; }
+.layers { position: relative; background: #000; border-radius: 8px; overflow: hidden; max-width: 24rem; margin: 0 auto; }
 .gradio-container .layers > * { position: absolute !important; inset: 0; width: 100% !important; height: 100% !important;
   margin: 0 !important; border-radius: 0; max-width: none; object-fit: fill; }
 .layers .heat { opacity: var(--heat, .8); }
@@ -74,7 +77,10 @@ STYLE = """
 def page(demo: Demo) -> None:
     """Build it."""
     finder: Finder = demo.predictor.finder
-    cases = offered(bool(demo.about.get("data", {}).get("simulated")))
+    try:
+        cases, lacking = offered(bool(demo.about.get("data", {}).get("simulated"))), ""
+    except UserError as error:
+        cases, lacking = offered(False), f"There are no simulated cases to try. {error}"
     first = next(iter(cases))
 
     def look(case: str | None, path: str | None, number: float) -> tuple[Markup, Markup]:
@@ -84,7 +90,7 @@ def page(demo: Demo) -> None:
             shown = cases[case][int(number) - 1] if case else image_of(path or "", int(number))
         except OSError as error:
             return Markup(""), notice(f"This file cannot be used: {error}. {KINDS}", "bad")
-        found = finder([shown])[0]  # several threads may ask it at once
+        found = finder([shown])[0]  # not `demo.predict`: a response has no heat map by itself
         return layers(shown, found, finder.classes), verdict(finder, shown, found)
 
     def choose(case: str) -> tuple[None, gr.Slider, Markup, Markup]:
@@ -98,26 +104,29 @@ def page(demo: Demo) -> None:
     gr.HTML(
         Markup('<div id="device">{}</div><style>{}{}</style>').format(finding.notice(demo.about), Markup(STYLE), thumbs(cases))
     )
+    gr.HTML(notice(lacking, "warning"), visible=bool(lacking), padding=False)
     with gr.Row():
         with gr.Column(scale=4, min_width=290):
             case = gr.Radio(list(cases), value=first, label="Try a case", elem_id="cases")
-        with gr.Column(scale=1, min_width=200):
-            file = gr.File(label="Or your own", type="filepath", height=130)
+        with gr.Column(scale=1, min_width=220):
+            file = gr.File(label="Or your own", type="filepath", height=130, elem_id="file")
             gr.HTML(Markup('<p class="soft">{}</p>').format(OWN), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             said = gr.HTML(begun[1], label="What the model says", padding=False)
         with gr.Column(scale=1, min_width=290):
-            number = frames(len(cases[first]))
             image = gr.HTML(begun[0], label="The picture", padding=False)
+            number = frames(len(cases[first]))
             with gr.Group(elem_id="lay"):
                 heat = gr.Slider(0, 100, HEAT, step=5, label="Heat map, %", info=rests)
                 mask = gr.Slider(0, 100, OUTLINE, step=5, label="Outline, %", info="Where it is", visible=outlines(finder))
     for slider, name in ((heat, "heat"), (mask, "mask")):
         slider.change(None, slider, None, js=LAY.format(name))
-    case.input(choose, case, [file, number, image, said], show_progress="minimal")
-    gr.on([file.upload, file.clear], upload, file, [case, number, image, said], show_progress="minimal")
-    number.input(look, [case, file, number], [image, said], show_progress="hidden", trigger_mode="always_last")
+    # One after the other: what was asked for last is shown last.
+    turn: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_limit": 1, "concurrency_id": "look"}
+    case.input(choose, case, [file, number, image, said], show_progress="minimal", **turn)
+    gr.on([file.upload, file.clear], upload, file, [case, number, image, said], show_progress="minimal", **turn)
+    number.input(look, [case, file, number], [image, said], show_progress="hidden", **turn)
 
 
 def offered(simulated: bool) -> Mapping[str, Sequence[Picture]]:
