@@ -39,27 +39,29 @@ STRANGER = "Photograph"
 THUMB, SHOWN = 112, 832  # pixels of the longer side
 FLATTEST = 4  # times as wide as high, or as high as wide, is the least square picture that is shown in its proportions
 KINDS = "PNG, JPEG, TIFF, BMP, DICOM and NIfTI can be read."
-OWN = "PNG, JPEG, TIFF, DICOM, NIfTI. Deleted within two hours; names in headers are never shown."
-HEAT, OUTLINE = 80, 90  # percent, opacity to begin with
+OWN = "PNG, JPEG, TIFF, DICOM, NIfTI. Deleted within 2 hours; names in headers stay hidden."
+HEAT, OUTLINE = 60, 90  # percent, opacity to begin with
 LAY = "value => {{ document.documentElement.style.setProperty('--{}', value / 100); return [] }}"
 STYLE = """
 #device { position: fixed; inset: auto 0 0 0; z-index: 20; padding: .5rem 1.25rem; background: var(--wash); color: var(--ink);
   border-top: 2px solid var(--warn); text-align: center; font-size: .82rem; line-height: 1.35; }
 .gradio-container .main { padding-bottom: 7rem !important; }
 #cases .wrap { display: flex; flex-wrap: nowrap; overflow-x: auto; gap: .6rem; padding: 3px; }
-#cases label { display: grid; grid-template-columns: auto 1fr; flex: 1 0 6.6rem; gap: .4rem .35rem; align-content: start;
-  padding: .4rem; }
+#cases label { display: grid; grid-template-columns: auto 1fr; flex: 1 0 6.6rem; max-width: 9rem; gap: .4rem .35rem;
+  align-content: start; padding: .4rem; }
 #cases label::before { content: ""; grid-column: 1 / -1; height: 5.4rem; border-radius: 6px; background: #000 center / cover; }
 #cases label span { white-space: normal; margin: 0; font-size: .85rem; line-height: 1.2; }
 .gradio-container:not(:has(.heat)) #lay { display: none; }
+#file + * p { font-size: .82rem; line-height: 1.4; }
 #file .icon-wrap { display: none; }
 .layers { position: relative; background: #000; border-radius: 8px; overflow: hidden; max-width: 24rem; margin: 0 auto; }
 .gradio-container .layers > * { position: absolute !important; inset: 0; width: 100% !important; height: 100% !important;
   margin: 0 !important; border-radius: 0; max-width: none; object-fit: fill; }
-.layers .heat { opacity: var(--heat, .8); }
+.layers .heat { opacity: var(--heat, .6); }
 .layers .mask { opacity: var(--mask, .9); }
 .layers path { fill: rgb(64 224 255 / .22); stroke: #40e0ff; stroke-width: 2px; vector-effect: non-scaling-stroke; }
 .verdict h2 { font-size: 1.9rem; line-height: 1.15; margin: .1rem 0 .8rem !important; color: var(--ink); }
+.verdict .notice.warning { border-color: var(--warn); background: color-mix(in srgb, var(--warn) 14%, var(--paper)); }
 .verdict > small { color: var(--soft); font-size: .9rem; }
 .notice strong { display: block; font-size: 1.15rem; color: inherit; }
 .gradio-container .notice ul { margin: .2rem 0 0 !important; padding-left: 1.2rem; }
@@ -109,14 +111,14 @@ def page(demo: Demo) -> None:
         with gr.Column(scale=4, min_width=290):
             case = gr.Radio(list(cases), value=first, label="Try a case", elem_id="cases")
         with gr.Column(scale=1, min_width=220):
-            file = gr.File(label="Or your own", type="filepath", height=130, elem_id="file")
+            file = gr.File(label="Or your own", type="filepath", height=100, elem_id="file")
             gr.HTML(Markup('<p class="soft">{}</p>').format(OWN), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             said = gr.HTML(begun[1], label="What the model says", padding=False)
         with gr.Column(scale=1, min_width=290):
-            image = gr.HTML(begun[0], label="The picture", padding=False)
             number = frames(len(cases[first]))
+            image = gr.HTML(begun[0], label="The picture", padding=False)
             with gr.Group(elem_id="lay"):
                 heat = gr.Slider(0, 100, HEAT, step=5, label="Heat map, %", info=rests)
                 mask = gr.Slider(0, 100, OUTLINE, step=5, label="Outline, %", info="Where it is", visible=outlines(finder))

@@ -48,9 +48,9 @@ def test_a_case_and_an_own_file_are_judged_laid_over_and_refused(
 
         page.get_by_label("Clear").click()
         expect(page.get_by_text("Choose a case, or upload a file.")).to_be_visible()
+        expect(page.locator(".layers")).to_have_count(0)  # nobody takes another file's picture for this one's
         upload(page, tmp_path / "<b>note.txt")
         expect(page.get_by_text("This file cannot be used: the file is not an image")).to_be_visible()
-        expect(page.locator(".layers")).to_have_count(0)  # nobody takes another file's picture for this one's
 
         odd[0] = 2.0
         page.get_by_label("Photograph").check()
