@@ -111,7 +111,7 @@ def page(demo: Demo) -> None:
         with gr.Column(scale=4, min_width=290):
             case = gr.Radio(list(cases), value=first, label="Try a case", elem_id="cases")
         with gr.Column(scale=1, min_width=220):
-            file = gr.File(label="Or your own", type="filepath", height=100, elem_id="file")
+            file = gr.File(label="Or your own", type="filepath", height=118, elem_id="file")
             gr.HTML(Markup('<p class="soft">{}</p>').format(OWN), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
