@@ -21,6 +21,8 @@ from shared.errors import UserError
 from shared.files import sha256
 from shared.models.transformer import Bert
 
+ROUND = 16  # tokens of a batch are filled up to a multiple: of every count, oneDNN makes and keeps a kernel of its own
+
 
 @dataclass(frozen=True)
 class Source:
@@ -168,7 +170,9 @@ def embed(body: nn.Module, texts: Sequence[Sequence[int]], batch_size: int = 64)
     made: list[torch.Tensor] = []
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     for start in range(0, len(order), batch_size):
-        made.append(body(*pack([texts[row] for row in order[start : start + batch_size]])).float())
+        some = [texts[row] for row in order[start : start + batch_size]]
+        filler = -sum(map(len, some)) % ROUND
+        made.append(body(*pack([*some, [0] * filler] if filler else some))[: len(some)].float())
     return torch.cat(made)[torch.tensor(order).argsort()] if made else torch.empty(0)
 
 
