@@ -36,7 +36,7 @@ from usecases.lane_detection.tracking import Tracked
 
 DRIVES = {  # seeds of the simulator
     "Leaving the lane": 1031,
-    "Bend in traffic": 1009,
+    "Bend": 1181,
     "Rain": 1026,
     "Night": 1002,
     "No lines at all": 1033,
