@@ -36,7 +36,7 @@ from usecases.lane_detection.tracking import Tracked
 
 DRIVES = {  # seeds of the simulator
     "Leaving the lane": 1031,
-    "Bend in traffic": 1009,
+    "Bend": 1181,
     "Rain": 1026,
     "Night": 1002,
     "No lines at all": 1033,
@@ -96,8 +96,9 @@ def page(demo: Demo) -> None:
     )
     image = gr.HTML(visible=False, label=SHOWN, padding=False)
     told = gr.HTML(label="What was measured", padding=False, min_height=120, js_on_load=FOLLOW)
-    gr.on(None, rendered, chosen, [film, image, told], show_progress_on=told)
-    own.upload(uploaded, own, [film, image, told, own, chosen], show_progress_on=told)
+    drive = gr.on(None, rendered, chosen, [film, image, told], show_progress_on=told)
+    upload = own.upload(uploaded, own, [film, image, told, own, chosen], show_progress_on=told, cancels=[drive])
+    chosen.input(None, cancels=[upload])  # what was asked for last is shown, whichever is done last
 
 
 def still(shown: Markup | None = None) -> gr.HTML:
