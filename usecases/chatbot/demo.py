@@ -209,7 +209,8 @@ def clipped(text: str) -> str:
 
 def answer(response: ChatResponse) -> Markup:
     """The reply, below it its sources and what a colleague is told, each folded or open."""
-    parts = [said_so(bold(response.reply or "This model tells what messages are about, and has nothing to say."))]
+    about = words(response.intents[0].intent) if response.understood and response.intents else "nothing known"
+    parts = [said_so(bold(response.reply or f"About: {about}. This model was trained to tell that, and has no replies."))]
     parts += [source(one) for one in response.sources]
     if response.summary is not None:
         card = '<details class="colleague" open><summary>What the colleague is told</summary><div>{}</div></details>'
