@@ -17,7 +17,7 @@ from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks
-from usecases.chatbot.protocols import Answer, Library, Voice
+from usecases.chatbot.protocols import Answer, Library, Scores, Voice
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
@@ -31,8 +31,15 @@ SHORT = 6  # words
 COURTESIES = ("greeting", "thanks", "goodbye", "praise", "how_are_you", "help", "affirm", "deny", "repeat", "cancel")
 SHORT_ONLY = ("affirm", "deny")
 INSULT = "insult"
+LEAST = 0.05  # probability of what may be meant by somebody who only says what it is about
 OPTIONS = 3  # intents between which the customer may be asked to choose
 
+_VAGUE = re.compile(
+    r"^(?:\W*(?:hi|hello|hey|so|ok|okay|well|please)\b)*\W*(?:I(?:'ve| have)(?: got)?|there is|it's|this is) "
+    r"(?:a|an|some|another) (?:\w+ )?(?:question|problem|issue|query|thing|trouble)s? (?:about|with|regarding|concerning) "
+    r"(?:\w+\W*){1,5}$",
+    re.IGNORECASE,
+)
 _ORDINAL = {
     word: place
     for place, words in enumerate(("1 first one former", "2 second two latter", "3 third three"))
@@ -98,10 +105,16 @@ class Answering(ABC):
             parts = [part for part in parts if part.top not in COURTESIES]
         ordered = sorted(parts, key=lambda part: self.desk.intents[part.top].form is not None)  # questions come at the end
         understood = [self.deal(part, len(ordered) == 1) for part in ordered]
-        if any(understood):
+        if any(understood) or self.aside(parts):
             self.state.misses = 0
         elif self.summary is None:
             self.fall_back()
+
+    def aside(self, parts: Sequence[Part]) -> bool:
+        """Answer questions of which it is not certain what they are about, as far as the articles can."""
+        answered = [self.answer(part) for part in parts if asks(part.text)]
+        whole = self.reading.whole
+        return any(answered) or (whole is not None and asks(whole.text) and self.answer(whole))
 
     def weighed(self, part: Part) -> Part:
         """The intents' probabilities with what the classifier does not know, by Bayes' rule.
@@ -126,21 +139,17 @@ class Answering(ABC):
             return part
         about: dict[str, float] = {}
         for answer in self.search(part):
-            for intent in self.about(answer.passage.article):
+            for intent in self.desk.about(answer.passage.article):
                 about[intent] = max(about.get(intent, 0.0), answer.probability)
         none = 1 - max(about.values(), default=0.0)  # that no article speaks of it, as for small talk
         written = {intent for article in self.desk.articles.values() for intent in article.intents}
         weights = [DOUBT + (about.get(name, 0.0) if name in written else none) for name in part.intents]
         return _times(part, np.array(weights))
 
-    def about(self, article: str) -> set[str]:
-        """The intents that an article speaks of."""
-        own = self.desk.articles[article].intents if article in self.desk.articles else ()
-        return {*own, *self.desk.answering(article)}
-
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            (self.found[part.text],) = self.library([part.text], ANSWERS)
+            scores = Scores(part.probabilities[None], np.array([part.outside]))
+            (self.found[part.text],) = self.library([part.text], scores, ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:
@@ -173,6 +182,8 @@ class Answering(ABC):
 
     def near(self, part: Part, most: float, second: float) -> bool:
         """Whether the customer may as well want what comes second: a few words that only tell something may want much."""
+        if _VAGUE.search(part.text):
+            return second >= LEAST
         if part.request or len(part.text.split()) > SHORT:
             return most - second < self.settings.margin
         return second >= (self.settings.second if self.sure(part) else self.settings.second / 2)
@@ -212,9 +223,8 @@ class Answering(ABC):
 
     def answer(self, part: Part) -> bool:
         """Quote the passage that answers, and the next one if it is about as likely; False if none does."""
-        found = [one for one in self.search(part) if self.chosen is None or self.chosen in self.about(one.passage.article)]
-        inside = 1.0 if self.sure(part) else 1 - part.outside
-        if not found or found[0].probability * inside < self.library.threshold:
+        found = [one for one in self.search(part) if self.chosen is None or self.chosen in self.desk.about(one.passage.article)]
+        if not found or found[0].probability < self.library.threshold:
             return False
         self.quote(found[0], part)
         if len(found) > 1 and found[1].probability >= ALSO * found[0].probability:

@@ -24,7 +24,7 @@ from usecases.chatbot.shop import Shop
 from usecases.chatbot.wording import Writer
 
 NAME = "chatbot"
-VERSION = 1  # of what the artefact holds
+VERSION = 2  # of what the artefact holds
 INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
 SIGNING = 1000  # values of each tensor that the key for signing is made of
 
@@ -34,7 +34,7 @@ class Nothing:
 
     threshold = 1.0
 
-    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], scores: Any = None, count: int = 3) -> list[list[Answer]]:
         return [[] for _ in questions]
 
 

@@ -118,6 +118,11 @@ class Desk(Patterns):
     def passages(self) -> list[Passage]:
         return [passage for name, article in self.articles.items() for passage in article.passages(name)]
 
+    def about(self, article: str) -> set[str]:
+        """The intents that an article speaks of, or answers."""
+        own = self.articles[article].intents if article in self.articles else ()
+        return {*own, *self.answering(article)}
+
     def answering(self, article: str) -> list[str]:
         """The intents that an article answers."""
         return [name for name, intent in self.intents.items() if article in intent.articles]

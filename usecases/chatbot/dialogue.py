@@ -206,7 +206,7 @@ class _Turn(Answering):
             self.after_failure(form, others)
         else:
             self.digress(others)
-            understood = bool(others) or self.control("repeat", self.settings.certain) or self.aside()
+            understood = bool(others) or self.control("repeat", self.settings.certain) or self.aside(parts)
             state.lost = 0 if understood else state.lost + 1
             if not understood:
                 lost = replies.UNKNOWN if asks(self.text) else replies.NO_VALUE
@@ -267,12 +267,6 @@ class _Turn(Answering):
                 self.say(replies.UNKNOWN)
             self.state.misses = 0
 
-    def aside(self) -> bool:
-        """Answer a question of which it is not certain what it is about, if an article does."""
-        inside = [part for part in self.reading.parts if part.outside < self.settings.outside]
-        answered = [self.answer(part) for part in inside if asks(self.text)]
-        return any(answered)
-
     def confirmed(self, form: Form, given: dict[str, Any], others: Sequence[Part]) -> None:
         """The reply to a form's confirmation."""
         state = self.state
@@ -298,7 +292,7 @@ class _Turn(Answering):
             if others:
                 self.open(others)
             return
-        elif not others and not self.control("repeat", self.settings.certain) and not self.aside():
+        elif not others and not self.control("repeat", self.settings.certain) and not self.aside(self.reading.parts):
             self.say(replies.UNKNOWN if asks(self.text) else replies.NO_VALUE)
         self.digress(others)
         if self.summary is None:

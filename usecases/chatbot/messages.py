@@ -43,11 +43,14 @@ _INSTEAD = re.compile(
     r"(?:^|(?<=[.!?]\s))((?:instead of|rather than)\s[^.,;!?]{1,60}?)\s+(?=(?:I|I'd|we|we'd|please|can|could)\s)", re.IGNORECASE
 )
 _GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
-_QUESTION = re.compile(rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w", re.IGNORECASE)
+_QUESTION = re.compile(
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w|\b(?:ask(?:ing)?|wonder(?:ing)?|to know|tell me|curious)\s(?:{_WH}|whether|if)\b",
+    re.IGNORECASE,
+)
 _REQUEST = re.compile(
     rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS})\b"
     r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|please|pls|plz|wish to|looking for|wonder\w*"
-    r"|can you|could you)\b",
+    r"|asking|curious|can you|could you)\b",
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")
@@ -145,12 +148,14 @@ class Reading:
         text: cleaned.
         cut: its end was not read.
         refused: intents that the customer does not want.
+        whole: all of it, where something is refused: what is left may say too little.
     """
 
     text: str
     cut: bool
     parts: tuple[Part, ...]
     refused: tuple[str, ...] = ()
+    whole: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,7 @@ class Reader:
             found = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(draft.text, draft.cut, (), no)
-        return Reading(draft.text, draft.cut, tuple(found), no)
+        return Reading(draft.text, draft.cut, tuple(found), no, whole if refused else None)
 
     def _meant(self, part: Part) -> str | None:
         """What a refusal is about; a "no" in it is no small talk."""

@@ -55,7 +55,7 @@ def train(config: ChatConfig, run: Run) -> None:
 
     started = time.monotonic()
     classifier, choice = fitting.fit(config.understanding, training, validation, run, chip, config.seed, outsiders=outsiders)
-    library, articles = rehearsal.learn_articles(corpus, config, run, chip, say)
+    library, articles = rehearsal.learn_articles(corpus, config, classifier, run, chip, say)
     if not run.is_main:
         return
     simple = baselines.fit(classifier.intents, training, validation, baselines.encoder(config.understanding), outsiders[1::2])

@@ -52,8 +52,8 @@ class Library(Protocol):
     threshold: float
     """From this probability on an answer is given."""
 
-    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
-        """The best passages for each question, likeliest first."""
+    def __call__(self, questions: Sequence[str], scores: Scores, count: int = 3) -> list[list[Answer]]:
+        """The best passages for each question, likeliest first. `scores`: what the classifier says of the questions."""
         ...
 
 

@@ -19,6 +19,7 @@ from usecases.chatbot.classifier import quick
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.content import Question
 from usecases.chatbot.corpus import Corpus
+from usecases.chatbot.protocols import Classifier
 from usecases.chatbot.retrieval import LONGEST_PASSAGE, Retriever
 
 OURS = "assistant"
@@ -28,7 +29,7 @@ Log = Callable[[str], None]
 
 
 def learn_articles(
-    corpus: Corpus, config: ChatConfig, run: Run, chip: Choice, say: Log
+    corpus: Corpus, config: ChatConfig, classifier: Classifier, run: Run, chip: Choice, say: Log
 ) -> tuple[Retriever | None, dict[str, Any] | None]:
     """A retriever over the articles, and how it does on the held-out half of the questions; None where there are none."""
     if corpus.desk is None or not corpus.desk.articles:
@@ -39,7 +40,7 @@ def learn_articles(
     written = corpus.desk
     if len(written.out_of_scope) + len(written.unanswered) < FEW:
         written = written.model_copy(update={"out_of_scope": (*written.out_of_scope, *data.outsiders())})
-    found = Retriever.fit(written, encoder, tuning, config.retrieval, run, chip, config.seed)
+    found = Retriever.fit(written, encoder, classifier, tuning, config.retrieval, run, chip, config.seed)
     if not run.is_main:
         return found, None
     if found.quality:
@@ -49,7 +50,7 @@ def learn_articles(
     simple = {"BM25": found.library.by_words}
     if encoder is not None:
         simple["frozen encoder"] = partial(found.library.by_vectors, *encoder)
-    methods = {OURS: questions.judge(held_out, found.rank(_texts(held_out)), found.threshold)}
+    methods = {OURS: questions.judge(held_out, found.rank(_texts(held_out), classifier(_texts(held_out))), found.threshold)}
     for name, rank in simple.items():
         threshold = questions.choose_threshold(tuning, rank(_texts(tuning)), config.retrieval.refused)
         methods[name] = questions.judge(held_out, rank(_texts(held_out)), threshold)

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-OF_ARTICLES = ("all passages", "best passage", "words of a passage", "words of the article")
-OF_QUESTIONS = ("none", "strongest", "words of a passage", "nearest known", "near known", "share of the first", "lead")
+from usecases.chatbot.protocols import Scores
+
+OF_ARTICLES = ("all passages", "best passage", "words of a passage", "words of the article", "intents")
+OF_QUESTIONS = ("none", "strongest", "words of a passage", "nearest known", "near known", "outside")
+OF_SHARES = ("share of the first", "lead", "intents of the first")
+SEEN = len(OF_QUESTIONS) + len(OF_SHARES)
+DOUBT = 0.02  # probability that a question is about an article of which the classifier says that it is not
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Evidence:
 
     Attributes:
         articles: [n, articles, len(OF_ARTICLES)].
-        questions: [n, 5] log-odds of none, the strongest passage's logit, the best BM25 score, and `near`.
+        questions: [n, len(OF_QUESTIONS)].
         best: [n, articles] the passage of each article to quote.
     """
 
@@ -27,7 +33,33 @@ class Evidence:
     best: np.ndarray
 
 
-def evidence(logits: np.ndarray, near: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np.ndarray) -> Evidence:
+@dataclass(frozen=True)
+class Opinion:
+    """What a classifier of intents says of n questions.
+
+    Attributes:
+        about: [n, articles] log-probability of the intents that an article speaks of.
+        outside: [n] log-odds that the question is about none of the intents.
+    """
+
+    about: np.ndarray
+    outside: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Scores | None, speaks_of: np.ndarray, count: int) -> Opinion:
+        """
+        Args:
+            scores: of `count` questions; None: no opinion.
+            speaks_of: [articles, intents], 1 where an article does of an intent.
+        """
+        if scores is None:
+            return cls(np.zeros((count, len(speaks_of))), np.zeros(count))
+        return cls(np.log(scores.probabilities @ speaks_of.T + DOUBT), logit(scores.outside.clip(1e-4, 1 - 1e-4)))
+
+
+def evidence(
+    logits: np.ndarray, near: np.ndarray, words: np.ndarray, whole: np.ndarray, owner: np.ndarray, opinion: Opinion
+) -> Evidence:
     """
     Args:
         logits: [n, passages + 1] of `Interaction`.
@@ -44,9 +76,10 @@ def evidence(logits: np.ndarray, near: np.ndarray, words: np.ndarray, whole: np.
         highest - highest.max(1, keepdims=True),
         np.maximum.reduceat(words, starts, 1),
         whole,
+        opinion.about,
     ]
     best = [start + passages[:, start:end].argmax(1) for start, end in zip(starts, [*starts[1:], len(owner)], strict=True)]
-    questions = [logits[:, -1] - np.logaddexp.reduce(passages, 1), passages.max(1), words.max(1), *near.T]
+    questions = [logits[:, -1] - np.logaddexp.reduce(passages, 1), passages.max(1), words.max(1), *near.T, opinion.outside]
     return Evidence(np.stack(articles, -1), np.stack(questions, -1), np.stack(best, 1))
 
 
@@ -57,7 +90,7 @@ class Reranker:
     Attributes:
         weights: [len(OF_ARTICLES)] of the articles' evidence, each divided by its scale.
         scales: [len(OF_ARTICLES)].
-        answerable: [len(OF_QUESTIONS) + 1], the last is the intercept.
+        answerable: [len(OF_QUESTIONS) + len(OF_SHARES) + 1], the last is the intercept.
     """
 
     weights: np.ndarray
@@ -91,7 +124,7 @@ class Reranker:
             return value
 
         optimizer.step(loss)
-        partial = cls(weights.detach().numpy(), scales, np.zeros(len(OF_QUESTIONS) + 1))
+        partial = cls(weights.detach().numpy(), scales, np.zeros(SEEN + 1))
         inputs_of_questions = partial._of_questions(found)
         spread = inputs_of_questions.std(0) + 1e-6
         model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(inputs_of_questions / spread, known)
@@ -100,7 +133,7 @@ class Reranker:
     @classmethod
     def even(cls) -> Reranker:
         """One that has learnt nothing yet."""
-        return cls(np.ones(len(OF_ARTICLES)), np.ones(len(OF_ARTICLES)), np.zeros(len(OF_QUESTIONS) + 1))
+        return cls(np.ones(len(OF_ARTICLES)), np.ones(len(OF_ARTICLES)), np.zeros(SEEN + 1))
 
     def shares(self, found: Evidence) -> np.ndarray:
         """[n, articles] probability of each, given that one answers."""
@@ -114,6 +147,7 @@ class Reranker:
         return self.shares(found), 1 / (1 + np.exp(-odds))
 
     def _of_questions(self, found: Evidence) -> np.ndarray:
-        shares = np.sort(self.shares(found), 1)[:, ::-1]
-        lead = np.log(shares[:, 0] + 1e-9) - np.log(shares[:, min(1, shares.shape[1] - 1)] + 1e-9)
-        return np.c_[found.questions, np.log(shares[:, 0] + 1e-9), lead]
+        shares = self.shares(found)
+        intents = found.articles[np.arange(len(shares)), shares.argmax(1), -1]
+        shares = np.log(np.sort(shares, 1)[:, ::-1] + 1e-9)
+        return np.c_[found.questions, shares[:, 0], shares[:, 0] - shares[:, min(1, shares.shape[1] - 1)], intents]

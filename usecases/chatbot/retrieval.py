@@ -24,9 +24,9 @@ from usecases.chatbot.config import Retrieval
 from usecases.chatbot.content import Desk, Passage, Question
 from usecases.chatbot.interaction import Asked, Interaction, Reader, build, groups, objective
 from usecases.chatbot.lexical import BM25
-from usecases.chatbot.protocols import Answer
+from usecases.chatbot.protocols import Answer, Classifier, Scores
 from usecases.chatbot.questions import Quality, Ranking
-from usecases.chatbot.rerank import Evidence, Reranker, evidence
+from usecases.chatbot.rerank import Evidence, Opinion, Reranker, evidence
 
 SHARED = ("words.", "places.")  # of the encoder, which no training changes
 LONGEST_PASSAGE = 256  # tokens
@@ -42,14 +42,25 @@ class Library:
 
     Args:
         asked: article -> questions that it answers.
+        intents: article -> numbers of the classifier's intents that it speaks of; `count` is how many there are.
     """
 
-    def __init__(self, passages: Sequence[Passage], asked: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        passages: Sequence[Passage],
+        asked: Mapping[str, Sequence[str]],
+        intents: Mapping[str, Sequence[int]],
+        count: int,
+    ) -> None:
         self.asked = {name: list(questions) for name, questions in asked.items()}
         self.passages = sorted(passages, key=lambda passage: passage.article)  # stable: sections keep their order
         self.articles = sorted({passage.article for passage in passages})
         place = {name: i for i, name in enumerate(self.articles)}
         self.owner = np.array([place[passage.article] for passage in self.passages])
+        self.intents = {name: list(numbers) for name, numbers in intents.items()}
+        self.speaks_of = np.zeros((len(self.articles), count))  # 1 where an article does of an intent
+        for name, numbers in self.intents.items():
+            self.speaks_of[place[name], numbers] = 1
         self.texts = [". ".join(filter(None, (p.title, p.heading, p.text))) for p in self.passages]
         whole = [
             " ".join([*(self.texts[i] for i in np.flatnonzero(self.owner == place)), *self.asked.get(name, ())])
@@ -90,8 +101,8 @@ class Library:
 class Retriever:
     """Implements `protocols.Library`.
 
-    All passages are scored by `Interaction` and by BM25; `Reranker` weighs both, names the articles and says how probable it is
-    that any of them answers.
+    All passages are scored by `Interaction` and by BM25; `Reranker` weighs both, and what the classifier of intents says, names
+    the articles and says how probable it is that any of them answers.
 
     Attributes:
         threshold: from this probability on an answer is given.
@@ -113,6 +124,7 @@ class Retriever:
         cls,
         desk: Desk,
         encoder: tuple[Tokenizer, Bert] | None,
+        classifier: Classifier,
         questions: Sequence[Question],
         config: Retrieval,
         run: Run,
@@ -122,7 +134,8 @@ class Retriever:
         """Learn from what the articles' questions, headings and intents' utterances are answered by, and what nothing answers.
 
         The reranker and the threshold are fitted on `questions`, which the network does not learn from. With fewer than 20 of a
-        kind, every fifth of the articles' own questions, of the utterances and of what nothing answers is kept for that.
+        kind, every fifth of the articles' own questions, of the utterances and of what nothing answers is kept for that; the
+        classifier, which knows these, is then not listened to.
 
         Args:
             encoder: the sentence encoder's, in evaluation mode; None: the search is by words alone.
@@ -134,11 +147,14 @@ class Retriever:
         outside = [Question(text) for text in (*desk.out_of_scope, *desk.unanswered)]
         if not desk.articles or not outside:
             raise UserError("Retrieval needs articles, and messages in out_of_scope.yaml that none of them answers.")
-        library = Library(desk.passages(), {name: article.questions for name, article in desk.articles.items()})
+        numbers = {name: [i for i, one in enumerate(classifier.intents) if one in desk.about(name)] for name in desk.articles}
+        asked = {name: article.questions for name, article in desk.articles.items()}
+        library = Library(desk.passages(), asked, numbers, len(classifier.intents))
         own = [Question(text, (name,)) for name, article in desk.articles.items() for text in article.questions]
         utterances = [Question(text, one.articles) for one in desk.intents.values() if one.articles for text in one.examples]
         known = sum(bool(question.articles) for question in questions)
-        if min(known, len(questions) - known) >= ENOUGH:
+        apart = min(known, len(questions) - known) >= ENOUGH
+        if apart:
             judged, taught = list(questions), [*utterances, *own, *outside]
         else:
             kinds = [[*own, *utterances], outside]
@@ -151,17 +167,18 @@ class Retriever:
         fitted = cls(library, Reranker.even(), 0.0)
         if encoder is not None:
             fitted.meaning = _train(library, Reader(*encoder, config.frozen_layers), taught, config, run, chip, seed)
-        found, right = fitted.evidence([question.text for question in judged]), library.right(judged)
+        texts = [question.text for question in judged]
+        found, right = fitted.evidence(texts, classifier(texts) if apart else None), library.right(judged)
         ranking = _cross_ranked(found, right, library, seed)
         fitted.reranker, fitted.threshold = Reranker.fit(found, right), judging.choose_threshold(judged, ranking, config.refused)
         fitted.quality = judging.judge(judged, ranking, fitted.threshold)
         return fitted
 
-    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], scores: Scores, count: int = 3) -> list[list[Answer]]:
         """The best passage of each of the `count` likeliest articles."""
         if not questions:
             return []
-        found = self.evidence(questions)
+        found = self.evidence(questions, scores)
         shares, answerable = self.reranker(found)
         answers = []
         for share, best, probability in zip(shares, found.best, answerable, strict=True):
@@ -169,9 +186,9 @@ class Retriever:
             answers.append([Answer(self.library.passages[best[i]], float(share[i] * probability)) for i in order])
         return answers
 
-    def rank(self, questions: Sequence[str]) -> Ranking:
+    def rank(self, questions: Sequence[str], scores: Scores) -> Ranking:
         """For `questions.judge`."""
-        answers = [answers[0] for answers in self(questions, count=1)]
+        answers = [answers[0] for answers in self(questions, scores, 1)]
         return Ranking([answer.passage.article for answer in answers], np.array([answer.probability for answer in answers]))
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -186,6 +203,8 @@ class Retriever:
             "frozen_layers": self.meaning.reader.frozen if self.meaning else None,
             "passages": [list(passage) for passage in self.library.passages],
             "asked": self.library.asked,
+            "intents": self.library.intents,
+            "count": self.library.speaks_of.shape[1],
         }
 
     @classmethod
@@ -198,18 +217,19 @@ class Retriever:
             encoder: one with the same word vectors, which is not changed, where it was fitted with one.
         """
         reranker = Reranker(*(tensors[name].numpy() for name in ("weights", "scales", "answerable")))
-        library = Library([Passage(*passage) for passage in settings["passages"]], settings["asked"])
+        passages = [Passage(*passage) for passage in settings["passages"]]
+        library = Library(passages, settings["asked"], settings["intents"], settings["count"])
         frozen = settings["frozen_layers"]
         meaning = Meaning.from_tensors(tensors, *encoder, frozen) if encoder and frozen is not None else None
         return cls(library, reranker, settings["threshold"], meaning)
 
-    def evidence(self, questions: Sequence[str]) -> Evidence:
-        """What the searches say of questions."""
+    def evidence(self, questions: Sequence[str], scores: Scores | None) -> Evidence:
+        """What the searches say of questions, and the classifier's `scores`; None: it is not listened to."""
         library = self.library
         words, whole = library.by_passage(questions), library.by_article(questions)
         nothing = np.zeros(len(questions))
         logits, near = self.meaning(questions) if self.meaning else (np.c_[words, nothing], np.c_[nothing, nothing])
-        return evidence(logits, near, words, whole, library.owner)
+        return evidence(logits, near, words, whole, library.owner, Opinion.of(scores, library.speaks_of, len(questions)))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ def train_networks(
     """`model.members` networks on the CPU, each with its own seed and the weights of its best epoch on validation.
 
     Args:
-        train: its `changes` are taken in turn; see `Changes.of`.
         name: of these networks, where a run trains several sets of them.
 
     Raises:
@@ -51,8 +50,7 @@ def train_networks(
         network = build(model, classes, train.masks is not None)
         title = f"{name} network {member + 1}".strip().replace(" ", "-")
         objective = Objective(weights, model.smoothing)
-        images = train.as_for(member)
-        fitted.append(fit(network, objective, images, judged, training, run, chip, name=title, seed=own, collate=rows.take))
+        fitted.append(fit(network, objective, train, judged, training, run, chip, name=title, seed=own, collate=rows.take))
         with torch.no_grad():
             network.last.bias.sub_(weights.log().to(network.last.bias.device))  # as often as they are, not as they were weighted
         networks.append(network.to("cpu"))
@@ -133,7 +131,7 @@ def look_through(networks: Sequence[FindingNetwork], data: Packed, flips: bool) 
 def choose(
     networks: Sequence[FindingNetwork], validation: Packed, mirror: bool, precision: str = "fp32"
 ) -> tuple[list[FindingNetwork], bool, dict[str, Any]]:
-    """The cheapest way to predict that is nearly the best on validation: any one network or all, mirrored looks too or not.
+    """The cheapest way to predict that is nearly the best on validation: one network or all, mirrored looks too or not.
 
     Ways are compared by the log-loss at each one's best temperature, so that being sure or unsure is not what decides.
 
@@ -145,21 +143,19 @@ def choose(
         The networks to keep, whether to look at mirror images, and the figures.
     """
     labels = torch.from_numpy(validation.labels).argmax(1)
-    spread = [look_through([one], validation, mirror)["spread"] for one in quick(networks, precision)]
-    everyone = tuple(range(len(networks)))
+    spread = torch.cat([look_through([one], validation, mirror)["spread"] for one in quick(networks, precision)], 1)
+    looks = 2 if mirror else 1
     ways = {}
-    for members in dict.fromkeys([*((one,) for one in everyone), everyone]):
+    for members in dict.fromkeys((1, len(networks))):
         for flips in (False, True) if mirror else (False,):
-            used = torch.cat([spread[one] if flips else spread[one][:, :1] for one in members], 1)
+            used = spread[:, : members * looks : 1 if flips else looks]
             ways[members, flips] = tempered_loss(used.mean(1), labels)
     best = min(ways.values())
-    good = (way for way, loss in ways.items() if loss <= best * (1 + LEAST_GAIN))
-    members, flips = min(good, key=lambda way: (len(way[0]) * (1 + way[1]), ways[way]))
-    figures = {
-        f"network {' + '.join(str(one + 1) for one in some)}{', mirrored too' if twice else ''}": loss
-        for (some, twice), loss in ways.items()
-    }
-    return [networks[one] for one in members], flips, {"members": len(members), "flips": flips, "validation_loss": figures}
+    members, flips = min(
+        (way for way, loss in ways.items() if loss <= best * (1 + LEAST_GAIN)), key=lambda way: way[0] * (1 + way[1])
+    )
+    figures = {f"{count} networks{', mirrored too' if twice else ''}": loss for (count, twice), loss in ways.items()}
+    return list(networks[:members]), flips, {"members": members, "flips": flips, "validation_loss": figures}
 
 
 def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import cv2
@@ -18,8 +17,8 @@ class Changes(Section):
     """How much training images are changed at random, so that the network learns what does not matter.
 
     Of chest X-rays (PneumoniaMNIST, validation) zoomed by a quarter 36% of the healthy were called ill after training with sizes
-    changed by up to .15, 9% after .4, and as many as before of those that were not zoomed: framing had been a clue. Where images
-    are few and differ much already, as much change leaves too little to learn from, so that networks take turns.
+    changed by up to .15, 9% after .4, and as many as before of those that were not zoomed: framing had been a clue. A few hundred
+    images, which differ much by themselves, teach too little if they are changed as much.
     """
 
     mirror: bool = Field(True, description="left and right may change places; not where the label tells the side")
@@ -31,20 +30,17 @@ class Changes(Section):
     spoil: float = Field(
         0.2, ge=0, le=1, description="how often an image is blurred, noisy, or has an area covered; each on its own"
     )
-    ease: float = Field(
-        0.4, ge=0, le=1, description="how much of all this every second network's images are changed; validation chooses"
-    )
+    few: int = Field(1000, ge=0, description="fewer images than this are turned, zoomed, shifted and relit less")
+    gentle: float = Field(0.4, ge=0, le=1, description="how much of all that these are")
     mix: float = Field(
         0.0, ge=0, description="mixup: Beta distribution's parameter; 0: images are not mixed, nor where there are masks"
     )
 
-    def of(self, member: int) -> Changes:
-        """Those for a network, counted from 0."""
-        if member % 2 == 0:
+    def of(self, images: int) -> Changes:
+        """Those for so many images."""
+        if images >= self.few:
             return self
-        return self.model_copy(
-            update={name: self.ease * getattr(self, name) for name in ("turn", "zoom", "shift", "light", "spoil")}
-        )
+        return self.model_copy(update={name: self.gentle * getattr(self, name) for name in ("turn", "zoom", "shift", "light")})
 
 
 class Packed(Dataset[dict[str, torch.Tensor]]):
@@ -68,12 +64,6 @@ class Packed(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self.images, self.masks, self.changes = images, masks, changes
         self.labels = np.eye(classes, dtype=np.float32)[labels]
-
-    def as_for(self, member: int) -> Packed:
-        """The same images, changed as for a network, counted from 0."""
-        other = copy.copy(self)
-        other.changes = self.changes and self.changes.of(member)
-        return other
 
     def __len__(self) -> int:
         return len(self.images)

@@ -150,7 +150,7 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     """Train the networks and the simple methods, and settle on validation how sure the model is."""
     count = len(cases.classes)
     train, validation = cases.train, settling.packed(cases.validation, count)
-    changed = Packed(train.images, train.labels, count, train.masks, config.augmentation)
+    changed = Packed(train.images, train.labels, count, train.masks, config.augmentation.of(len(train)))
     networks, fits = fitting.train_networks(config.network, changed, validation, run, chip, config.seed, name)
     precision = hardware.select(config.hardware.model_copy(update={"device": "cpu"})).precision  # where the finder computes
     networks, flips, choice = fitting.choose(networks, validation, config.augmentation.mirror, precision)

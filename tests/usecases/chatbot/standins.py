@@ -81,7 +81,7 @@ class Rules:
 class Shelf:
     threshold = 0.5
 
-    def __call__(self, questions: Sequence[str], count: int = 3) -> list[list[Answer]]:
+    def __call__(self, questions: Sequence[str], scores: Scores, count: int = 3) -> list[list[Answer]]:
         return [
             [Answer(WASHING, 0.9)] if "wash" in q else [Answer(COST, 0.9)] if "cost" in q else [Answer(COST, 0.1)]
             for q in questions

@@ -64,9 +64,8 @@ def test_mixed_images_have_mixed_labels() -> None:
         torch.testing.assert_close(batch["image"].float().mean((1, 2, 3)) / 200, batch["label"][:, 1], atol=0.01, rtol=0)
 
 
-def test_every_second_networks_images_are_changed_less() -> None:
-    whole = Packed(np.zeros((1, 8, 8), np.uint8), np.zeros(1, int), 2, changes=Changes(zoom=0.4, mirror=True, ease=0.5))
-    assert [whole.as_for(member).changes.zoom for member in range(3)] == [0.4, 0.2, 0.4]  # type: ignore[union-attr]
-    assert whole.as_for(1).changes.mirror  # type: ignore[union-attr]
-    assert whole.changes == Changes(zoom=0.4, mirror=True, ease=0.5)
-    assert Packed(whole.images, np.zeros(1, int), 2).as_for(1).changes is None
+def test_few_images_are_moved_and_relit_less() -> None:
+    whole = Changes(turn=10, zoom=0.4, few=100, gentle=0.5)
+    assert whole.of(100) == whole
+    gentle = whole.of(99)
+    assert (gentle.turn, gentle.zoom, gentle.spoil, gentle.mirror) == (5, 0.2, whole.spoil, whole.mirror)
