@@ -65,7 +65,7 @@ class Answering(ABC):
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
         self.found = dict(found)
-        self.reading = replace(reading, parts=tuple(self.settled(weighed(desk, today, part)) for part in reading.parts))
+        self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []
         self.sources: list[Source] = []
@@ -115,6 +115,21 @@ class Answering(ABC):
         answered = [self.answer(part) for part in parts if asks(part.text)]
         whole = self.reading.whole
         return any(answered) or (whole is not None and asks(whole.text) and self.answer(whole))
+
+    def weighed(self, part: Part) -> Part:
+        """The intents' probabilities with what the classifier does not know, by Bayes' rule.
+
+        With a number in the message that some forms ask for, an intent of such a form is the likelier; a question, or more than a
+        few words, is hardly a yes or no.
+        """
+        kinds = {entity.type for entity in find(part.text, self.today, self.desk.patterns)} & set(CODES)
+        asking = {name for name, form in self.desk.forms.items() if kinds & {slot.type for slot in form.slots.values()}}
+        long = asks(part.text) or len(part.text.split()) > SHORT
+        weights = [
+            EVIDENCE if self.desk.intents[name].form in asking else 1 / EVIDENCE**2 if long and name in SHORT_ONLY else 1.0
+            for name in part.intents
+        ]
+        return _times(part, np.array(weights), scaled=bool(kinds))
 
     def settled(self, part: Part) -> Part:
         """Where the classifier is in doubt, what the articles say of the message counts as well: a product of experts."""
@@ -292,22 +307,6 @@ class Answering(ABC):
     @abstractmethod
     def leave(self) -> None:
         """End the form that is being filled, if there is one."""
-
-
-def weighed(desk: Desk, today: date, part: Part) -> Part:
-    """The intents' probabilities with what the classifier does not know, by Bayes' rule.
-
-    With a number in the message that some forms ask for, an intent of such a form is the likelier; a question, or more than a
-    few words, is hardly a yes or no.
-    """
-    kinds = {entity.type for entity in find(part.text, today, desk.patterns)} & set(CODES)
-    asking = {name for name, form in desk.forms.items() if kinds & {slot.type for slot in form.slots.values()}}
-    long = asks(part.text) or len(part.text.split()) > SHORT
-    weights = [
-        EVIDENCE if desk.intents[name].form in asking else 1 / EVIDENCE**2 if long and name in SHORT_ONLY else 1.0
-        for name in part.intents
-    ]
-    return _times(part, np.array(weights), scaled=bool(kinds))
 
 
 def _times(part: Part, weights: np.ndarray, scaled: bool = False) -> Part:

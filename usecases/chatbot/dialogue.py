@@ -14,14 +14,12 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-import numpy as np
-
 from usecases.chatbot import forms, replies
-from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched, weighed
+from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.messages import Part, Reader, Reading, asks
-from usecases.chatbot.protocols import Actions, Answer, Library, Scores, Voice
+from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
 
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
@@ -348,17 +346,12 @@ class Dialogue:
         """Answer a message. The state given is not changed."""
         return self.answer(state, self.reader(message))
 
-    def search(self, readings: Sequence[Reading]) -> list[Searched]:
-        """For `answer`: what the library says of everything that each message may be about, asked at once for all of them."""
-        today, found = self.today(), [dict[str, list[Answer]]() for _ in readings]
-        places = [(at, weighed(self.desk, today, part)) for at, one in enumerate(readings) for part in one.parts]
-        places = [(at, part) for at, part in places if part.outside < self.settings.outside]
-        if places:
-            parts = [part for _, part in places]
-            scores = Scores(np.stack([part.probabilities for part in parts]), np.array([part.outside for part in parts]))
-            for (at, part), answers in zip(places, self.library([part.text for part in parts], scores, ANSWERS), strict=True):
-                found[at][part.text] = answers
-        return list(found)
+    def search(self, readings: Sequence[Reading]) -> Searched:
+        """What the library says of everything that messages may be about, asked at once: for `answer`."""
+        parts = list({part.text: None for one in readings for part in one.parts if part.outside < self.settings.outside})
+        if not parts:
+            return {}
+        return dict(zip(parts, self.library(parts, ANSWERS), strict=True))
 
     def answer(self, state: State, reading: Reading, found: Searched = NOTHING) -> Reply:
         """As `turn`, of a message that has been read, and perhaps searched for."""

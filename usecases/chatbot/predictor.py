@@ -18,7 +18,7 @@ from shared.errors import UserError
 from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
 from usecases.chatbot import entities, files
-from usecases.chatbot.answering import NOTHING, Searched
+from usecases.chatbot.answering import Searched
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
 from usecases.chatbot.chat import converse, kept_turn
@@ -113,24 +113,24 @@ class Chatbot:
         """
         reader = self.assistant.reader if self._dialogue is None else self._dialogue.reader
         readings = reader.read([request.message for requests in groups for request in requests])
-        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else [NOTHING] * len(readings)
-        left = iter(zip(readings, found, strict=True))
+        found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else {}
+        left = iter(readings)
         answers: list[list[ChatResponse] | Exception] = []
         for requests in groups:
             own = [next(left) for _ in requests]
             try:
-                answers.append(self._answered(requests, own))
+                answers.append(self._answered(requests, own, found))
             except Exception as error:
                 answers.append(error)
         return answers
 
-    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[tuple[Reading, Searched]]) -> list[ChatResponse]:
+    def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched) -> list[ChatResponse]:
         states = [self._state(number, request) for number, request in enumerate(requests, 1)]  # before anything is done
         dialogue = self._dialogue
         if dialogue is None:
-            return [ChatResponse(reply="", **self._told(reading)) for reading, _ in own]
+            return [ChatResponse(reply="", **self._told(reading)) for reading in own]
         responses = []
-        for number, (request, state, (reading, found)) in enumerate(zip(requests, states, own, strict=True), 1):
+        for number, (request, state, reading) in enumerate(zip(requests, states, own, strict=True), 1):
             if request.conversation is None or self._memory is None:
                 reply = dialogue.answer(state, reading, found)
                 responses.append(self._response(reading, reply, signed(reply.state, self.assistant.key)))
