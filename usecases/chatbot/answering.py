@@ -16,8 +16,8 @@ from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.entities import CODES, find
-from usecases.chatbot.messages import Part, Reading, asks
-from usecases.chatbot.protocols import Answer, Library, Scores, Voice
+from usecases.chatbot.messages import Part, Reading, asks, scores_of
+from usecases.chatbot.protocols import Answer, Library, Voice
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
@@ -65,6 +65,7 @@ class Answering(ABC):
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
         self.found = dict(found)
+        self.read = {part.text: part for part in reading.parts}  # as the classifier has it
         self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []
@@ -148,8 +149,7 @@ class Answering(ABC):
 
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            scores = Scores(part.probabilities[None], np.array([part.outside]))
-            (self.found[part.text],) = self.library([part.text], scores, ANSWERS)
+            (self.found[part.text],) = self.library([part.text], scores_of([self.read.get(part.text, part)]), ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:

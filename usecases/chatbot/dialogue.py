@@ -18,7 +18,7 @@ from usecases.chatbot import forms, replies
 from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
-from usecases.chatbot.messages import Part, Reader, Reading, asks
+from usecases.chatbot.messages import Part, Reader, Reading, asks, scores_of
 from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
 
@@ -348,10 +348,8 @@ class Dialogue:
 
     def search(self, readings: Sequence[Reading]) -> Searched:
         """What the library says of everything that messages may be about, asked at once: for `answer`."""
-        parts = list({part.text: None for one in readings for part in one.parts if part.outside < self.settings.outside})
-        if not parts:
-            return {}
-        return dict(zip(parts, self.library(parts, ANSWERS), strict=True))
+        parts = {part.text: part for one in readings for part in one.parts if part.outside < self.settings.outside}
+        return dict(zip(parts, self.library(list(parts), scores_of(list(parts.values())), ANSWERS), strict=True)) if parts else {}
 
     def answer(self, state: State, reading: Reading, found: Searched = NOTHING) -> Reply:
         """As `turn`, of a message that has been read, and perhaps searched for."""

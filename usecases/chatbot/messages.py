@@ -13,7 +13,7 @@ import numpy as np
 from shared.errors import UserError
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk
-from usecases.chatbot.protocols import Classifier
+from usecases.chatbot.protocols import Classifier, Scores
 
 CLAUSES = 8
 """Clauses of a message that are classified beside the whole of it: questions first, then the last ones."""
@@ -138,6 +138,11 @@ class Part:
     def probability(self) -> float:
         """That the likeliest intent is wanted."""
         return float(self.probabilities.max()) * (1 - self.outside)
+
+
+def scores_of(parts: Sequence[Part]) -> Scores:
+    """What the classifier has said of parts; there is at least one."""
+    return Scores(np.stack([part.probabilities for part in parts]), np.array([part.outside for part in parts]))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Fraud detection: which card transactions to look at, and why."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.fraud_detection.benchmark import BENCHMARKS
@@ -9,6 +10,14 @@ from usecases.fraud_detection.detector import NAME
 from usecases.fraud_detection.pipeline import evaluate, train
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.splits import check
+
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.fraud_detection.demo import page as build
+
+    build(page)
+
 
 USECASE = UseCase(
     name=NAME,
@@ -23,4 +32,5 @@ USECASE = UseCase(
     evaluate=evaluate,
     check=check,
     benchmarks=BENCHMARKS,
+    demo=demo,
 )

@@ -1,6 +1,7 @@
 """Lane detection: the lines between lanes, from a camera behind the windscreen."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.lane_detection.benchmark import BENCHMARKS
@@ -9,6 +10,14 @@ from usecases.lane_detection.data import check
 from usecases.lane_detection.pipeline import evaluate, train
 from usecases.lane_detection.predictor import NAME, LanePredictor
 from usecases.lane_detection.tools import TOOLS
+
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.lane_detection.demo import page as build
+
+    build(page)
+
 
 USECASE = UseCase(
     name=NAME,
@@ -24,4 +33,5 @@ USECASE = UseCase(
     check=check,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    demo=demo,
 )

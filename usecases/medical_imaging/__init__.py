@@ -1,6 +1,7 @@
 """Medical imaging: X-ray and MRI, classified and outlined, with a probability one can use and a human where it is unsure."""
 
 from pathlib import Path
+from typing import Any
 
 from shared.usecase import UseCase
 from usecases.medical_imaging.benchmark import BENCHMARKS
@@ -8,6 +9,14 @@ from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.data import check
 from usecases.medical_imaging.pipeline import evaluate, train
 from usecases.medical_imaging.predictor import NAME, MedicalPredictor
+
+
+def demo(page: Any) -> None:
+    """The page; Gradio is imported only here."""
+    from usecases.medical_imaging.demo import page as build
+
+    build(page)
+
 
 USECASE = UseCase(
     name=NAME,
@@ -22,4 +31,5 @@ USECASE = UseCase(
     evaluate=evaluate,
     check=check,
     benchmarks=BENCHMARKS,
+    demo=demo,
 )
