@@ -10,7 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from shared.serving.demo import Demo
-from shared.serving.pieces import notice, table
+from shared.serving.pieces import notice
 from usecases.chatbot import replies
 from usecases.chatbot.answers import LONGEST, ChatResponse
 from usecases.chatbot.assistant import Assistant
@@ -54,7 +54,7 @@ STYLE = Markup("""<style>
 .gradio-container .told h3 { font-size: 1rem; margin: 1.1rem 0 .45rem !important; color: var(--ink); }
 .gradio-container .told h3:first-child { margin-top: 0 !important; }
 .gradio-container .told dl { display: grid; grid-template-columns: auto 1fr; gap: .3rem .9rem; margin: 0; font-size: .92rem; }
-.gradio-container .told dt { color: var(--soft); }
+.gradio-container .told dt { color: var(--soft); white-space: nowrap; }
 .gradio-container .told dd { margin: 0; color: var(--ink); overflow-wrap: anywhere; }
 .gradio-container .offers { gap: .5rem; }
 .gradio-container .offers button { flex: 0 1 auto; width: auto; min-width: 0; border-radius: 999px; padding: .35rem .85rem;
@@ -63,7 +63,7 @@ STYLE = Markup("""<style>
   align-items: center; }
 .gradio-container .ask .input-container button { margin: 0; padding: 0 1rem; border-radius: 6px; font-weight: 600;
   background: var(--accent); color: var(--paper); }
-.gradio-container .talk .prose { opacity: 1; }
+.gradio-container .talk .prose { opacity: 1 !important; }
 .gradio-container .talk .placeholder-content { text-align: center; padding: 0 1rem; }
 .gradio-container .talk :is(.said, details > div) { color: var(--ink) !important; overflow-wrap: anywhere; }
 .gradio-container .talk details { margin-top: .6rem; padding-bottom: .2rem; font-size: .9rem; }
@@ -174,18 +174,10 @@ def customers_orders(shop: Content) -> list[Order]:
 
 def orders(shop: Content) -> Markup:
     """Numbers and e-mails that work."""
-    rows = [
-        {
-            "Order": order.number,
-            "E-mail": order.email,
-            "Status": order.status,
-            "Holds": ", ".join(one.name for one in order.items),
-        }
-        for order in shop.orders[:ORDERS]
-    ]
+    some = [(order.number, f"{order.email}, {order.status}") for order in shop.orders[:ORDERS]]
     day = f" There it is {replies.spoken(shop.today.isoformat())}." if shop.today else ""
     about = f"Invented orders of the demonstration shop.{day} Who cancels one has it cancelled until the server starts again."
-    return Markup("<p class=soft>{}</p>{}").format(about, table(rows, "As they were at the start"))
+    return Markup('<div class="told"><p class="soft">{}</p>{}</div>').format(about, rows(some))
 
 
 # ------------------------------------------------------------------ the conversation
@@ -217,7 +209,8 @@ def clipped(text: str) -> str:
 
 def answer(response: ChatResponse) -> Markup:
     """The reply, below it its sources and what a colleague is told, each folded or open."""
-    parts = [said_so(bold(response.reply or "This model tells what messages are about, and has nothing to say."))]
+    about = words(response.intents[0].intent) if response.understood and response.intents else "nothing known"
+    parts = [said_so(bold(response.reply or f"About: {about}. This model was trained to tell that, and has no replies."))]
     parts += [source(one) for one in response.sources]
     if response.summary is not None:
         card = '<details class="colleague" open><summary>What the colleague is told</summary><div>{}</div></details>'
@@ -248,11 +241,12 @@ def told(desk: Desk | None, response: ChatResponse) -> Markup:
     guesses = {words(one.intent): one.probability * (1 - response.outside) for one in response.intents}
     likely = {name: share for name, share in guesses.items() if share >= LEAST}
     parts = [Markup("<h3>What the message is about</h3>"), shares(likely, response.outside)]
-    if any("falls_back" in event for event in response.events):
-        nothing = "about nothing that the assistant knows" if not response.understood else "one that no article surely answers"
-        parts.append(notice(f"Taken for a message {nothing}: it says so instead of guessing.", "warning"))
-    elif not response.understood:
-        parts.append(Markup("<p class=soft>By itself it says nothing known; here it answers what was asked.</p>"))
+    lost = any("falls_back" in event for event in response.events)
+    if response.events and not lost and not response.understood:
+        parts.append(Markup('<p class="soft">By itself it says nothing known; here it answers what was asked.</p>'))
+    elif lost or not response.understood:
+        nothing = "that no article surely answers" if response.understood else "about nothing that the assistant knows"
+        parts.append(notice(f"Taken for a message {nothing}.", "warning"))
     if response.entities:
         found = [(words(one.type), f"{spoken(one.value)} (“{one.text}”)") for one in response.entities]
         parts += [Markup("<h3>Found in it</h3>"), rows(found)]

@@ -98,6 +98,12 @@ def chatbot(run: Path) -> Chatbot:
     return Chatbot.load(run / "artifact")
 
 
+def bare(chatbot: Chatbot) -> list[dict[str, Any]]:
+    """What a number alone leads to in a new conversation: tiny models differ in it."""
+    (new,) = chatbot.predict([ChatRequest(message="FW-482913")])
+    return new.events
+
+
 def test_it_answers_with_its_source_and_asks_for_what_is_missing(chatbot: Chatbot) -> None:
     hours, parcel, nonsense = chatbot.predict(
         [ChatRequest(message=text) for text in ("hi, when are you open", "where is my parcel FW-482913", "zebra quantum")]
@@ -154,8 +160,7 @@ def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, r
         return response.events, response.state
 
     assert answered("where is my parcel", "one") == ([{"asks": "order_number"}], None)
-    (new,) = chatbot.predict([ChatRequest(message="FW-482913")])
-    assert answered("FW-482913", "two") == (new.events, None)
+    assert answered("FW-482913", "two") == (bare(chatbot), None)
     assert answered("FW-482913", "one") == ([{"asks": "email"}], None)
     request = ChatRequest(message="hi", conversation="one")
     memory = Memory(tmp_path / "kept.sqlite")
@@ -196,7 +201,7 @@ def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Pat
     rows = pd.read_csv(out)
     events = [json.loads(text) for text in rows["events"]]
     assert [events[0], events[1], events[2]] == [[{"asks": "order_number"}], [{"answers": "hours"}], [{"asks": "email"}]]
-    assert {"asks": "email"} not in events[3]  # of no conversation
+    assert events[3] == bare(chatbot)  # of no conversation
     assert rows["articles"].tolist()[1] == "hours"
     assert summary["messages"] == 5
     faster = chatbot.process(source, tmp_path / "intents.parquet", {"replies": False}, lambda done: None)
@@ -216,7 +221,7 @@ def test_of_too_many_conversations_the_one_longest_silent_is_forgotten_and_that_
     summary = chatbot.process(source, out, {}, lambda done: None)
     *_, kept, lost = (json.loads(text) for text in pd.read_csv(out)["events"])
     assert {"asks": "email"} in kept
-    assert {"asks": "email"} not in lost
+    assert lost == bare(chatbot)
     assert summary["conversations forgotten"] == 2
 
 
