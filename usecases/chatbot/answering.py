@@ -17,7 +17,7 @@ from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.entities import CODES, find
 from usecases.chatbot.messages import Part, Reading, asks, scores_of
-from usecases.chatbot.protocols import Answer, Library, Voice
+from usecases.chatbot.protocols import Answer, Classifier, Library, Voice
 from usecases.chatbot.state import Event, Reply, Source, State, Summary
 
 EVIDENCE = 3.0  # how much more often a message with such a number is about a form that asks for it
@@ -25,7 +25,7 @@ DOUBT = 0.3  # weight of an intent whose articles say nothing of the message
 SETTLED = 0.6  # probability of an intent from which on the articles are not asked
 ANSWERS = 5  # of the library, looked at
 ALSO = 0.4  # of the likeliest passage's probability, from which on the next one is quoted, too: it answers 6% of questions
-Searched = Mapping[str, list[Answer]]  # of the library, by question
+Searched = Mapping[tuple[str, bytes], list[Answer]]  # of the library, by `Part.asked`
 NOTHING: Searched = MappingProxyType({})
 SHORT = 6  # words
 COURTESIES = ("greeting", "thanks", "goodbye", "praise", "how_are_you", "help", "affirm", "deny", "repeat", "cancel")
@@ -53,6 +53,7 @@ class Answering(ABC):
     def __init__(
         self,
         desk: Desk,
+        classifier: Classifier,
         library: Library,
         voice: Voice,
         today: date,
@@ -61,11 +62,18 @@ class Answering(ABC):
         reading: Reading,
         found: Searched,
     ) -> None:
-        self.desk, self.library, self.voice, self.today, self.settings = desk, library, voice, today, settings
+        self.desk, self.classifier, self.library, self.voice, self.today, self.settings = (
+            desk,
+            classifier,
+            library,
+            voice,
+            today,
+            settings,
+        )
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
-        self.found = dict(found)
         self.read = {part.text: part for part in reading.parts}  # as the classifier has it
+        self.found = {part.text: found[part.asked] for part in reading.parts if part.asked in found}
         self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
         self.events: list[Event] = []
@@ -149,7 +157,9 @@ class Answering(ABC):
 
     def search(self, part: Part) -> list[Answer]:
         if part.text not in self.found:
-            (self.found[part.text],) = self.library([part.text], scores_of([self.read.get(part.text, part)]), ANSWERS)
+            own = self.read.get(part.text)
+            scores = scores_of([own]) if own else self.classifier([part.text])
+            (self.found[part.text],) = self.library([part.text], scores, ANSWERS)
         return self.found[part.text]
 
     def sure(self, part: Part) -> bool:

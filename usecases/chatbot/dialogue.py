@@ -44,7 +44,9 @@ class _Turn(Answering):
     """A turn that may begin, fill and end forms."""
 
     def __init__(self, talk: Dialogue, state: State, reading: Reading, found: Searched) -> None:
-        super().__init__(talk.desk, talk.library, talk.voice, talk.today(), talk.settings, state, reading, found)
+        super().__init__(
+            talk.desk, talk.reader.classifier, talk.library, talk.voice, talk.today(), talk.settings, state, reading, found
+        )
         self.actions = talk.actions
 
     def run(self) -> None:
@@ -348,8 +350,11 @@ class Dialogue:
 
     def search(self, readings: Sequence[Reading]) -> Searched:
         """What the library says of everything that messages may be about, asked at once: for `answer`."""
-        parts = {part.text: part for one in readings for part in one.parts if part.outside < self.settings.outside}
-        return dict(zip(parts, self.library(list(parts), scores_of(list(parts.values())), ANSWERS), strict=True)) if parts else {}
+        parts = {part.asked: part for one in readings for part in one.parts if part.outside < self.settings.outside}
+        if not parts:
+            return {}
+        answers = self.library([text for text, _ in parts], scores_of(list(parts.values())), ANSWERS)
+        return dict(zip(parts, answers, strict=True))
 
     def answer(self, state: State, reading: Reading, found: Searched = NOTHING) -> Reply:
         """As `turn`, of a message that has been read, and perhaps searched for."""

@@ -131,6 +131,11 @@ class Part:
         return [(self.intents[i], float(self.probabilities[i])) for i in np.argsort(-self.probabilities, kind="stable")]
 
     @property
+    def asked(self) -> tuple[str, bytes]:
+        """What the answer to it hangs on: parts of other messages with the same text may have other scores."""
+        return self.text, np.append(self.probabilities, self.outside).tobytes()
+
+    @property
     def top(self) -> str:
         return self.ranked[0][0]
 

@@ -52,9 +52,12 @@ class Opinion:
             scores: of `count` questions; None: no opinion.
             speaks_of: [articles, intents], 1 where an article does of an intent.
         """
-        if scores is None:
+        told = speaks_of.any(1)
+        if scores is None or not told.any():
             return cls(np.zeros((count, len(speaks_of))), np.zeros(count))
-        return cls(np.log(scores.probabilities @ speaks_of.T + DOUBT), logit(scores.outside.clip(1e-4, 1 - 1e-4)))
+        about = np.log(scores.probabilities @ speaks_of.T + DOUBT)
+        about[:, ~told] = about[:, told].mean(1, keepdims=True)  # of an article that names no intent it says nothing
+        return cls(about, logit(scores.outside.clip(1e-4, 1 - 1e-4)))
 
 
 def evidence(

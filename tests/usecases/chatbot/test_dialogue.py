@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.usecases.chatbot.standins import WASHING, Till, make_desk, make_dialogue
+from tests.usecases.chatbot.standins import COST, WASHING, Rules, Till, make_desk, make_dialogue
 from usecases.chatbot.dialogue import Dialogue, Reply, State
+from usecases.chatbot.messages import Part, Reading
+from usecases.chatbot.protocols import Answer
 from usecases.chatbot.replies import put, spoken
 
 HOSTILE = [
@@ -247,3 +251,71 @@ def test_hostile_messages_are_survived_in_every_state_of_a_form(form):
             assert reply.events
             assert state == before
             assert not any("hands_over" in event or (confirming and "does" in event) for event in reply.events)
+
+
+class Two:
+    """Two articles that are `near` as likely for whatever is asked; notes what the classifier has said of it."""
+
+    threshold = 0.5
+
+    def __init__(self, near: float) -> None:
+        self.near, self.scores = near, []
+
+    def __call__(self, questions, scores, count=3):
+        self.scores += list(scores.outside)
+        return [[Answer(COST, 0.6), Answer(WASHING, 0.6 * self.near)] for _ in questions]
+
+
+def test_the_second_passage_is_quoted_where_it_is_about_as_likely():
+    dialogue = make_dialogue()
+    dialogue.library = Two(0.9)
+    reply = talk("what does the return cost?", dialogue=dialogue)
+    assert reply.events == [{"answers": "return-costs"}, {"answers": "care-down"}]
+    assert [source.article for source in reply.sources] == ["return-costs", "care-down"]
+    dialogue.library = Two(0.1)
+    assert talk("what does the return cost?", dialogue=dialogue).events == [{"answers": "return-costs"}]
+
+
+def test_a_question_that_nobody_can_place_is_still_asked_of_the_articles():
+    dialogue = make_dialogue()
+    dialogue.library = Two(0.1)
+    assert talk("how high is the Eiffel tower?", dialogue=dialogue).events == [{"answers": "return-costs"}]
+    assert dialogue.library.scores == [pytest.approx(0.99)]  # with what the classifier has said
+    assert talk("the Eiffel tower", dialogue=dialogue).events == [{"falls_back": 1}]
+
+
+def test_after_a_choice_the_articles_are_asked_with_what_the_classifier_says_of_the_words():
+    dialogue = make_dialogue()
+    asked = talk("wash and exchange", dialogue=dialogue)
+    dialogue.library = Two(0.1)
+    talk("the first", dialogue=dialogue, state=asked.state)
+    assert dialogue.library.scores == [pytest.approx(0.01)]
+
+
+def test_the_same_words_of_two_messages_are_searched_for_with_what_was_said_of_each():
+    dialogue = make_dialogue()
+    dialogue.library = Two(0.1)
+    (one,) = dialogue.reader("what does the return cost?").parts
+    other = replace(one, outside=0.2)
+    found = dialogue.search([Reading(part.text, False, (part,)) for part in (one, other)])
+    assert len(found) == 2
+    assert dialogue.library.scores == [pytest.approx(0.01), 0.2]
+
+
+def test_another_slots_value_and_a_long_question_are_no_answer_in_ones_own_words():
+    slots = {"order_number": "FW-482950", "email": "jo@example.com", "street": "Lindenallee 8", "postcode": "81371"}
+    state = State(form="change_address", slots=slots, asked="city")
+    reply = talk("argh typo, the postcode is 81545", state=state)
+    assert (reply.state.slots["postcode"], reply.events) == ("81545", [{"asks": "city"}])
+    state = State(form="start_return", slots={"order_number": "FW-471208", "email": "jo@example.com"}, asked="item")
+    assert talk("Quick one: the box, may I bin it or keep it until then?", state=state).events == [{"asks": "item"}]
+
+
+def test_somebody_who_only_says_what_it_is_about_is_asked():
+    dialogue = make_dialogue()
+    scores = Rules()(["wash"])
+    shares = scores.probabilities * 0.9
+    shares[0, Rules.intents.index("return_cost")] += 0.1
+    part = Part("I have a question about my jacket", Rules.intents, shares[0], 0.01, True)
+    reply = dialogue.answer(State(), Reading(part.text, False, (part,)))
+    assert reply.events == [{"clarifies": ["product_care", "return_cost"]}]
