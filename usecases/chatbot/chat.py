@@ -77,7 +77,7 @@ def converse(
         if command == "/help":
             write(HELP)
         elif command == "/summary":
-            write(str(summary_so_far(state, "it was asked for")))
+            write(str(summary_so_far(state, "asked for in the terminal")))
         elif command == "/restart":
             state, anew = State(), True
             write("We start again.")

@@ -127,7 +127,7 @@ def read(folder: Path, faults: Collector) -> Content:
 def _is_mapping(document: Document, faults: Collector) -> bool:
     if not isinstance(document.value, dict):
         what = "empty" if document.value is None else "no `key: value` pairs at its top"
-        faults.add("error", what, "Write it as in the README's data contract", where=document.path)
+        faults.add("error", what, "Write it as the guide says (README, The data)", where=document.path)
         return False
     return True
 

@@ -18,6 +18,7 @@ from usecases.chatbot import forms, replies
 from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Searched
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
+from usecases.chatbot.corpus import normalised
 from usecases.chatbot.messages import Part, Reader, Reading, asks, scores_of
 from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
@@ -61,6 +62,8 @@ class _Turn(Answering):
         wanted = [part for part in self.reading.parts if self.sure(part) and not self.desk.intents[part.top].says]
         if offered and not wanted and forms.agreed(self.text, self.today):
             self.hand_over("the customer accepted the offer of a colleague")
+        elif normalised(self.text) in (replies.CALLED, normalised(replies.HUMAN)):  # as customers are told to write
+            self.hand_over("the customer wants it")
         elif state.options and self.reading.parts and self.choose():
             pass
         elif self.reading.refused and not self.reading.parts:
@@ -192,6 +195,9 @@ class _Turn(Answering):
             found.pop(state.asked or "", None)
         if others and asks(self.text):  # a choice that a question names is none that is made
             found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
+        doubted = forms.doubted(form, self.text)
+        if doubted in state.slots and all(entity.type == "choice" and name != state.asked for name, entity in found.items()):
+            found = {}  # "no, the other order" chooses no "other"
         given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
         if self.stops(form, given):
@@ -206,6 +212,9 @@ class _Turn(Answering):
             self.advance(form)
         elif state.failed:
             self.after_failure(form, others)
+        elif doubted in state.slots and not others and not asks(self.text):
+            state.slots.pop(doubted or "")
+            self.prompt(form)
         else:
             self.digress(others)
             understood = bool(others) or self.control("repeat", self.settings.certain) or self.aside(parts)

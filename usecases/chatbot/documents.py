@@ -159,7 +159,7 @@ def validated(model: type[S], value: Any, document: Document, faults: Collector,
                 said = (
                     one["msg"].partition(" or instance of ")[0].replace("tuple", "list").replace("dictionary", "mapping of names")
                 )
-                what, fix = f"{named}: {said[0].lower()}{said[1:]}", "Mend it; see the README's data contract"
+                what, fix = f"{named}: {said[0].lower()}{said[1:]}", "Mend it; see the guide (README, The data)"
             faults.add("error", what, fix, row=document.line(steps), where=document.path)
     return None
 

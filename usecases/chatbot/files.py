@@ -35,7 +35,8 @@ SCHEMA = pa.schema(
 def blocks(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None]]]:
     """Messages and the conversations they belong to (None: each by itself), some rows at a time.
 
-    A .txt file holds a message a line; a table has a column `message` (or text, utterance, …) and may have `conversation`.
+    A .txt file holds a message a line; blank ones are passed over. A table has a column
+    `message` (or text, utterance, …) and may have `conversation`.
 
     Raises:
         UserError: it cannot be read, is empty, has no column of messages, or a line that is no message for its length.
@@ -66,7 +67,8 @@ def _lines(source: Path, rows: int) -> Iterator[tuple[list[str], list[str | None
                 if len(message) > LONGEST:
                     fix = f"A message has {LONGEST:,} characters at most: write one a line, or give a table"
                     raise DataError([Finding("error", "a line that is too long", str(source), fix, rows=(number,))])
-                block.append(message)
+                if message.strip():
+                    block.append(message)
                 if len(block) == rows:
                     yield block, [None] * len(block)
                     block = []

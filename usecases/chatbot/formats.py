@@ -98,7 +98,11 @@ def _told(layout: str, utterances: Utterances, config: Data, faults: Collector) 
     outside, intents = utterances.labels.count(""), len(set(utterances.labels) - {""})
     names = ", ".join(label or '""' for label in config.out_of_scope)
     what = f"{layout} with {len(utterances.texts) - outside:,} utterances of {intents:,} intents, and {outside:,} out of scope"
-    fix = f"Out of scope are labels of data.out_of_scope: {names}" if layout != CONTENT else "Nothing is to be done"
+    fix = (
+        f"Out of scope are labels of data.out_of_scope: {names}"
+        if layout != CONTENT
+        else "Compare it with what you meant to give"
+    )
     faults.add("info", what, fix)
 
 

@@ -24,6 +24,11 @@ _SIMPLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _ADDRESS = re.compile(rf"{STREET}\s{{0,2}},?\s{{0,2}}{POSTCODE}(?:,?\s{TOWN})?")
+_DATED = re.compile(  # no street: "12 June 2026", "Monday to Saturday, 10:00"
+    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
+    re.IGNORECASE,
+)
 _STREET = re.compile(
     r"(?<![\w-])(?:[^\W\d_]{1,40}(?:straße|strasse|str\.?|weg|platz|gasse|allee|gade|vej|gatan|straat|damm|ufer)\s[0-9]{1,4}\s?[a-z]?\b"
     r"|(?:via|rue|am|an der)\s[^\W\d_]{1,40}\s[0-9]{1,4}\b|[0-9]{1,4}\s(?:rue|avenue|chemin|quai)(?:\s[^\W\d_]{1,30}){1,3}"
@@ -110,7 +115,7 @@ def _once(text: str, patterns: Mapping[Coded, str]) -> str:
     for pattern, told in _SIMPLE:
         text = pattern.sub(told, text)
     text = _LONG.sub(_long, text)
-    text = _STREET.sub("[address]", _ADDRESS.sub("[address]", text))
+    text = _STREET.sub("[address]", _ADDRESS.sub(lambda found: found[0] if _DATED.search(found[0]) else "[address]", text))
     text = _NAMES.sub(lambda found: f"{found['before'] or found['told'] or ''}[name]{found['after'] or ''}", text)
     return plain(_DIGITS.sub(lambda found: "*" * len(found[0]), text))
 

@@ -83,7 +83,7 @@ def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         tiles.append((f"{model['oos_false_alarms']['value']:.1%}", "of the others are refused by mistake"))
     if articles := result["articles"]:
         own = articles["methods"][articles["name"]]
-        tiles.append((f"{own['answered']['value']:.0%}", "of the questions get the right article first"))
+        tiles.append((f"{own['answered']['value']:.0%}", "of the questions that articles answer are shown the right one first"))
     if talks := result["conversations"]:
         name, part = _foremost(talks)
         tiles.append((f"{part['passed']['value']:.0%}", f"of the {name} conversations go as they should"))

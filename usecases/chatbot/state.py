@@ -55,7 +55,7 @@ class Summary(BaseModel):
 
     def __str__(self) -> str:
         known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.known.items()) or "nothing"
-        lines = [f"Handed over because {self.reason}.", f"Known: {known}.", f"Tried: {'; '.join(self.tried) or 'nothing'}."]
+        lines = [f"Why: {self.reason}.", f"Known: {known}.", f"Tried: {'; '.join(self.tried) or 'nothing'}."]
         return "\n".join([*lines, "The customer wrote:", *(f"- {message}" for message in self.asked)])
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.usecases.chatbot.standins import COST, WASHING, Rules, Till, make_desk, make_dialogue
+from usecases.chatbot.config import Talking
 from usecases.chatbot.dialogue import Dialogue, Reply, State
-from usecases.chatbot.messages import Part, Reading
+from usecases.chatbot.messages import Part, Reader, Reading
 from usecases.chatbot.protocols import Answer
 from usecases.chatbot.replies import put, spoken
 
@@ -253,6 +254,13 @@ def test_hostile_messages_are_survived_in_every_state_of_a_form(form):
             assert not any("hands_over" in event or (confirming and "does" in event) for event in reply.events)
 
 
+class Nobody(Rules):
+    """A classifier that places nothing."""
+
+    def __call__(self, texts):
+        return super().__call__(["grmpf"] * len(texts))
+
+
 class Two:
     """Two articles that are `near` as likely for whatever is asked; notes what the classifier has said of it."""
 
@@ -319,3 +327,17 @@ def test_somebody_who_only_says_what_it_is_about_is_asked():
     part = Part("I have a question about my jacket", Rules.intents, shares[0], 0.01, True)
     reply = dialogue.answer(State(), Reading(part.text, False, (part,)))
     assert reply.events == [{"clarifies": ["product_care", "return_cost"]}]
+
+
+@pytest.mark.parametrize("word", ["human", "Human!", "talk to a colleague"])
+def test_the_word_that_customers_are_told_to_write_hands_over_everywhere(word):
+    dialogue = make_dialogue()
+    dialogue.reader = Reader(Nobody(), dialogue.desk, Talking())
+    assert talk(word, dialogue=dialogue).events == [{"hands_over": True}]
+    state = State(form="request_refund", slots={"order_number": "FW-471208", "email": "jo@example.com"}, asked="amount")
+    assert talk(word, dialogue=dialogue, state=state).events == [{"hands_over": True}]
+
+
+def test_the_other_order_is_asked_for_in_the_middle_of_a_form():
+    state = State(form="request_refund", slots={"order_number": "FW-471208"}, asked="email")
+    assert talk("no, the other order", state=state).events == [{"asks": "order_number"}]
