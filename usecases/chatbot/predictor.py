@@ -63,6 +63,10 @@ class Chatbot:
         self._must_talk()
         return Chatbot(self.assistant, self._actions, memory)
 
+    def rehearsing(self) -> Chatbot:
+        """The same assistant, whose forms act on a copy of the demonstration shop, where it has one, and on nothing else."""
+        return Chatbot(self.assistant, self.assistant.rehearsal())
+
     @cached_property
     def _dialogue(self) -> Dialogue | None:
         """Made when it is asked for: services may need what judging a model does not, such as passwords."""

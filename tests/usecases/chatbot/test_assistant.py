@@ -17,17 +17,21 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
 from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
+from usecases.chatbot.actions import HttpActions
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig, Judging
 from usecases.chatbot.memory import Memory
 from usecases.chatbot.messages import Reader, Reading
 from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.protocols import Outcome
 from usecases.chatbot.state import Reply, State, signed, verified
+from usecases.cli import app
 
 FRAMES = (
     "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
@@ -218,6 +222,23 @@ def test_a_companys_own_function_is_an_action(chatbot: Chatbot, tmp_path: Path, 
     monkeypatch.syspath_prepend(tmp_path)
     (response,) = Chatbot(replace(chatbot.assistant, services=services)).predict([request])
     assert response.reply == "It is in FW-482913."
+
+
+def test_a_record_of_the_command_line_acts_on_the_services_only_where_it_is_asked_to(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acted: list[str] = []
+
+    def service(self: HttpActions, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        acted.append(name)
+        return Outcome(True, {"status": "sent"})
+
+    monkeypatch.setattr(HttpActions, "__call__", service)
+    record = json.dumps({"message": "where is my parcel FW-482913, jo@example.com"})
+    for options, calls in (([], 0), (["act=false"], 0), (["act=true"], 1)):
+        done = CliRunner().invoke(app, ["predict", str(run), record, *options])
+        assert done.exit_code == 0
+        assert len(acted) == calls
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
