@@ -44,6 +44,9 @@ class Predictor(Protocol):
         in it, change its response, the predictor has a method `predict_groups(groups: Sequence[Sequence[Request]]) ->
         list[list[Response] | Exception]` besides, for which only those of its own group count. What either raises makes the
         server ask again for each client by itself; an exception in a group's place goes to its client alone.
+
+        One that acts on the world has a method `rehearsing() -> Predictor` that gives one that does not: `usecases predict` asks
+        that one a record of the command line, unless `act=true` is given.
         """
         ...
 

@@ -148,6 +148,8 @@ def predict(
     if source.lstrip()[:1] in ("{", "["):
         from shared.records import parse
 
+        if hasattr(predictor, "rehearsing") and fields.pop("act", False) is not True:
+            predictor = predictor.rehearsing()
         responses = predictor.predict(parse(predictor.Request, source, fields))
         print(json.dumps([r.model_dump(mode="json") for r in responses], ensure_ascii=False, indent=None if json_ else 2))
         return

@@ -14,6 +14,7 @@ import sqlite3
 import ssl
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.request
 import uuid
@@ -127,14 +128,18 @@ def functions(configured: Mapping[str, PythonAction]) -> dict[str, Callable[...,
 
 
 def _guarded(name: str, function: Callable[..., Outcome]) -> Callable[..., Outcome]:
-    """A function that fails is an action that is not done: the customer gets an answer, who wrote the function the traceback."""
+    """A function that fails is an action that is not done: the customer gets an answer, who wrote the function the frames.
+
+    The exception's own words may hold what the customer gave: they are not logged.
+    """
 
     @wraps(function)
     def guarded(*args: Any, **slots: Any) -> Outcome:
         try:
             return function(*args, **slots)
         except Exception as error:
-            logging.getLogger(__name__).exception("The action %s failed", name)
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logging.getLogger(__name__).error("The action %s failed (%s):\n%s", name, type(error).__name__, frames)
             return Outcome(False, {}, f"{name}: {type(error).__name__}")
 
     return guarded

@@ -78,10 +78,15 @@ class Assistant:
 
     @cached_property
     def key(self) -> bytes:
-        """Signs states: the same in every process that loads the artefact, and known only to who has its weights."""
+        """Signs states: the same in every process that loads the artefact, and known only to who has its weights.
+
+        Floating tensors are hashed as bfloat16, in which some hosts keep what others keep as float32.
+        """
         key = hashlib.sha256(b"states of conversations")
         for name, tensor in sorted(self.parts()[0].items()):
-            key.update(name.encode() + tensor.detach().cpu().flatten()[:SIGNING].contiguous().view(torch.uint8).numpy().tobytes())
+            some = tensor.detach().cpu().flatten()[:SIGNING]
+            some = some.to(torch.bfloat16) if some.is_floating_point() else some
+            key.update(name.encode() + some.contiguous().view(torch.uint8).numpy().tobytes())
         return key.digest()
 
     @property

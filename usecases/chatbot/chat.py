@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable
 
 from shared.errors import UserError
@@ -39,6 +40,8 @@ def kept_turn(
     try:
         with memory.claimed(conversation) as saved:
             before = State() if anew else resumed(dialogue, saved)
+            # a first turn that is tried again gives its actions the same keys
+            before.conversation = before.conversation or uuid.uuid5(uuid.NAMESPACE_OID, f"{saved.number} {conversation}").hex
             reply = dialogue.answer(before, reading, found)
             state = None if reply.ended else reply.state.model_dump(mode="json")
             known = private(dialogue.desk, (before, reply.state), reply.events)

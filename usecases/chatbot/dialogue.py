@@ -8,6 +8,7 @@ by another process. Some intents steer by their names, where a desk has them: `a
 from __future__ import annotations
 
 import json
+import logging
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from usecases.chatbot.answering import ANSWERS, INSULT, NOTHING, Answering, Sear
 from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
+from usecases.chatbot.masking import mask
 from usecases.chatbot.messages import Part, Reader, Reading, asks, scores_of
 from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
@@ -133,8 +135,10 @@ class _Turn(Answering):
         state = self.state
         outcome = self.actions(form.action, dict(state.slots), self.key(form.action))
         given = ", ".join(f"{name}={value}" for name, value in state.slots.items())
-        result = "done" if outcome.done else f"failed{f' ({outcome.problem})' if outcome.problem else ''}"
-        state.tried = [*state.tried, f"{form.action}({given}): {result}"][-KEPT:]
+        state.tried = [*state.tried, f"{form.action}({given}): {'done' if outcome.done else 'failed'}"][-KEPT:]
+        if outcome.problem:  # a service's own words are for who runs it: the state goes out to the client
+            told = mask(outcome.problem, self.desk.patterns, {str(value): name for name, value in state.slots.items()})
+            logging.getLogger(__name__).warning("The action %s: %r", form.action, told)
         if not outcome.done:
             self.say(
                 replies.filled(form.failed, form, state.slots, outcome.values), {"fails": form.action, "with": dict(state.slots)}

@@ -23,8 +23,12 @@ from usecases.chatbot.transactions import transaction
 
 _VERSION = 2
 _PATIENCE_S = 30.0  # with others who write
-CLAIM_S = 120.0
-"""A turn that is not finished after so long may be somebody else's: the process that claimed it may have died."""
+CLAIM_S = 1200.0
+"""A turn that is not finished after so long may be somebody else's: the process that claimed it may have died.
+
+Longer than any action: an `HttpAction` has 6 tries of 60 s to connect, 60 s until it is answered and 60 s for the last piece,
+with 5 s between them: 1105 s.
+"""
 _SCHEMA = """
 CREATE TABLE turns (
     conversation TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL,

@@ -63,6 +63,10 @@ class Chatbot:
         self._must_talk()
         return Chatbot(self.assistant, self._actions, memory)
 
+    def rehearsing(self) -> Chatbot:
+        """The same assistant, whose forms act on a copy of the demonstration shop, where it has one, and on nothing else."""
+        return Chatbot(self.assistant, self.assistant.rehearsal())
+
     @cached_property
     def _dialogue(self) -> Dialogue | None:
         """Made when it is asked for: services may need what judging a model does not, such as passwords."""
@@ -98,7 +102,8 @@ class Chatbot:
         """Each by itself, in order; with a `state` or a `conversation` it is the next message of that one.
 
         Raises:
-            RecordError: a state is none that this model gave; conversations are not kept, or somebody else is answering that one.
+            RecordError: a state is none that this model gave; conversations are not kept, several records name one (what is done
+                for the first would be lost with what fails in the next), or somebody else is answering that one.
         """
         answered = self.predict_groups([requests])[0]
         if isinstance(answered, Exception):
@@ -126,6 +131,9 @@ class Chatbot:
 
     def _answered(self, requests: Sequence[ChatRequest], own: Sequence[Reading], found: Searched) -> list[ChatResponse]:
         states = [self._state(number, request) for number, request in enumerate(requests, 1)]  # before anything is done
+        named = [number for number, request in enumerate(requests, 1) if request.conversation is not None]
+        if len(named) > 1:
+            raise _unfit(named[1], "conversation", "another record names one, too; send each by itself")
         dialogue = self._dialogue
         if dialogue is None:
             return [ChatResponse(reply="", **self._told(reading)) for reading in own]
@@ -162,7 +170,7 @@ class Chatbot:
 
     def understand(self, messages: Sequence[str]) -> list[ChatResponse]:
         """What messages are about, without a reply."""
-        return [ChatResponse(reply="", **self._told(self.assistant.reader(message))) for message in messages]
+        return [ChatResponse(reply="", **self._told(reading)) for reading in self.assistant.reader.read(messages)]
 
     def _response(self, reading: Reading, reply: Reply, state: dict[str, Any] | None) -> ChatResponse:
         return ChatResponse(
@@ -236,7 +244,10 @@ def _unfit(number: int, field: str, why: str) -> RecordError:
 
 
 class _Conversations:
-    """Answers messages in order, with a state for each of the `OPEN` conversations whose turns came last."""
+    """Answers messages in order, with a state for each of the `OPEN` conversations whose turns came last.
+
+    A conversation that has ended begins anew.
+    """
 
     def __init__(self, chatbot: Chatbot, actions: Actions) -> None:
         self.chatbot, self.dialogue = chatbot, chatbot.assistant.dialogue(actions)
@@ -245,11 +256,10 @@ class _Conversations:
 
     def __call__(self, messages: list[str], names: list[str | None]) -> list[ChatResponse]:
         responses = []
-        for message, name in zip(messages, names, strict=True):
+        for reading, name in zip(self.dialogue.reader.read(messages), names, strict=True):
             state = State() if name is None else self.states.pop(name, State())
-            reading = self.dialogue.reader(message)
             reply = self.dialogue.answer(state, reading)
-            if name is not None:
+            if name is not None and not reply.ended:
                 self.states[name] = reply.state
                 if len(self.states) > OPEN:
                     del self.states[next(iter(self.states))]

@@ -67,7 +67,7 @@ class Outcome:
 
     done: bool
     values: dict[str, Any]
-    problem: str = ""  # for the log and the summary to a human; "" if nothing was found
+    problem: str = ""  # for the log, where slots' values are masked; "" if nothing was found
 
 
 class Actions(Protocol):

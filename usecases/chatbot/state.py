@@ -76,7 +76,7 @@ class State(Finite):
     """All that is known of a conversation.
 
     Attributes:
-        conversation: its id, drawn at the first turn; nothing that is said depends on it.
+        conversation: its id, drawn at the first turn, or made of the name that it is kept by; nothing that is said depends on it.
         asked: the slot whose question was put last.
         failed: the form's action found nothing; its slots can be corrected.
         options: intents between which the customer was asked to choose.

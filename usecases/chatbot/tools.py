@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,10 +56,14 @@ class LogOptions(Section):
     conversation: str | None = Field(None, description="the name of one; without it all of them are listed")
 
 
+KEEP = timedelta.max
+"""How long states may be silent is for the service that keeps the file to say: looking at it erases none."""
+
+
 def log(source: Path, out: Path | None, options: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     """List the conversations that a file keeps, or print the masked turns of one: conversation=NAME."""
     wanted = read_options(LogOptions, options)
-    with closing(Memory(source)) as memory:
+    with closing(Memory(source, KEEP)) as memory:
         if wanted.conversation is None:
             told = [
                 f"{one.conversation}: {one.turns} turn(s), {_at(one.first)} to {_at(one.last)}" for one in memory.conversations()
@@ -87,7 +91,7 @@ class ForgetOptions(LogOptions):
 def forget(source: Path, out: Path | None, options: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     """Erase what a file keeps: conversation=NAME, or all turns older than days=N."""
     wanted = read_options(ForgetOptions, options)
-    with closing(Memory(source)) as memory:
+    with closing(Memory(source, KEEP)) as memory:
         if wanted.conversation is not None and wanted.days is None:
             return {"erased turns": memory.delete(_known(memory, source, wanted.conversation))}
         if wanted.days is not None and wanted.conversation is None:

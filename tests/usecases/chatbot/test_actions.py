@@ -181,7 +181,7 @@ from usecases.chatbot.protocols import Outcome
 
 def cancel(order_number: str, amount: float) -> Outcome:
     if amount > 100:
-        raise ZeroDivisionError("secret")
+        raise ZeroDivisionError(order_number)
     return Outcome(True, {"refunded": amount * 2})
 
 def bare(order_number, amount: float) -> Outcome: ...
@@ -206,7 +206,9 @@ def test_a_companys_own_function_gets_its_slots_as_annotated(company: None, capl
     assert actions("cancel", {"order_number": "FW-1", "amount": "12.5"}) == Outcome(True, {"refunded": 25.0})
     assert not actions("cancel", {"order_number": "FW-1", "amount": "much"}).done
     assert actions("cancel", {"order_number": "FW-1", "amount": 101}) == Outcome(False, {}, "cancel: ZeroDivisionError")
-    assert "secret" in caplog.text  # for who wrote it
+    assert "orders.py" in caplog.text  # for who wrote it
+    assert "ZeroDivisionError" in caplog.text
+    assert "FW-1" not in caplog.text  # the customer's
     assert not actions("forgets", {"order_number": "FW-1"}).done
 
 

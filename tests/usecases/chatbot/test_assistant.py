@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,18 +14,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
 from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
+from usecases.chatbot.actions import HttpActions
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig, Judging
 from usecases.chatbot.memory import Memory
+from usecases.chatbot.messages import Reader, Reading
 from usecases.chatbot.predictor import Chatbot
-from usecases.chatbot.state import State, signed, verified
+from usecases.chatbot.protocols import Outcome
+from usecases.chatbot.state import Reply, State, signed, verified
+from usecases.cli import app
 
 FRAMES = (
     "{}", "please {}", "hi, {}", "{} please", "hello can you {}", "{} now", "I would like to know: {}", "{} thanks", "so {}",
@@ -172,6 +179,29 @@ def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, r
         ChatRequest(message="hi", state={}, conversation="one")
 
 
+def test_of_several_records_one_at_most_names_a_conversation(chatbot: Chatbot, tmp_path: Path) -> None:
+    """A turn that is done would be lost with the next one's failure."""
+    memory = Memory(tmp_path / "kept.sqlite")
+    asked = [ChatRequest(message="hi", conversation=name) for name in ("one", "two")]
+    with pytest.raises(UserError, match=r"record 2, conversation: .*send each by itself"):
+        chatbot.keeping(memory).predict(asked)
+    assert memory.conversations() == []  # nothing was done
+    together = chatbot.keeping(memory).predict_groups([[ChatRequest(message="hi"), asked[0]], asked[1:]])
+    assert [len(answer) for answer in together if not isinstance(answer, Exception)] == [2, 1]
+    assert len(memory.conversations()) == 2
+
+
+@pytest.mark.parametrize("other", [torch.bfloat16, torch.float64])
+def test_states_are_signed_alike_whatever_a_host_keeps_weights_in(chatbot: Chatbot, other: torch.dtype) -> None:
+    def key(dtype: torch.dtype) -> bytes:
+        tensors = {"w": torch.linspace(-1, 1, 50).bfloat16().to(dtype), "n": torch.arange(5)}
+        assistant = replace(chatbot.assistant)
+        assistant.parts = lambda: (tensors, {})  # type: ignore[method-assign]
+        return assistant.key
+
+    assert key(other) == key(torch.float32)
+
+
 def test_a_signature_holds_where_a_client_writes_numbers_in_its_way() -> None:
     state = signed(State(form="refund", slots={"amount": 20.0, "sure": True}), b"key")
     through = json.loads(json.dumps(state).replace("20.0", "20"))
@@ -192,6 +222,23 @@ def test_a_companys_own_function_is_an_action(chatbot: Chatbot, tmp_path: Path, 
     monkeypatch.syspath_prepend(tmp_path)
     (response,) = Chatbot(replace(chatbot.assistant, services=services)).predict([request])
     assert response.reply == "It is in FW-482913."
+
+
+def test_a_record_of_the_command_line_acts_on_the_services_only_where_it_is_asked_to(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acted: list[str] = []
+
+    def service(self: HttpActions, name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        acted.append(name)
+        return Outcome(True, {"status": "sent"})
+
+    monkeypatch.setattr(HttpActions, "__call__", service)
+    record = json.dumps({"message": "where is my parcel FW-482913, jo@example.com"})
+    for options, calls in (([], 0), (["act=false"], 0), (["act=true"], 1)):
+        done = CliRunner().invoke(app, ["predict", str(run), record, *options])
+        assert done.exit_code == 0
+        assert len(acted) == calls
 
 
 def test_a_file_of_conversations_becomes_a_table(chatbot: Chatbot, tmp_path: Path) -> None:
@@ -223,6 +270,33 @@ def test_of_too_many_conversations_the_one_longest_silent_is_forgotten_and_that_
     assert {"asks": "email"} in kept
     assert lost == bare(chatbot)
     assert summary["conversations forgotten"] == 2
+
+
+def test_a_conversation_of_a_file_that_has_ended_begins_anew(chatbot: Chatbot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reply, "ended", property(lambda self: self.state.messages[-1].startswith("hi")))
+    talks = predictor._Conversations(chatbot, chatbot.assistant.rehearsal())
+    talks(["where is my parcel", "hi, when are you open", "FW-482913", "where is my parcel", "FW-482913"], ["a"] * 3 + ["b"] * 2)
+    assert {name: state.messages for name, state in talks.states.items()} == {
+        "a": ["FW-482913"],
+        "b": ["where is my parcel", "FW-482913"],
+    }
+
+
+@pytest.mark.parametrize("replies", [True, False])
+def test_a_block_of_a_file_is_read_at_once(
+    chatbot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replies: bool
+) -> None:
+    blocks: list[int] = []
+    read = Reader.read
+
+    def counted(self: Reader, messages: Sequence[str]) -> list[Reading]:
+        blocks.append(len(messages))
+        return read(self, messages)
+
+    monkeypatch.setattr(Reader, "read", counted)
+    (tmp_path / "in.txt").write_text("where is my parcel\nhi\nzebra\n")
+    chatbot.process(tmp_path / "in.txt", tmp_path / "out.csv", {"replies": replies}, lambda done: None)
+    assert blocks == [3]
 
 
 def test_scripts_are_replayed_and_what_differs_is_told(run: Path, tmp_path: Path) -> None:

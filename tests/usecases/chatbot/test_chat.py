@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import timedelta
 
 import pytest
 
@@ -80,6 +82,24 @@ def test_a_turn_that_fails_can_be_had_again(tmp_path):
     assert "is sent" in turn(make_dialogue(), memory, "where is my parcel FW-482913, jo@example.com").text
 
 
+def test_a_first_turn_that_is_sent_again_gives_its_action_the_same_key_and_another_conversation_does_not(tmp_path):
+    class Broken(Till):
+        def __call__(self, name, slots, key=""):
+            super().__call__(name, slots, key)
+            raise RuntimeError("the disk is full")
+
+    memory, till, broken = Memory(tmp_path / "memory.db"), Till(), Broken()
+    message = "where is my parcel FW-482913, jo@example.com"
+    with pytest.raises(RuntimeError):
+        turn(make_dialogue(broken), memory, message)
+    turn(make_dialogue(till), memory, message)
+    dialogue = make_dialogue(till)
+    kept_turn(dialogue, memory, "other", dialogue.reader(message))
+    kept_turn(dialogue, memory, "test", dialogue.reader(message), anew=True)
+    assert till.keys[0] == broken.keys[0]
+    assert len(set(till.keys)) == 3
+
+
 @pytest.mark.parametrize("end", ["I want a human", "bye"])
 def test_what_was_said_before_the_end_of_a_conversation_is_forgotten(tmp_path, end):
     memory = Memory(tmp_path / "memory.db")
@@ -118,6 +138,20 @@ def test_a_log_tells_no_address_that_was_given_for_a_slot(tmp_path, capsys):
     assert "> [street]" in told[0]
     assert '"street": "[street]"' in told[0]
     assert (tmp_path / "log.txt").read_text() == told[0] + "\n"
+
+
+def test_looking_at_a_file_erases_no_state_that_its_service_keeps_longer(tmp_path):
+    file, month = tmp_path / "memory.db", timedelta(days=30)
+    long_ago = Memory(file, month, clock=lambda: time.time() - 3 * 86_400)
+    for name in ("kept", "other"):
+        long_ago.append(name, 1, "hi", "hello", state={"turns": 1})
+    long_ago.close()
+    tools.log(file, None, {}, print)
+    tools.forget(file, None, {"conversation": "other"}, print)
+    tools.forget(file, None, {"days": 7}, print)
+    assert Memory(file, month).load("kept") == (1, {"turns": 1})
+    assert tools.forget(file, None, {"days": 1}, print) == {"erased turns": 1}
+    assert Memory(file, month).load("kept") == (0, None)
 
 
 def test_conversations_are_listed_and_erased_by_name_or_age(tmp_path):

@@ -8,7 +8,7 @@ from tests.usecases.chatbot.standins import COST, WASHING, Rules, Till, make_des
 from usecases.chatbot.config import Talking
 from usecases.chatbot.dialogue import Dialogue, Reply, State
 from usecases.chatbot.messages import Part, Reader, Reading
-from usecases.chatbot.protocols import Answer
+from usecases.chatbot.protocols import Answer, Outcome
 from usecases.chatbot.replies import put, spoken
 
 HOSTILE = [
@@ -174,7 +174,18 @@ def test_a_second_insult_and_a_wish_for_a_human_hand_over_with_a_summary():
     assert reply.summary is not None
     assert reply.summary.known == {"order_number": "FW-482913", "email": "a@b.org"}
     assert reply.summary.asked == ["where is my parcel FW-482913, a@b.org", "give me a human"]
-    assert "look_up_order" in reply.summary.tried[0]
+    assert reply.summary.tried == ["look_up_order(order_number=FW-482913, email=a@b.org): failed"]
+
+
+def test_a_services_own_words_go_to_the_log_without_slots_values_and_to_no_client(caplog):
+    class Chatty(Till):
+        def __call__(self, name, slots, key=""):
+            return Outcome(False, {}, f"db.internal has no {slots['order_number']} of {slots['email']}")
+
+    dialogue = make_dialogue(Chatty())
+    reply = dialogue.turn(State(), "where is my parcel FW-482913, a@b.org")
+    assert "internal" not in reply.model_dump_json()
+    assert "db.internal has no [order number] of [email]" in caplog.text
 
 
 def test_small_talk_in_a_form_is_answered_and_the_question_put_again():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
+from usecases.chatbot.actions import LONGEST_WAIT_S, HttpAction
 from usecases.chatbot.memory import CLAIM_S, Memory, Overtaken, Saved, default_file
 
 WRITER = """
@@ -136,6 +137,13 @@ def test_a_claim_of_a_process_that_died_is_given_up(tmp_path: Path) -> None:
         dead.__exit__(RuntimeError, RuntimeError(), None)  # it was not dead: what it ends is no longer its own
         with pytest.raises(Overtaken), memory.claimed("a"):
             pass
+
+
+def test_a_claim_lasts_longer_than_any_action() -> None:
+    limits = HttpAction.model_json_schema()["properties"]
+    one_try = 3 * limits["timeout_s"]["maximum"]  # to connect, until it is answered, for the last piece
+    tries = limits["retries"]["maximum"] + 1
+    assert tries * one_try + (tries - 1) * LONGEST_WAIT_S < CLAIM_S
 
 
 def test_conversations_are_erased_on_request_and_when_they_are_old(tmp_path: Path) -> None:
