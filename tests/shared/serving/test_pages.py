@@ -125,7 +125,7 @@ def test_two_visitors_who_ask_for_a_model_start_one_training_and_both_get_it(
         one.get_by_role("button", name="Train a quick model").click()
         go.write_text("")
         for page in (one, other):
-            expect(page.get_by_role("button", name="Predict")).to_be_visible(timeout=10_000)
+            expect(page.get_by_role("button", name="Predict")).to_be_visible()
     assert (run / "starts").read_text() == "xx"
 
 

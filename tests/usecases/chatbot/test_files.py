@@ -17,8 +17,8 @@ def read(path: Path, content: str | bytes, rows: int = 2) -> list[tuple[list[str
 
 
 def test_a_text_file_holds_a_message_a_line(tmp_path: Path) -> None:
-    found = read(tmp_path / "a.txt", "\ufeffwhere is it?\r\n\nü, tab\tinside\n")
-    assert [message for messages, _ in found for message in messages] == ["where is it?", "", "ü, tab\tinside"]
+    found = read(tmp_path / "a.txt", "\ufeffwhere is it?\r\n\n \nü, tab\tinside\nhi\n")  # blank lines are none
+    assert [message for messages, _ in found for message in messages] == ["where is it?", "ü, tab\tinside", "hi"]
     assert [len(messages) for messages, _ in found] == [2, 1]
     assert read(tmp_path / "b.txt", "x" * LONGEST + "\r\nhi\r\n") == [(["x" * LONGEST, "hi"], [None, None])]
 
