@@ -90,7 +90,11 @@ def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFr
     try:
         with pd.read_csv(path, sep=kind, dtype="str", chunksize=rows, encoding=encoding) as reader:
             yield from reader
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no text in {encoding} ({error.reason} at byte {error.start}). Save it as {encoding}."
+        ) from None
+    except pd.errors.ParserError as error:
         raise UserError(f"{path} cannot be read as a table: {error}") from None
 
 
