@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,11 @@ class Space:
 
     def distance(self, vectors: torch.Tensor) -> np.ndarray:
         """[n] to the nearest intent, under the covariance that all share (Lee et al. 2018; Podolskiy et al. 2021)."""
-        whiten = self.tensors["whiten"]
-        return torch.cdist(vectors @ whiten, self.tensors["centres"] @ whiten).amin(1).log().numpy()
+        return torch.cdist(vectors @ self.tensors["whiten"], self._whitened).amin(1).log().numpy()
+
+    @cached_property
+    def _whitened(self) -> torch.Tensor:
+        return self.tensors["centres"] @ self.tensors["whiten"]
 
     def neighbours(self, vectors: torch.Tensor) -> np.ndarray:
         """[n] 1 - mean cosine to the nearest training messages (Sun et al. 2022)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -254,12 +255,15 @@ class Meaning:
         logits, near = [], []
         for start in range(0, len(questions), BATCH):
             some, vectors = self.network(self.reader.read(questions[start : start + BATCH], self.rarity))
-            cosines = vectors @ self.taught.T.float()
-            kinds = [cosines[:, self.answered], cosines[:, ~self.answered]]
-            known, none = (kind.topk(min(NEAREST, kind.shape[1]), 1).values for kind in kinds)
+            known, none = ((vectors @ kind.T).topk(min(NEAREST, len(kind)), 1).values for kind in self.kinds)
             logits.append(some.numpy())
             near.append(torch.stack([known[:, 0] - none[:, 0], known.mean(1) - none.mean(1)], 1).numpy())
         return np.concatenate(logits), np.concatenate(near)
+
+    @cached_property
+    def kinds(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """[questions, dim] of those that something answers, and of the others."""
+        return self.taught[self.answered].float(), self.taught[~self.answered].float()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         made = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
