@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from shared.serving.api import make_app
 from shared.serving.pages import mount
@@ -19,7 +19,6 @@ from shared.serving.training import COMMAND
 from tests.shared.serving.standin import until
 
 PHONE, DESK = 390, 1280  # widths in px
-expect.set_options(timeout=60_000)  # ms: a busy machine may take long, and what never comes still fails
 
 
 @contextlib.contextmanager

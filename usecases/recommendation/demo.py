@@ -29,13 +29,13 @@ def page(demo: Demo) -> None:
     what = catalogue.noun
 
     def offer(text: str, picked: Sequence[str]) -> gr.CheckboxGroup:
-        return gr.CheckboxGroup(choices=catalogue.offer(text, picked), value=list(picked))
+        return gr.CheckboxGroup(choices=catalogue.offer(text, picked))  # no value: a tick made meanwhile would be undone
 
     def recommend(who: str, picked: Sequence[str], user: str | None, diversity: float) -> str:
         return shelves(demo, catalogue, picked, user if who == KNOWN else None, diversity)
 
     def begin_again() -> tuple[str, gr.CheckboxGroup]:
-        return "", offer("", [])
+        return "", gr.CheckboxGroup(choices=catalogue.offer("", []), value=[])
 
     def switch(who: str) -> tuple[gr.Column, gr.Column]:
         return gr.Column(visible=who == NEW), gr.Column(visible=who == KNOWN)

@@ -21,8 +21,8 @@ import json, pathlib, sys, time
 go, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 with (folder / "starts").open("a") as file: file.write("x")
 print("epoch 1 of 2", NASTY, file=sys.stderr, flush=True)
-while not go.exists(): time.sleep(0.01)
-sys.exit("no memory left") if go.read_text() else print(json.dumps({"run": str(folder)}))
+while not (told := go.read_text()): time.sleep(0.01)
+print(json.dumps({"run": str(folder)})) if told == "go" else sys.exit(told)
 """
 
 
@@ -109,6 +109,7 @@ def test_two_visitors_who_ask_for_a_model_start_one_training_and_both_get_it(
 ) -> None:
     script, go, run = tmp_path / "train.py", tmp_path / "go", make_run(tmp_path / "trained")
     script.write_text(TRAIN.replace("NASTY", repr(NASTY)))
+    go.touch()
     command = (sys.executable, str(script), str(go), str(run))
     with (
         running(services, command) as address,
@@ -121,11 +122,11 @@ def test_two_visitors_who_ask_for_a_model_start_one_training_and_both_get_it(
             expect(page.get_by_role("log")).to_contain_text(NASTY)
         go.write_text("no memory left")
         expect(one.get_by_role("alert")).to_contain_text("no memory left")
-        go.unlink()
-        one.get_by_role("button", name="Train a quick model").click()
         go.write_text("")
+        one.get_by_role("button", name="Train a quick model").click()
+        go.write_text("go")
         for page in (one, other):
-            expect(page.get_by_role("button", name="Predict")).to_be_visible()
+            expect(page.get_by_role("button", name="Predict")).to_be_visible(timeout=10_000)
     assert (run / "starts").read_text() == "xx"
 
 

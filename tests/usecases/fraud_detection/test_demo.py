@@ -73,7 +73,7 @@ def test_alerts_costs_live_payments_and_one_of_your_own(run: Run) -> None:
 
         page.get_by_role("tab", name="Live").click()
         page.get_by_role("button", name="Start").click()
-        expect(page.get_by_role("region", name="The latest alerts")).to_be_visible()
+        expect(page.get_by_role("region", name="The latest alerts")).to_be_visible(timeout=15_000)
         page.get_by_role("button", name="From the beginning").click()
         expect(page.get_by_text("Press Start.")).to_be_visible()
 

@@ -29,13 +29,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 def test_a_rendered_drive_plays_and_a_visitors_files_are_measured(page: Page, tmp_path: Path) -> None:
     film, measured = page.locator("video"), page.get_by_role("img", name="Offset from the lane's middle")
-    expect(measured).to_be_visible()
+    expect(measured).to_be_visible(timeout=20_000)
     expect(page.get_by_text("the truth, as the simulator knows it")).to_be_visible()
     expect(film).to_have_js_property("videoWidth", 784)
     upload = page.locator("input[type=file]")
 
     upload.set_input_files(record(tmp_path / "drift.mp4", [road(0.05 * number) for number in range(50)]))
-    expect(page.get_by_text("drift.mp4. Metres are approximate")).to_be_visible()
+    expect(page.get_by_text("drift.mp4. Metres are approximate")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("right at")).to_be_visible()  # the tile; the car drifts 2.5 m in 2 s
     expect(measured.locator("text", has_text="right")).to_be_visible()
     expect(page.get_by_text("the truth, as the simulator knows it")).to_be_hidden()
