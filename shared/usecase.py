@@ -100,6 +100,21 @@ class StreamProcessor(Protocol):
 
 
 @dataclass(frozen=True)
+class Assumption:
+    """What somebody's data is taken for: a key of the configuration, the value that suits it, and why.
+
+    Attributes:
+        key: dotted, such as `data.columns.amount`.
+        value: what YAML can hold.
+        why: half a sentence that names what was seen in the data, for the person who must judge whether it is right.
+    """
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
 class UseCase:
     """What a folder under `usecases/` offers. Its package exports exactly one: `USECASE`.
 
@@ -110,6 +125,9 @@ class UseCase:
             request with `json_schema_extra={"contentEncoding": "base64"}` is a file, which clients of the API may also upload.
         evaluate: `evaluate(predictor, config)` judges a trained model on the data that the configuration names.
         check: `check(config)` returns every mismatch of the user's data at once; it never raises for bad data.
+        suggest: `suggest(source, given)` looks at a path of the user's data and returns the `Assumption`s that the use case's
+            configuration needs for it; `given` are keys that the user has decided. It raises a `UserError` that asks for what
+            the data cannot tell, such as which of two columns is the label, and names the key to give.
         benchmarks: published protocols by name; `benchmark(data_folder, seeds, log)` returns the result as a dict.
         tools: what else is needed around the model, by name; `tool(source, out, options, say)` writes a file and returns a
             summary. It checks its options, has a name for the file if `out` is None, and a docstring that starts with its use.
@@ -127,6 +145,7 @@ class UseCase:
     response: type[BaseModel]
     evaluate: Callable[[Any, Any], dict[str, Any]]
     check: Callable[[Any], list[Finding]]
+    suggest: Callable[[Path, Mapping[str, Any]], list[Assumption]] | None = None
     benchmarks: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
     tools: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
     demo: Callable[[Any], None] | None = None

@@ -7,18 +7,28 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from usecases import data_commands, printing
+from usecases import data_commands, live_commands, printing
+from usecases.arguments import (
+    DONE,
+    INTERRUPTED,
+    USER_PROBLEM,
+    WRONG_USAGE,
+    ConfigFile,
+    Name,
+    Overrides,
+    Quick,
+    RunName,
+    Source,
+    fields_of,
+    load_run,
+    settings_of,
+    source_of,
+)
 from usecases.printing import Json
-
-if TYPE_CHECKING:
-    from shared.config import RunConfig
-    from shared.usecase import UseCase
-
-DONE, USER_PROBLEM, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Deep-learning applications that run on your data: trained, compared with the strongest simple method, explained.",
@@ -27,14 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(live_commands.app)
 app.add_typer(data_commands.app, name="data")
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="a use case; see `usecases list`")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or a use case's name for its newest run")]
-Source = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a path, or a name from `usecases data list`")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML with the keys to change")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, e.g. seed=1")]
-Quick = Annotated[bool, typer.Option("--quick", help="small settings: a first look in seconds")]
 
 
 def main() -> None:
@@ -99,11 +103,11 @@ def run(
         if overrides or quick or data or config:
             raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
         folder = Path(agree(str(unfinished(name, out)) if is_main else None))
-        settings = _settings(usecase, False, None, folder / "config.yaml", [])
+        settings = settings_of(usecase, False, None, folder / "config.yaml", [])
         current = Run.reopen(folder, settings, is_main=is_main)
         printing.say(f"Going on with {folder}")
     else:
-        settings = _settings(usecase, quick, data, config, overrides or [])
+        settings = settings_of(usecase, quick, data, config, overrides or [])
         created = Run.create(name, settings, out) if is_main else None
         folder = Path(agree(str(created.folder) if created else None))
         current = created or Run(folder, name, is_main=False)
@@ -142,9 +146,9 @@ def predict(
     """Predict for a file, folder, camera, or one record as JSON."""
     from shared.errors import UserError
 
-    _, usecase, folder = _load(run_)
+    _, usecase, folder = load_run(run_)
     predictor = usecase.load(folder / "artifact")
-    fields = _fields(options)
+    fields = fields_of(options)
     if source.lstrip()[:1] in ("{", "["):
         from shared.records import parse
 
@@ -167,24 +171,6 @@ def predict(
         printing.fail(f"Interrupted; what was done until then is in {target}.", INTERRUPTED)
     if summary.get("failed"):
         printing.fail(f"It {summary['ended']} What was done until then is in {target}.", USER_PROBLEM)
-
-
-@app.command()
-def chat(
-    run_: RunName,
-    memory: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="where turns are kept; default: one in the user's data folder")
-    ] = None,
-    conversation: Annotated[str, typer.Option(metavar="NAME", help="one that was begun before goes on")] = "",
-) -> None:
-    """Talk with a trained assistant in the terminal."""
-    from shared.errors import UserError
-
-    name, usecase, folder = _load(run_)
-    predictor = usecase.load(folder / "artifact")
-    if not hasattr(predictor, "converse"):
-        raise UserError(f"{name} holds no conversations. Use `usecases predict`.")
-    predictor.converse(memory, conversation)
 
 
 @app.command()
@@ -211,90 +197,7 @@ def tool(
         raise typer.BadParameter(f"{tool_} needs an INPUT: a file or folder.")
     if not Path(source).exists():
         raise UserError(f"There is no file or folder {source}.")
-    _show_summary(tools[tool_](Path(source), out, _fields(options), printing.say), json_)
-
-
-@app.command()
-def stream(
-    run_: RunName,
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file or pipe of JSON lines; - is stdin")] = "-",
-    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the stream")] = None,
-    out: Annotated[str, typer.Option(metavar="FILE", help="one decision line for each record; - is stdout")] = "-",
-    state: Annotated[Path | None, typer.Option(metavar="DIR", help="what a restart goes on from; default: FILE.state")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="wait for more lines at the end of the file")] = False,
-    json_: Json = False,
-) -> None:
-    """Decide a stream of records as they come; the same command again goes on after any stop, even kill -9."""
-    import shlex
-
-    from shared import streaming
-    from shared.errors import UserError
-    from shared.files import sha256
-
-    if "=" in source and not Path(source).exists():
-        source, options = "-", [source, *(options or [])]
-    fields = _fields(options)
-    if out == "-" and (state is None or json_):
-        raise typer.BadParameter("with decisions on stdout, give --state DIR and leave out --json; or give --out FILE.")
-    if source == "-" and follow:
-        raise typer.BadParameter("stdin is read until it ends anyway; --follow is for files.")
-    if source != "-" and (not Path(source).exists() or Path(source).is_dir()):
-        raise UserError(f"There is no file {source}.")
-    name, usecase, folder = _load(run_)
-    predictor = usecase.load(folder / "artifact")
-    if not hasattr(predictor, "open_stream"):
-        raise UserError(f"{name} does not decide streams: its predictor has no `open_stream`. Use `usecases predict`.")
-    summary = streaming.run(
-        predictor.open_stream(fields),
-        None if source == "-" else Path(source),
-        None if out == "-" else Path(out),
-        state or Path(f"{out}.state"),
-        identity={"usecase": name, "model": sha256(folder / "artifact" / "metadata.json"), "options": fields},
-        follow=follow,
-        say=printing.say,
-    )
-    printing.show(summary, json_, lambda: printing.say("\n".join(f"{key:<15} {value}" for key, value in summary.items())))
-    if summary["interrupted"]:
-        printing.fail(f"Interrupted; nothing is lost. Go on: {shlex.join(['usecases', *sys.argv[1:]])}", INTERRUPTED)
-
-
-Serving = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN]... [KEY=VALUE]...", help="runs' folders or use cases' names, none: all; settings of the server"
-    ),
-]
-KeyFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="holds the API key that clients must send; or set USECASES_API_KEY")
-]
-
-
-@app.command()
-def serve(
-    arguments: Serving = None,
-    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0: every network")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one")] = 8000,
-    key_file: KeyFile = None,
-) -> None:
-    """Serve trained models: an API for products, and pages to try them. Ctrl-C ends it, after what was accepted."""
-    from usecases import serve as serving
-
-    given = arguments or []
-    fields = _fields([one for one in given if "=" in one])
-    chosen = serving.choose([one for one in given if "=" not in one])
-    serving.serve(chosen, serving.settings_of({"host": host, "port": port, **fields}, key_file))
-
-
-@app.command()
-def demo(
-    host: Annotated[str, typer.Option(help="address to listen at")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one")] = 8000,
-    key_file: KeyFile = None,
-) -> None:
-    """Serve everything, and meanwhile train with small settings what has no run yet, one after another."""
-    from usecases import serve as serving
-
-    serving.serve(serving.choose([]), serving.settings_of({"host": host, "port": port}, key_file), train=True)
+    _show_summary(tools[tool_](Path(source), out, fields_of(options), printing.say), json_)
 
 
 @app.command()
@@ -302,8 +205,8 @@ def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, js
     """Judge a run's model again, on its own test part or on other data."""
     from shared.config import resolve
 
-    _, usecase, folder = _load(run_)
-    settings = resolve(usecase.config, [folder / "config.yaml"], _source(data) + (overrides or []))
+    _, usecase, folder = load_run(run_)
+    settings = resolve(usecase.config, [folder / "config.yaml"], source_of(data) + (overrides or []))
     result = usecase.evaluate(usecase.load(folder / "artifact"), settings)
     printing.show(result, json_, lambda: printing.show_metrics(result))
 
@@ -321,7 +224,7 @@ def check(
     from usecases import catalog
 
     usecase = catalog.get(name)
-    findings = usecase.check(_settings(usecase, quick, data, config, overrides or []))
+    findings = usecase.check(settings_of(usecase, quick, data, config, overrides or []))
 
     def show() -> None:
         for finding in findings:
@@ -356,27 +259,6 @@ def bench(
     printing.show(result, json_, lambda: printing.show_bench(result))
 
 
-def _settings(usecase: UseCase, quick: bool, data: str | None, config: Path | None, overrides: list[str]) -> RunConfig:
-    from shared.config import resolve
-
-    files = [usecase.configs / "quick.yaml"] if quick else []
-    files += [config] if config else []
-    return resolve(usecase.config, files, _source(data) + overrides)
-
-
-def _fields(options: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE arguments, the values as YAML."""
-    from shared.config import read_value
-
-    fields = {}
-    for option in options or []:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"'{option}': expected key=value, for example k=20.")
-        fields[key] = read_value(value)
-    return fields
-
-
 def _name(source: str, suffix: str) -> str:
     """What results with this ending are named after: a path, or a URL's last part without what is no file's name.
 
@@ -391,18 +273,3 @@ def _name(source: str, suffix: str) -> str:
 
 def _show_summary(summary: dict[str, Any], json_: bool) -> None:
     printing.show(summary, json_, lambda: printing.table([{"": key, "value": value} for key, value in summary.items()]))
-
-
-def _source(data: str | None) -> list[str]:
-    """The override for --data; paths become absolute, so that a run's configuration works from any folder."""
-    if data is None:
-        return []
-    return [f"data.source={json.dumps(str(Path(data).resolve()) if Path(data).exists() else data)}"]
-
-
-def _load(run_: str) -> tuple[str, UseCase, Path]:
-    from shared.runs import find
-    from usecases import catalog
-
-    folder, name = find(run_, sorted(catalog.MODULES))
-    return name, catalog.get(name), folder
