@@ -85,7 +85,7 @@ class Gate:
 
         try:
             await self._admit(scope, headers, receive, answer)
-        except ClientDisconnect:
+        except ClientDisconnect:  # nobody is there to be answered; the log notes the request below
             pass
         except Exception as error:
             problem = problems.of(error)

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from shared.config import RunConfig
+from shared.runs import Run
+from shared.usecase import UseCase
 from usecases.cli import main
 
 
@@ -30,3 +34,11 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
         return Ended(ended.value.code, said.out, said.err)
 
     return run
+
+
+def trained(usecase: UseCase, config: RunConfig, folder: Path) -> Path:
+    """The folder of a run of the use case with this configuration."""
+    made = Run.create(usecase.name, config, folder)
+    usecase.train(config, made)
+    made.finish()
+    return made.folder

@@ -6,13 +6,12 @@ import pytest
 from playwright.sync_api import expect
 
 from shared.config import resolve
-from shared.runs import Run
 from shared.serving.service import Services
 from tests.browsing import PHONE, chromium, running, visit
 from tests.usecases.chatbot.test_assistant import SETTINGS, content
+from tests.usecases.conftest import trained
 from usecases.chatbot import USECASE
 from usecases.chatbot.config import ChatConfig
-from usecases.chatbot.pipeline import train
 
 NASTY = "<img src=x onerror=alert(1)> **zebra** quantum"
 
@@ -23,10 +22,7 @@ def run(tmp_path: Path) -> Path:
     with (desk / "articles" / "hours.md").open("a") as article:
         article.write("\n- **Sundays:** <b onclick=alert(1)>closed</b>\n")
     config = resolve(ChatConfig, [], [f"data.source={desk}", *SETTINGS])
-    made = Run.create("chatbot", config, tmp_path / "run")
-    train(config, made)
-    made.finish()
-    return made.folder
+    return trained(USECASE, config, tmp_path / "run")
 
 
 def test_a_conversation_shows_sources_buttons_the_form_and_what_a_colleague_is_told(run: Path) -> None:

@@ -49,8 +49,11 @@ def test_what_the_page_counts_and_plays_is_what_the_run_found(run: Run) -> None:
 
 def test_a_run_without_labels_and_names_has_a_page(record: pd.DataFrame, tmp_path: Path) -> None:
     table = record.drop(columns=["label", "scenario", "device", "account", "counterparty"]).assign(balance=record["amount"] * 2)
-    with gr.Blocks():
+    with gr.Blocks() as blocks:
         build(demo_of(run_on(table, tmp_path, ["model.anomaly.training.epochs=1"]).folder))
+    shown = str(blocks.config["components"])
+    assert "alerts, the most to lose first" in shown
+    assert "Saved in" not in shown  # nobody knows what was fraud
 
 
 def test_alerts_costs_live_payments_and_one_of_your_own(run: Run) -> None:

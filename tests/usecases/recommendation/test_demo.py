@@ -6,13 +6,12 @@ import pytest
 from playwright.sync_api import expect
 
 from shared.config import resolve
-from shared.runs import Run
 from shared.serving.service import Services
 from tests.browsing import PHONE, chromium, running, visit
+from tests.usecases.conftest import trained
 from tests.usecases.recommendation.conftest import SMALL, make_shop
 from usecases.recommendation import USECASE
 from usecases.recommendation.config import RecommendationConfig
-from usecases.recommendation.pipeline import train
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -23,10 +22,7 @@ def run(tmp_path: Path) -> Path:
     table["title"] = table["title"].replace("Film i7", f"Seven, The {NASTY}").replace("Film i11", "Matrix, The (1999)")
     table.to_csv(tmp_path / "shop.csv", index=False)
     config = resolve(RecommendationConfig, [], [f"data.source={tmp_path / 'shop.csv'}", *SMALL, "model.members=[near_ease]"])
-    made = Run.create("recommendation", config, tmp_path / "run")
-    train(config, made)
-    made.finish()
-    return made.folder
+    return trained(USECASE, config, tmp_path / "run")
 
 
 def test_picks_and_known_users_get_shelves_with_reasons(run: Path) -> None:
