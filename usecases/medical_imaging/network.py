@@ -20,6 +20,7 @@ from shared.hardware import channels_last
 from shared.models.cnn import ResidualNet
 from shared.models.efficientnet import MEAN, SCALE, STEM, EfficientNetLite0, load_imagenet
 from shared.models.segmentation import UNetDecoder
+from usecases.medical_imaging.packing import SMALL_SET
 
 Batch = Mapping[str, torch.Tensor]
 CONTRAST = 0.45  # standard deviation of photographs as ImageNet's networks see them
@@ -48,9 +49,15 @@ class Model(Section):
     balance: float = Field(0.5, ge=0, le=1, description="how much rare classes weigh more: 0 not at all, 1 as if all were equal")
     standardise: bool = Field(True, description="each image to the same mean and contrast, so that exposure tells nothing")
     frozen: int = Field(1, ge=0, le=4, description="imagenet: first stages that keep ImageNet's weights, which is quicker")
-    members: int = Field(2, ge=1, le=10, description="networks trained; how many predict is chosen on validation")
+    members: int | None = Field(
+        None, ge=1, le=10, description="networks trained; how many predict is chosen on validation; null: 4 of few images, or 2"
+    )
     steps: int = Field(300, ge=1, description="of training at least: few images are passed over more often than training.epochs")
     training: Training = Training(epochs=6, batch_size=32, learning_rate=4e-4, weight_decay=0.01, average=0.98)
+
+    def members_of(self, images: int) -> int:
+        """How many networks are trained on so many images: the fewer, the more do networks differ by chance."""
+        return self.members or (4 if images < SMALL_SET else 2)
 
 
 class FindingNetwork(nn.Module):

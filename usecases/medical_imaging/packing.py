@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from shared.config import Section
 
+SMALL_SET = 1000  # images; of fewer in training, chance decides much
+
 
 class Changes(Section):
     """How much training images are changed at random, so that the network learns what does not matter.
@@ -30,7 +32,7 @@ class Changes(Section):
     spoil: float = Field(
         0.2, ge=0, le=1, description="how often an image is blurred, noisy, or has an area covered; each on its own"
     )
-    few: int = Field(1000, ge=0, description="fewer images than this are turned, zoomed, shifted and relit less")
+    few: int = Field(SMALL_SET, ge=0, description="fewer images than this are turned, zoomed, shifted and relit less")
     gentle: float = Field(0.4, ge=0, le=1, description="how much of all that these are")
     mix: float = Field(
         0.0, ge=0, description="mixup: Beta distribution's parameter; 0: images are not mixed, nor where there are masks"

@@ -93,6 +93,9 @@ def test_more_looks_are_kept_only_where_they_pay() -> None:
     packed = Packed(images.astype(np.uint8), labels, 2, masks=np.zeros((200, 8, 8), np.uint8))
     same = choose([Says(0.1), Says(0.1)], packed, mirror=True)  # type: ignore[list-item]
     assert (len(same[0]), same[1], same[2]["members"]) == (1, False, 1)
+    few = Packed(packed.images[:50], labels[:50], 2, masks=packed.masks[:50])
+    assert choose([Says(0.1), Says(0.1)], few, mirror=True)[1:2] == (True,)  # of so few nobody can tell
+    assert len(choose([Says(0.1), Says(0.1)], few, mirror=False)[0]) == 2
     noisy = (images + 60 * (random.random((200, 1, 1)) < 0.5) * (np.arange(8) < 4)).clip(0, 255).astype(np.uint8)
     one_sided = Packed(noisy, labels, 2, masks=np.zeros((200, 8, 8), np.uint8))
     assert choose([Says(0.1)], one_sided, mirror=True)[1]  # type: ignore[list-item]
@@ -167,3 +170,8 @@ def test_a_run_s_folder_holds_the_knobs_that_were_told_by_the_data(tmp_path: Pat
     Run.create("medical_imaging", MedicalConfig(), tmp_path / "run")
     kept = resolve(MedicalConfig, [tmp_path / "run" / "config.yaml"])
     assert (kept.model, kept.changes) == (MANY, MIRRORED)
+
+
+def test_the_fewer_the_images_the_more_networks() -> None:
+    assert [Model().members_of(images) for images in (253, 999, 1000)] == [4, 4, 2]
+    assert Model(members=1).members_of(10) == 1
