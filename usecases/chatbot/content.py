@@ -63,10 +63,15 @@ class Passage(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A customer's question and the articles each of which answers it; none: nothing in the library does."""
+    """A customer's question and the articles each of which answers it; none: nothing in the library does.
+
+    Attributes:
+        tuning: whether it is kept to tune the search by, and never to judge it.
+    """
 
     text: str
     articles: tuple[str, ...] = ()
+    tuning: bool = False
 
 
 class Article(Section):

@@ -234,17 +234,15 @@ def _questions(content: Content, faults: Collector) -> None:
     desk = content.desk
     lists = [one.examples for one in desk.intents.values()] + [one.questions for one in desk.articles.values()]
     taught = {normalised(text) for texts in (*lists, desk.out_of_scope, desk.unanswered) for text in texts}
-    kinds = {"answerable": [one.question for one in content.questions.answerable], "unanswerable": content.questions.unanswerable}
-    for kind, texts in kinds.items():
-        for number, text in enumerate(texts):
-            if normalised(text) in taught:
-                fix = (
-                    "Remove it from the examples, or from the articles' questions: else the search is judged on what it was told"
-                )
-                faults.add("warning", "a question to judge by that is also taught", fix, **content.place(QUESTIONS, kind, number))
-    for number, question in enumerate(content.questions.answerable):
-        for article in question.articles:
-            if article not in content.names["articles"]:
-                at = content.place(QUESTIONS, "answerable", number)
-                what = f"a question is to be answered by the article '{article}', which is not there"
-                faults.add("error", what, nearest(article, content.names["articles"]), **at)
+    fix = "Remove it from the examples, or from the articles' questions: else the search is judged on what it was told"
+    given = content.questions
+    for steps, kinds in (((), given), (("tuning",), given.tuning)):
+        for kind in ("answerable", "unanswerable"):
+            for number, one in enumerate(getattr(kinds, kind)):
+                text, articles = (one, ()) if isinstance(one, str) else (one.question, one.articles)
+                at = content.place(QUESTIONS, *steps, kind, number)
+                if normalised(text) in taught:
+                    faults.add("warning", "a question to judge by that is also taught", fix, **at)
+                for article in (name for name in articles if name not in content.names["articles"]):
+                    what = f"a question is to be answered by the article '{article}', which is not there"
+                    faults.add("error", what, nearest(article, content.names["articles"]), **at)

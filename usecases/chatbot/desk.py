@@ -42,14 +42,23 @@ class Answerable(Section):
         return (self.article,) if isinstance(self.article, str) else self.article
 
 
-class Questions(Section):
+class Kinds(Section):
     answerable: tuple[Answerable, ...] = ()
     unanswerable: tuple[str, ...] = ()
 
+    def listed(self, tuning: bool) -> tuple[Question, ...]:
+        known = (Question(one.question, one.articles, tuning) for one in self.answerable)
+        return (*known, *(Question(text, tuning=tuning) for text in self.unanswerable))
+
+
+class Questions(Kinds):
+    """Every second one is held out, but for those of `tuning`."""
+
+    tuning: Kinds = Kinds()
+
     @property
     def all(self) -> tuple[Question, ...]:
-        known = (Question(one.question, one.articles) for one in self.answerable)
-        return (*known, *map(Question, self.unanswerable))
+        return (*self.listed(False), *self.tuning.listed(True))
 
 
 @dataclass

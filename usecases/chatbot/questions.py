@@ -48,9 +48,13 @@ class Quality:
 
 
 def halves(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
-    """(tuning, held out): every second one, in turn, within the answerable and within the unanswerable questions."""
-    kinds = [[q for q in questions if q.articles], [q for q in questions if not q.articles]]
-    return [q for kind in kinds for q in kind[::2]], [q for kind in kinds for q in kind[1::2]]
+    """(tuning, held out): every second one, in turn, within the answerable and within the unanswerable questions.
+
+    Those that are marked for tuning come on top of their half.
+    """
+    drawn, marked = [q for q in questions if not q.tuning], [q for q in questions if q.tuning]
+    kinds = [[q for q in drawn if q.articles], [q for q in drawn if not q.articles]]
+    return [*(q for kind in kinds for q in kind[::2]), *marked], [q for kind in kinds for q in kind[1::2]]
 
 
 def choose_threshold(questions: Sequence[Question], ranking: Ranking, refused: float) -> float:

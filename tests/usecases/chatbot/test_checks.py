@@ -188,6 +188,7 @@ def found(folder: Path) -> list[Finding]:
         ("error", "answered by the article 'x', which is not", ("questions.yaml", "answerable", 0, "article", "x")),
         ("warning", "judge by that is also taught", ("questions.yaml", "answerable", 0, "question", "Thanks, ALPHA?")),
         ("warning", "judge by that is also taught", ("questions.yaml", "unanswerable", ["Who owns you?"])),
+        ("warning", "judge by that is also taught", ("questions.yaml", "tuning", {"unanswerable": ["Who owns you?"]})),
     ],
 )
 def test_a_dead_end_in_content_is_told_with_its_line(severity: str, what: str, change: tuple[Any, ...], tmp_path: Path) -> None:

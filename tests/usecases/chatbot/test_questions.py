@@ -13,8 +13,8 @@ QUESTIONS = [Question("a", ("x",)), Question("b", ("x", "y")), Question("c", ("y
 
 
 def test_halves_take_turns_within_each_kind() -> None:
-    tuning, held_out = halves([Question("u0"), *QUESTIONS[:3], Question("u1"), Question("u2")])
-    assert [q.text for q in tuning] == ["a", "c", "u0", "u2"]
+    tuning, held_out = halves([Question("m", tuning=True), Question("u0"), *QUESTIONS[:3], Question("u1"), Question("u2")])
+    assert [q.text for q in tuning] == ["a", "c", "u0", "u2", "m"]
     assert [q.text for q in held_out] == ["b", "u1"]
 
 
