@@ -15,11 +15,10 @@ from typing import Any
 from shared import runs
 from shared.errors import UserError, require
 from shared.records import read_options
-from shared.serving.settings import ServeSettings, read_key
+from shared.serving.settings import LOOPBACK, ServeSettings, read_key
 from usecases import catalog
 
 uvicorn = require("uvicorn", "serve")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def settings_of(fields: Mapping[str, Any], key_file: Path | None) -> ServeSettings:
@@ -29,7 +28,8 @@ def settings_of(fields: Mapping[str, Any], key_file: Path | None) -> ServeSettin
             "A key among the arguments is seen by everybody on this machine. Give --key-file, or set USECASES_API_KEY."
         )
     settings = read_options(ServeSettings, fields)
-    return settings.model_copy(update={"api_key": read_key(key_file)})
+    own = LOOPBACK if settings.host in LOOPBACK else ()
+    return settings.model_copy(update={"api_key": read_key(key_file), "hosts": settings.hosts or own})
 
 
 def choose(names: Sequence[str]) -> dict[str, Path | None]:

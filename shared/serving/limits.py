@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections import OrderedDict
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -51,6 +52,14 @@ class Rates:
         if len(self._clients) > CLIENTS:
             self._clients.popitem(last=False)
         return 0.0 if granted else (1 - left) / self.rate
+
+
+def _called(headers: Headers) -> str:
+    """The name in the Host header; empty where it is none."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class Gate:
@@ -101,6 +110,8 @@ class Gate:
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Refuse at once what must not be answered, else have it answered."""
         path, settings = scope["path"], self.settings
+        if settings.hosts and _called(headers) not in settings.hosts:  # a page elsewhere whose name was made to lead here
+            raise ProblemError(421, f"It is called by another name than {', '.join(settings.hosts)}. See the setting `hosts`.")
         if path not in OPEN and not self._has_key(headers):
             kind = "Bearer" if path.startswith(API) else "Basic"  # a browser asks for a password
             raise ProblemError(401, "Send the API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.", headers={

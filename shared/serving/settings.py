@@ -12,6 +12,7 @@ from shared.errors import UserError
 
 KEY = "USECASES_API_KEY"
 SHORTEST_KEY = 16  # characters
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeSettings(Section):
@@ -19,6 +20,9 @@ class ServeSettings(Section):
 
     host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: every network")
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
+    hosts: tuple[str, ...] = Field(
+        (), description="names by which clients may call it; none: any, or this machine's own if it listens there alone"
+    )
     api_key: SecretStr | None = Field(
         None, description="what clients must send; none: nothing. Given by a file or the environment"
     )

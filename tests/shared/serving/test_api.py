@@ -12,6 +12,7 @@ import pytest
 from shared.serving.api import make_app
 from shared.serving.logs import JsonLines
 from tests.shared.serving.standin import Doubler, served, until
+from usecases import serve
 
 PREDICT = "/v1/doubling/predict"
 KEY = "0123456789abcdef0123"
@@ -126,6 +127,19 @@ def test_with_a_key_set_only_who_sends_it_is_answered(monkeypatch: pytest.Monkey
         assert [(await client.get(path)).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
 
     ask(Doubler(), talk, api_key=KEY)
+
+
+@pytest.mark.parametrize("host", ["rebound.example:8000", "", "[", "127.0.0.1.example"])
+def test_a_page_elsewhere_whose_name_was_made_to_lead_here_is_refused(host: str) -> None:
+    own = serve.settings_of({}, None)
+    assert "another name than 127.0.0.1" in problem(post({"number": 3}, {"host": host}, hosts=own.hosts), 421)["detail"]
+
+
+def test_it_is_called_by_its_own_names_or_by_those_of_the_settings() -> None:
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert post({"number": 3}, {"host": host}, hosts=serve.settings_of({}, None).hosts).status_code == 200
+    assert post({"number": 3}, {"host": "models.example"}, hosts=("models.example",)).status_code == 200
+    assert serve.settings_of({"host": "0.0.0.0"}, None).hosts == ()
 
 
 def test_more_than_it_can_answer_is_refused_at_once_and_late_answers_are_not_waited_for() -> None:
