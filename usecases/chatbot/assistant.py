@@ -24,7 +24,7 @@ from usecases.chatbot.shop import Shop
 from usecases.chatbot.wording import Writer
 
 NAME = "chatbot"
-VERSION = 2  # of what the artefact holds
+VERSION = 3  # of what the artefact holds
 INTENTS, ARTICLES = "intents.", "articles."  # before the names of their tensors
 SIGNING = 1000  # values of each tensor that the key for signing is made of
 

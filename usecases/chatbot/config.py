@@ -106,7 +106,7 @@ class Retrieval(Section):
     token_dim: int = Field(128, ge=8, description="size of a passage's token vectors")
     training: Training = Training(epochs=4, batch_size=32, learning_rate=1e-4, weight_decay=0.01, warmup=0.1)
     refused: float = Field(
-        0.97, gt=0, le=1, description="least share of unanswerable questions that get no answer, which sets the threshold"
+        0.92, gt=0, le=1, description="least share of unanswerable questions that get no answer, which sets the threshold"
     )
 
 

@@ -40,7 +40,7 @@ class Entity(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A passage that answers a question, and how probable it is that it does."""
+    """A passage that may answer a question; `probability`: of the first, that one answers; of the others, in proportion."""
 
     passage: Passage
     probability: float

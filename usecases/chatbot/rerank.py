@@ -13,8 +13,8 @@ from usecases.chatbot.protocols import Scores
 
 OF_ARTICLES = ("all passages", "best passage", "words of a passage", "words of the article", "intents")
 OF_QUESTIONS = ("none", "strongest", "words of a passage", "nearest known", "near known", "outside")
-OF_SHARES = ("share of the first", "lead", "intents of the first")
-SEEN = len(OF_QUESTIONS) + len(OF_SHARES)
+OF_SHARES = ("share of the first", "lead")
+SEEN = len(OF_QUESTIONS) + len(OF_SHARES) + 2 * len(OF_ARTICLES)  # the first article's evidence, and its lead in each
 DOUBT = 0.02  # probability that a question is about an article of which the classifier says that it is not
 
 
@@ -144,13 +144,21 @@ class Reranker:
         scores = np.exp(scores - scores.max(1, keepdims=True))
         return np.asarray(scores / scores.sum(1, keepdims=True))
 
-    def __call__(self, found: Evidence) -> tuple[np.ndarray, np.ndarray]:
-        """([n, articles] `shares`, [n] probability that an article answers)."""
+    def __call__(self, found: Evidence) -> np.ndarray:
+        """[n, articles] the first one's is the probability that an article answers at all, the others' are in proportion.
+
+        That it is the right one is not multiplied in: where two are as likely, both are worth quoting, and of as many
+        unanswerable questions refused more of the others are answered.
+        """
+        shares = self.shares(found)
         odds = self._of_questions(found) @ self.answerable[:-1] + self.answerable[-1]
-        return self.shares(found), 1 / (1 + np.exp(-odds))
+        return np.asarray(shares / shares.max(1, keepdims=True) / (1 + np.exp(-odds))[:, None])
 
     def _of_questions(self, found: Evidence) -> np.ndarray:
         shares = self.shares(found)
-        intents = found.articles[np.arange(len(shares)), shares.argmax(1), -1]
+        rows, best = np.arange(len(shares)), shares.argmax(1)
+        first, others = found.articles[rows, best], found.articles.copy()
+        others[rows, best] = -np.inf
+        lead = first - others.max(1) if shares.shape[1] > 1 else np.zeros_like(first)
         shares = np.log(np.sort(shares, 1)[:, ::-1] + 1e-9)
-        return np.c_[found.questions, shares[:, 0], shares[:, 0] - shares[:, min(1, shares.shape[1] - 1)], intents]
+        return np.c_[found.questions, shares[:, 0], shares[:, 0] - shares[:, min(1, shares.shape[1] - 1)], first, lead]

@@ -180,11 +180,10 @@ class Retriever:
         if not questions:
             return []
         found = self.evidence(questions, scores)
-        shares, answerable = self.reranker(found)
         answers = []
-        for share, best, probability in zip(shares, found.best, answerable, strict=True):
-            order = np.argsort(-share, kind="stable")[:count]
-            answers.append([Answer(self.library.passages[best[i]], float(share[i] * probability)) for i in order])
+        for likely, best in zip(self.reranker(found), found.best, strict=True):
+            order = np.argsort(-likely, kind="stable")[:count]
+            answers.append([Answer(self.library.passages[best[i]], float(likely[i])) for i in order])
         return answers
 
     def rank(self, questions: Sequence[str], scores: Scores) -> Ranking:
@@ -337,7 +336,6 @@ def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, seed: in
         inside, outside = (
             Evidence(*(values[rows] for values in vars(found).values())) for rows in (folds == fold, folds != fold)
         )
-        shares, answerable = Reranker.fit(outside, right[folds != fold])(inside)
-        first[folds == fold] = shares.argmax(1)
-        score[folds == fold] = shares.max(1) * answerable
+        likely = Reranker.fit(outside, right[folds != fold])(inside)
+        first[folds == fold], score[folds == fold] = likely.argmax(1), likely.max(1)
     return Ranking([library.articles[i] for i in first], score)
