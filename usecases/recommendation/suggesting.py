@@ -16,9 +16,7 @@ from shared.usecase import Assumption
 from usecases.recommendation import formats
 from usecases.recommendation.config import Items, RecommendationConfig
 
-LOOKED_FOR = (
-    "a table of who chose what (.csv .tsv .parquet .jsonl), a folder with one, MovieLens' or RecBole's files, or sequences of items"
-)
+LOOKED_FOR = "a table of who chose what (.csv .tsv .parquet .jsonl), a folder with one, MovieLens' or RecBole's files, or sequences of items"
 HINTS = {  # parts of (normal) names, besides those that `formats.USUAL` knows
     "user": (
         *("user", "customer", "client", "member", "visitor", "account", "reviewer", "buyer", "shopper", "subscriber", "reader"),
@@ -223,7 +221,9 @@ def _readable(
                 raise UserError(f"data.columns.{role}={column}: there is no such column. There are: {guessing.listed(told)}.")
             found[role] = column
             continue
-        fits = [name for name, kind in free.items() if kind.what in what and kind.count > kind.rows / 2 and name not in found.values()]
+        fits = [
+            name for name, kind in free.items() if kind.what in what and kind.count > kind.rows / 2 and name not in found.values()
+        ]
         usual = formats.usual_column(role, free)
         if usual in fits or (usual and role == "timestamp" and free[usual].what == "number" and free[usual].distinct > LEAST):
             found[role] = str(usual)
@@ -286,7 +286,9 @@ def _feedback(table: pd.DataFrame, roles: Mapping[str, str], told: Mapping[str, 
 def _split(table: pd.DataFrame, roles: Mapping[str, str], told: Mapping[str, Kind], assumed: Assumed) -> None:
     column = roles.get("timestamp")
     if column is None:
-        assumed.add("split.method", "random", "no column tells when: a part of each user's events is the test")
+        named = guessing.named_like((name for name in told if name not in roles.values()), HINTS["timestamp"])
+        but = f" ('{named[0]}' would, were it written as 2025-12-24)" if named and told[named[0]].what == "text" else ""
+        assumed.add("split.method", "random", f"no column tells when{but}: a part of each user's events is the test")
     elif told[column].distinct == 1 and len(table) < guessing.ROWS:
         assumed.add("split.method", "random", f"all times in '{column}' are the same")
     else:
@@ -300,7 +302,10 @@ def _items(table: pd.DataFrame, roles: Mapping[str, str], file: Path, layout: st
     known = formats.USUAL_ITEMS if layout == "recbole" else {}
     own = {"recbole": file.with_suffix(".item"), "movielens": file.parent / "movies.csv"}.get(layout, file)
     if path or (own != file and own.exists()):
-        side, where = formats.plain_recbole(guessing.head(Path(path or own), written)).rename(columns=known), Path(path or own).name
+        side, where = (
+            formats.plain_recbole(guessing.head(Path(path or own), written)).rename(columns=known),
+            Path(path or own).name,
+        )
         key = assumed.given.get("data.items.id") or formats.usual_column("item", side.columns)
     elif beside := next(_catalogue(table[item], item, file, written), None):
         place, side, key = beside
