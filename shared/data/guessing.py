@@ -127,19 +127,19 @@ def kind(values: pd.Series) -> Kind:
     """What a column holds."""
     given = values.dropna()
     text = given.astype("str").str.strip()
-    counts = {"rows": len(values), "count": len(given), "distinct": int(text.nunique())}
+    counts = len(values), len(given), int(text.nunique())
     if given.empty:
-        return Kind("nothing", **counts)
+        return Kind("nothing", *counts)
     times = cleaning.seconds(given, cleaning.Faults(""))
     parsed = times if pd.api.types.is_datetime64_any_dtype(given) else cleaning.numbers(given)
     numeric = bool(parsed.notna().mean() >= NEARLY_ALL)
     believable = bool(times.between(EARLIEST if numeric else 0, cleaning.latest()).mean() >= NEARLY_ALL)
     if believable and not pd.api.types.is_bool_dtype(given):
-        return Kind("time", **counts, low=float(times.min()), high=float(times.max()))
+        return Kind("time", *counts, low=float(times.min()), high=float(times.max()))
     if numeric:
         whole = bool((parsed.dropna() % 1 == 0).all())
-        return Kind("number", **counts, whole=whole, low=float(parsed.min()), high=float(parsed.max()), words=1.0)
-    return Kind("text", **counts, words=float(text.str.count(r"\S+").mean()))
+        return Kind("number", *counts, whole, low=float(parsed.min()), high=float(parsed.max()), words=1.0)
+    return Kind("text", *counts, words=float(text.str.count(r"\S+").mean()))
 
 
 def named_like(names: Iterable[str], hints: Sequence[str]) -> list[str]:

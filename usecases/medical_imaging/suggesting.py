@@ -121,7 +121,7 @@ def _columns(file: Path, assumed: Assumed) -> dict[str, str]:
     """
     table = guessing.head(file)
     told = guessing.kinds(table)
-    usual = {role: found for role, names in manifest.ROLES.items() if (found := columns.usual(names, told))}
+    usual = {role: one for role, names in manifest.ROLES.items() if (one := columns.usual(names, told))}
     found: dict[str, str] = {}
     why: list[str] = []
     for role in ("path", "mask"):
@@ -194,9 +194,9 @@ def _no_people(counts: Mapping[Any, int], source: Path) -> None:
     sizes = sorted(counts.values())
     if len(sizes) > PEOPLE and sizes[len(sizes) // 2] <= EACH:
         raise UserError(
-            f"{source} has {len(sizes):,} folders (or labels) with about {sizes[len(sizes) // 2]} image(s) each: these are rather "
-            "patients than classes. Put a folder for each class around them, as class/patient/image.png, or give a table with "
-            "the columns path, label and patient."
+            f"{source} has {len(sizes):,} folders (or labels) with about {sizes[len(sizes) // 2]} image(s) each: these are "
+            "rather patients than classes. Put a folder for each class around them, as class/patient/image.png, or give a table "
+            "with the columns path, label and patient."
         )
 
 

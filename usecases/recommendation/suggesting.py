@@ -16,7 +16,10 @@ from shared.usecase import Assumption
 from usecases.recommendation import formats
 from usecases.recommendation.config import Items, RecommendationConfig
 
-LOOKED_FOR = "a table of who chose what (.csv .tsv .parquet .jsonl), a folder with one, MovieLens' or RecBole's files, or sequences of items"
+LOOKED_FOR = (
+    "a table of who chose what (.csv .tsv .parquet .jsonl), a folder with one, MovieLens' or RecBole's files, or sequences of "
+    "items"
+)
 HINTS = {  # parts of (normal) names, besides those that `formats.USUAL` knows
     "user": (
         *("user", "customer", "client", "member", "visitor", "account", "reviewer", "buyer", "shopper", "subscriber", "reader"),
