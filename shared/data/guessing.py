@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from shared.config import read_value
 from shared.data import cleaning, tables
 from shared.data.columns import normal
 from shared.errors import UserError
@@ -160,7 +163,13 @@ def listed(names: Iterable[Any], told: Mapping[str, Kind] | None = None) -> str:
 def ask(question: str, key: str, candidates: Iterable[str], told: Mapping[str, Kind] | None = None) -> UserError:
     """The error that asks for what the data cannot tell."""
     names = list(candidates)
-    return UserError(f"{question} Candidates: {listed(names, told)}. Say which, for example {key}={names[0]}.")
+    return UserError(f"{question} Candidates: {listed(names, told)}. Say which, for example {answer(key, names[0])}.")
+
+
+def answer(key: str, value: Any) -> str:
+    """KEY=VALUE as a command line takes it: text that YAML would read as something else is quoted, and so is the whole."""
+    plain = isinstance(value, str) and read_value(value) == value
+    return shlex.quote(f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}")
 
 
 def _day(seconds: float) -> str:

@@ -179,7 +179,7 @@ def _classes(names: list[str], assumed: Assumed) -> None:
     if len(order) == 2 and not healthy:
         raise UserError(
             f"It cannot be told which of the classes '{order[0]}' and '{order[1]}' is the finding. Name both, the finding last: "
-            f'data.classes=["{order[0]}", "{order[1]}"] or data.classes=["{order[1]}", "{order[0]}"].'
+            f"{guessing.answer('data.classes', order)} or {guessing.answer('data.classes', order[::-1])}."
         )
     why = (
         f"'{first}' is named like a class without a finding, which comes first"
