@@ -137,7 +137,7 @@ def kind(values: pd.Series) -> Kind:
     parsed = times if pd.api.types.is_datetime64_any_dtype(given) else cleaning.numbers(given)
     numeric = bool(parsed.notna().mean() >= NEARLY_ALL)
     believable = bool(times.between(EARLIEST if numeric else 0, cleaning.latest()).mean() >= NEARLY_ALL)
-    if believable and not pd.api.types.is_bool_dtype(given):
+    if believable:
         return Kind("time", *counts, low=float(times.min()), high=float(times.max()))
     if numeric:
         whole = bool((parsed.dropna() % 1 == 0).all())

