@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from pandas.api.types import is_scalar
 
 from shared.config import read_value
 from shared.data import cleaning, tables
@@ -105,25 +106,33 @@ def encoding(path: Path) -> str:
 
 
 def head(path: Path, written: str = "utf-8") -> pd.DataFrame:
-    """The first rows of a table.
+    """The first rows of a table, fit to be looked at; see `usable`."""
+    return usable(tables.head(path, ROWS, written), path)
+
+
+def usable(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A table with names of its columns, and with lists and objects as text.
 
     Raises:
-        UserError: it cannot be read, has no line of names, or no rows.
+        UserError: it has no line of names, two columns of one name, or no rows.
     """
-    table = tables.head(path, ROWS, written)
-    if bare := [name for name in table.columns if cleaning.numbers(pd.Series([str(name)])).notna().all()]:
+    table = table.set_axis(table.columns.astype("str"), axis=1)
+    if bare := [name for name in table.columns if cleaning.numbers(pd.Series([name])).notna().all()]:
         raise UserError(
-            f"{path} has no line with the columns' names: it begins with {', '.join(map(str, table.columns[:6]))}. "
+            f"{path} has no line with the columns' names: it begins with {', '.join(table.columns[:6])}. "
             f"Write one above the first row ('{bare[0]}' is a value, not a name)."
         )
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise UserError(f"{path} has more than one column named {', '.join(twice)}. Give each column a name of its own.")
     if table.empty:
         raise UserError(f"{path} has no rows below its columns: {listed(table.columns)}.")
-    return table
+    nested = {name: table[name].map(lambda one: one if is_scalar(one) else str(one)) for name in table.select_dtypes("object")}
+    return table.assign(**nested)
 
 
 def kinds(table: pd.DataFrame) -> dict[str, Kind]:
     """What each column of a table holds."""
-    return {str(name): kind(table[name]) for name in table.columns}
+    return {name: kind(table[name]) for name in table.columns}
 
 
 def kind(values: pd.Series) -> Kind:

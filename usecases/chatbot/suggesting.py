@@ -93,7 +93,10 @@ def _of_table(file: Path, several: bool, assumed: Assumed) -> None:
         if written != "utf-8":
             assumed.add("data.encoding", written, "the text is not valid UTF-8, as most tables are")
     whole = formats.whole_json(file)
-    table = pd.DataFrame(whole[: guessing.ROWS], dtype="object") if isinstance(whole, list) else guessing.head(file, written)
+    if isinstance(whole, list):
+        table = guessing.usable(pd.DataFrame([one for one in whole[: guessing.ROWS] if isinstance(one, dict)]), file)
+    else:
+        table = guessing.head(file, written)
     told = guessing.kinds(table)
     if {normal(name) for name in told} >= formats.BITEXT:
         roles = {"text": "instruction", "label": "intent"}

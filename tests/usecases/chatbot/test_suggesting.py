@@ -93,6 +93,13 @@ def test_a_table_without_messages_or_intents_is_told_with_what_it_holds(tmp_path
         suggested(USECASE, tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("text", ["[1, 2]", "[[1], [2]]", '{"text": {"a": 1}, "intent": ["b"]}\n' * 30, '{"text": "cut'])
+def test_json_that_holds_no_messages_is_no_traceback(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(UserError):
+        suggested(USECASE, tmp_path / "t.json")
+
+
 def test_folders_of_which_nothing_can_be_told_are_told_with_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is an empty folder.*Looked for: a table"):
         suggested(USECASE, tmp_path)

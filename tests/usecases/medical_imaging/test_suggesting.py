@@ -47,6 +47,7 @@ def test_class_folders_are_told_with_the_finding_last_patients_by_file_names_and
         ([f"P{n}-{eye}-{v}.png" for n in range(12) for v in range(2) for eye in ("left", "right")], True),
         ([f"tumour ({n}).png" for n in range(24)], False),
         ([f"img_{n}.png" for n in range(24)], False),
+        ([f"scan{n}_x.png" for n in range(24)], False),
         ([f"IM-0001-{n:04d}.png" for n in range(24)], False),
     ],
 )

@@ -56,6 +56,15 @@ def test_columns_without_a_telling_name_are_told_where_only_one_is_left(tmp_path
     assert not errors(USECASE, found)
 
 
+def test_of_several_ids_the_one_that_tells_the_others_is_the_items(tmp_path: Path) -> None:
+    table = SHOP[["user", "item", "timestamp"]].set_axis(["client_no", "film_code", "seen_at"], axis=1)
+    table.insert(
+        1, "film_series_no", SHOP["genres"].map({genre: 70 + place for place, genre in enumerate(SHOP["genres"].unique())})
+    )
+    table.to_csv(tmp_path / "log.csv", index=False)
+    assert suggested(USECASE, tmp_path / "log.csv")["data.columns.item"] == "film_code"
+
+
 def test_what_cannot_be_told_is_asked_for_with_the_candidates_and_an_answer_is_kept(tmp_path: Path) -> None:
     SHOP[["user", "item"]].set_axis(["a", "b"], axis=1).to_csv(tmp_path / "log.csv", index=False)
     with pytest.raises(UserError, match=r"Candidates: a \(120 different .*, b \(60 different .*data\.columns\.user=a"):
@@ -99,6 +108,7 @@ def test_an_old_tables_encoding_is_told(tmp_path: Path) -> None:
         (pd.DataFrame({"x": [1.5, 2.5] * 50, "y": [0.1] * 100}), True, r"which column .* is the user.*x \(2 different values"),
         (SHOP[["user", "item"]].assign(date="24/12/2025"), True, "'date' is named like a timestamp, but holds '24/12/2025'"),
         (SHOP[["user", "item"]].assign(rating="good"), True, "'rating' is named like a rating, but holds 'good'"),
+        (SHOP[["user", "item", "user"]], True, "more than one column named user"),
         (SHOP[["user", "item"]].head(0), True, "no rows below its columns: user, item"),
     ],
 )
