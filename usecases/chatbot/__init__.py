@@ -10,6 +10,7 @@ from usecases.chatbot.checks import check
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.pipeline import evaluate, train
 from usecases.chatbot.predictor import Chatbot
+from usecases.chatbot.suggesting import suggest
 from usecases.chatbot.tools import TOOLS
 
 
@@ -32,6 +33,7 @@ USECASE = UseCase(
     response=Chatbot.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
     demo=demo,

@@ -147,7 +147,7 @@ def _file(path: Path, config: Data, part: str, utterances: Utterances, faults: C
         for text, label, row in zip(read.texts, read.labels, read.rows, strict=True):
             utterances.add(text, label, part, path, row)
         return "Rasa NLU"
-    whole = _whole_json(path)
+    whole = whole_json(path)
     if isinstance(whole, dict) and set(whole) & set(CLINC):
         _clinc(whole, path, utterances, faults)
         return "CLINC"
@@ -163,7 +163,7 @@ def _file(path: Path, config: Data, part: str, utterances: Utterances, faults: C
         return "table"
 
 
-def _whole_json(path: Path) -> Any:
+def whole_json(path: Path) -> Any:
     """The value of a file that is one JSON document; None for any other, such as JSON lines."""
     if path.suffix.lower() not in (".json", ".jsonl"):
         return None

@@ -9,6 +9,7 @@ from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.data import check
 from usecases.lane_detection.pipeline import evaluate, train
 from usecases.lane_detection.predictor import NAME, LanePredictor
+from usecases.lane_detection.suggesting import suggest
 from usecases.lane_detection.tools import TOOLS
 
 
@@ -31,6 +32,7 @@ USECASE = UseCase(
     response=LanePredictor.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
     demo=demo,

@@ -14,6 +14,7 @@ from shared.errors import Collector
 from usecases.lane_detection.lanes import Frame, Line, from_left, line
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LINES = ("line", "linestrip")  # LabelMe's shapes that are lines
 LABEL_LIMIT = 64 << 20  # bytes of one label file
 FAR = 1e6  # pixels: no position in an image
 TURN = 0.1  # share of a line's height by which it may go back
@@ -162,7 +163,7 @@ def annotated(source: Path, key: str, names: Sequence[str], faults: Collector) -
 
 def _shapes(shapes: list[Any], names: Sequence[str]) -> list[Any]:
     """The points of lines; other shapes, such as boxes of cars, are not for us."""
-    kept = [s for s in shapes if not isinstance(s, dict) or s.get("shape_type", "linestrip") in ("line", "linestrip")]
+    kept = [s for s in shapes if not isinstance(s, dict) or s.get("shape_type", "linestrip") in LINES]
     kept = [s for s in kept if not names or not isinstance(s, dict) or s.get("label") in names]
     return [s.get("points") if isinstance(s, dict) else None for s in kept]
 

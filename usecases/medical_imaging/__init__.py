@@ -9,6 +9,7 @@ from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.data import check
 from usecases.medical_imaging.pipeline import evaluate, train
 from usecases.medical_imaging.predictor import NAME, MedicalPredictor
+from usecases.medical_imaging.suggesting import suggest
 
 
 def demo(page: Any) -> None:
@@ -30,6 +31,7 @@ USECASE = UseCase(
     response=MedicalPredictor.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     demo=demo,
 )

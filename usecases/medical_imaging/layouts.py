@@ -37,7 +37,7 @@ def inspect(source: Path, config: Data) -> Source:
         DataError: nothing of it can be used, or the pattern of patients is none.
     """
     pattern = _pattern(config.patient_pattern)
-    layout, place = _layout(source, config)
+    layout, place = layout_of(source, config)
     faults = Collector(place)
     if pattern and layout != "folders":
         fix = "Leave it out, or name the patients in the table's column for them" if layout == "manifest" else "Leave it out"
@@ -53,8 +53,12 @@ def inspect(source: Path, config: Data) -> Source:
     return source_of(folders(place, pattern, faults), config.classes, layout, faults)
 
 
-def _layout(source: Path, config: Data) -> tuple[str, Path]:
-    """The layout, and the file or folder that has it."""
+def layout_of(source: Path, config: Data) -> tuple[str, Path]:
+    """The layout, and the file or folder that has it.
+
+    Raises:
+        UserError: it is not laid out as the configuration says.
+    """
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     arrays = [file for file in files if file.suffix.lower() == ".npz"]
     tables = [file for file in files if file.suffix.lower() in manifest.TABLES]

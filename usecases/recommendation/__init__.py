@@ -9,6 +9,7 @@ from usecases.recommendation.config import RecommendationConfig
 from usecases.recommendation.pipeline import evaluate, train
 from usecases.recommendation.predictor import NAME, Recommender
 from usecases.recommendation.splits import check
+from usecases.recommendation.suggesting import suggest
 
 
 def demo(page: Any) -> None:
@@ -30,6 +31,7 @@ USECASE = UseCase(
     response=Recommender.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     demo=demo,
 )

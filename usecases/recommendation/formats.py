@@ -53,6 +53,12 @@ USUAL = {
         "ts",
     ),
 }
+USUAL_ITEMS = {  # the names that RecBole's own data sets use
+    "movie_title": "title",
+    "class": "genres",
+    "genre": "genres",
+    "release_year": "year",
+}
 # fmt: off
 MOVIELENS_GENRES = [
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -90,7 +96,7 @@ def read(config: Data) -> Raw:
         if options.path:
             table, findings = tables.read(Path(options.path), config.encoding)
             raw.findings += findings
-            setattr(raw, kind, _plain_recbole(table))
+            setattr(raw, kind, plain_recbole(table))
         side = getattr(raw, kind)
         if side is not None:
             where = options.path or raw.where
@@ -175,11 +181,11 @@ def _recbole(path: Path, config: Data) -> Raw:
         if beside.exists():
             side, faults = tables.read(beside, config.encoding, "\t")
             findings += faults
-        sides.append(None if side is None else _plain_recbole(side))
+        sides.append(None if side is None else plain_recbole(side))
     items = sides[0]
-    if items is not None:  # the names that RecBole's own data sets use
-        items = items.rename(columns={"movie_title": "title", "class": "genres", "genre": "genres", "release_year": "year"})
-    return Raw(_plain_recbole(table), str(files[0]), items, sides[1], findings)
+    if items is not None:
+        items = items.rename(columns=USUAL_ITEMS)
+    return Raw(plain_recbole(table), str(files[0]), items, sides[1], findings)
 
 
 def _sequences(path: Path, config: Data) -> Raw:
@@ -205,7 +211,7 @@ def _sequences(path: Path, config: Data) -> Raw:
     return Raw(table, str(path), findings=findings)
 
 
-def _plain_recbole(table: pd.DataFrame) -> pd.DataFrame:
+def plain_recbole(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=lambda name: str(name).partition(":")[0])
 
 
