@@ -69,7 +69,7 @@ def new(
     }
     if not json_:
         _show_assumed(template, assumed)
-        print(f"Written to {_near(made.project or made.package)}\n", flush=True)
+        print(f"Written to {_near(made.project or made.package)}", flush=True)
     if not made.is_tidy:
         printing.say(
             "ruff is not installed: imports are unsorted and lines unbroken. pip install ruff, ruff check --fix, ruff format."
@@ -157,7 +157,7 @@ def _try(name: str, made: Made, root: Path | None, result: dict[str, Any], json_
     with _findable(name, made, root) as environment:
         for key, arguments in (("findings", ["check", name]), ("run", ["run", name, "--quick"])):
             if not json_:
-                print(f"$ usecases {shlex.join(arguments)}", flush=True)
+                print(f"\n$ usecases {shlex.join(arguments)}", flush=True)
             code, said = _command([*arguments, "--json"] if json_ else arguments, environment, json_)
             if code in (DONE, USER_PROBLEM) and said:
                 result[key] = json.loads(said)

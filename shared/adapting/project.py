@@ -119,7 +119,8 @@ def _copy(template: Template, new: Names, assumed: Sequence[Assumption], to: Pat
         elif source.suffix == ".py":
             content = renaming.code(content, old, new)
         elif part == Path("README.md"):
-            content = _render("readme.md.j2", new=new, old=old, assumed=assumed, rest=renaming.readme(content, old, new))
+            rest = renaming.readme(content, old, new, any(one.key == "data.source" for one in assumed))
+            content = _render("readme.md.j2", new=new, old=old, assumed=assumed, rest=rest)
         else:
             content = renaming.text(content, old, new)
         target.write_text(content, encoding="utf-8")
@@ -145,12 +146,15 @@ def _render(name: str, **values: Any) -> str:
 
 
 def _tidy(*folders: Path) -> bool:
-    """Sort imports and break lines as ruff does, for names are of other lengths now; without ruff it is left as it is."""
+    """Sort imports and break lines as ruff does, for names are of other lengths now, and excuse texts that became too long.
+
+    Without ruff it is left as it is.
+    """
     if importlib.util.find_spec("ruff") is None:
         return False
     for folder in folders:
-        for arguments in (["check", "--fix-only", "--select", "I"], ["format"]):
-            command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "."]
+        for arguments in (["check", "--fix-only", "--select", "I"], ["format"], ["check", "--add-noqa", "--select", "E501"]):
+            command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--no-cache", "."]
             subprocess.run(command, cwd=folder, check=True)
     return True
 

@@ -58,8 +58,13 @@ def front(content: str, old: Names, new: Names) -> str:
     return re.sub(r'\A""".*?"""', f'"""{new.title}. Made from {old.name} by `usecases new`."""', content, count=1, flags=re.S)
 
 
-def readme(content: str, old: Names, new: Names) -> str:
-    """The template's README without its title and without what was measured on the template's data."""
+def readme(content: str, old: Names, new: Names, has_data: bool) -> str:
+    """The template's README without its title and without what was measured on the template's data.
+
+    `has_data`: the copy's configuration names data of its own.
+    """
     content = re.sub(rf"^## {UNTRUE}\n.*?(?=^## |\Z)", "", content, flags=re.S | re.M)
     content = re.sub(r"\A# .*\n+", "", content)
+    if has_data:  # the first block of commands says what the template runs on
+        content = re.sub(rf"^(usecases run {old.name} +)#.*$", r"\g<1># on the data named above", content, count=1, flags=re.M)
     return text(content, old, new).rstrip() + "\n"
