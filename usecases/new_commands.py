@@ -55,7 +55,7 @@ def new(
     if root:
         made = project.in_repository(root, source, names, assumed)
     else:
-        made = project.on_its_own((out or Path(name)).absolute(), source, names, assumed)
+        made = project.on_its_own((out or Path(name)).resolve(), source, names, assumed)
     result: dict[str, Any] = {
         "name": name,
         "from": template,
@@ -163,12 +163,13 @@ def _try(name: str, made: Made, root: Path | None, result: dict[str, Any], json_
                 result[key] = json.loads(said)
             if code == DONE:
                 continue
-            install = f"{_install(made)} && " if made.project else ""
-            settings = _near(made.package / "configs" / "default.yaml")
-            mend = "" if code == INTERRUPTED else f"Mend the data, or say in {settings} how it is to be read. "
-            printing.say(
-                f"{name} is kept in {_near(made.project or made.package)}. {mend}Then: {install}usecases {shlex.join(arguments)}"
-            )
+            said = f"{name} is kept in {_near(made.project or made.package)}."
+            if made.project:
+                said += f" So that `usecases` knows it: {_install(made)}."
+            if code != INTERRUPTED:
+                settings = _near(made.package / "configs" / "default.yaml")
+                said += f" Mend the data, or say in {settings} how it is to be read; then: usecases {shlex.join(arguments)}"
+            printing.say(said)
             return code
     return DONE
 
