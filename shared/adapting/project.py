@@ -24,6 +24,7 @@ from shared.files import write_text
 from shared.usecase import Assumption
 
 INDEPENDENT = re.compile(r'(name = "use cases do not import each other"\n(?:.*\n)*?modules = \[[^\]]*?)(,?\s*\])')
+OURS = ("--config", 'lint.isort.known-first-party = ["usecases", "shared"]')  # which ruff cannot see before all is in its place
 LEFT_OUT = "report.png"  # a picture of the template's own report
 TEXTS = {".py", ".md", ".j2"}
 
@@ -74,7 +75,7 @@ def in_repository(root: Path, template: Template, new: Names, assumed: Sequence[
         _copy(template, new, assumed, code)
         (checks / "__init__.py").touch()
         _write_tests(template, new, checks)
-        tidy = _tidy(code, checks)
+        tidy = _tidy(code, checks, settings=OURS)
     write_text(root / "pyproject.toml", independent((root / "pyproject.toml").read_text("utf-8"), new.package))
     return Made(package, tests, None, tidy)
 
@@ -145,7 +146,7 @@ def _render(name: str, **values: Any) -> str:
     return environment.get_template(name).render(values)
 
 
-def _tidy(*folders: Path) -> bool:
+def _tidy(*folders: Path, settings: Sequence[str] = ()) -> bool:
     """Sort imports and break lines as ruff does, for names are of other lengths now, and excuse texts that became too long.
 
     Without ruff it is left as it is.
@@ -154,7 +155,7 @@ def _tidy(*folders: Path) -> bool:
         return False
     for folder in folders:
         for arguments in (["check", "--fix-only", "--select", "I"], ["format"], ["check", "--add-noqa", "--select", "E501"]):
-            command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--no-cache", "."]
+            command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--no-cache", *settings, "."]
             subprocess.run(command, cwd=folder, check=True)
     return True
 
