@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from shared.adapting import project
+from shared.adapting.defaults import flat
 from shared.config import resolve
 from shared.errors import UserError
 from shared.usecase import Assumption
@@ -73,12 +74,11 @@ def test_one_command_makes_checks_and_tries_a_use_case_of_ones_own(shop: tuple[P
     folder, result = shop
     assert not [finding for finding in result["findings"] if finding["severity"] == "error"]
     assert result["run"]["usecase"] == "shop"
-    assert result["assumed"][0] == {"key": "data.source", "value": str(events), "why": "the data that was named"}
+    assumed = {one["key"]: one["value"] for one in result["assumed"]}
+    given = dict(one.split("=") for one in COLUMNS) | {"data.source": str(events), "model.members": ["popularity"]}
+    assert given.items() <= assumed.items()
     written = (folder / "shop" / "configs" / "default.yaml").read_text()
-    assert yaml.safe_load(written) == {
-        "data": {"source": str(events), "columns": {"user": "buyer_code", "item": "thing", "timestamp": "when"}},
-        "model": {"members": ["popularity"]},
-    }
+    assert dict(flat(yaml.safe_load(written))) == assumed
     assert "# given on the command line" in written
     assert ruff(folder) == ""
 
@@ -185,8 +185,8 @@ def test_data_with_errors_stops_it_and_the_copy_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_here: Callable[..., Ended]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "colours.csv").write_text("colour,size\nred,1\n")
-    done = command_here("new", "shop", "--from", "recommendation", "--data", "colours.csv")
+    (tmp_path / "few.csv").write_text("buyer_code,thing,when\nu1,p1,2024-01-01\n")
+    done = command_here("new", "shop", "--from", "recommendation", "--data", "few.csv", *COLUMNS)
     assert (done.code, "error" in done.out, "$ usecases run" in done.out) == (1, True, False)
     assert "shop is kept in ./shop" in done.err
     assert (tmp_path / "shop" / "shop" / "configs" / "default.yaml").exists()
