@@ -65,6 +65,8 @@ def readme(content: str, old: Names, new: Names, has_data: bool) -> str:
     """
     content = re.sub(rf"^## {UNTRUE}\n.*?(?=^## |\Z)", "", content, flags=re.S | re.M)
     content = re.sub(r"\A# .*\n+", "", content)
+    content = re.sub(r"\AMade from the use case `[^#]*?prints yours\.\n+", "", content)  # of a template that is a copy itself
+    content = re.sub(r"\AUnless told otherwise it runs on .*\n+(?:\|.*\n)+\n*", "", content)
     if has_data:  # the first block of commands says what the template runs on
         content = re.sub(rf"^(usecases run {old.name} +)#.*$", r"\g<1># on the data named above", content, count=1, flags=re.M)
     return text(content, old, new).rstrip() + "\n"
