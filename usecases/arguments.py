@@ -25,7 +25,9 @@ Quick = Annotated[bool, typer.Option("--quick", help="small settings: a first lo
 def settings_of(usecase: UseCase, quick: bool, data: str | None, config: Path | None, overrides: list[str]) -> RunConfig:
     from shared.config import resolve
 
-    files = [usecase.configs / "quick.yaml"] if quick else []
+    own = usecase.configs / "default.yaml"  # what a use case that was made for somebody's data runs on
+    files = [own] if own.exists() else []
+    files += [usecase.configs / "quick.yaml"] if quick else []
     files += [config] if config else []
     return resolve(usecase.config, files, source_of(data) + overrides)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from usecases import data_commands, live_commands, printing
+from usecases import data_commands, live_commands, new_commands, printing
 from usecases.arguments import (
     DONE,
     INTERRUPTED,
@@ -38,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(live_commands.app)
+app.add_typer(new_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 
@@ -65,19 +66,23 @@ def main() -> None:
 @app.command("list")
 def list_(json_: Json = False) -> None:
     """List the use cases and how good their newest runs are."""
+    from shared.errors import UserError
     from shared.runs import runs_root
     from usecases import catalog
 
     rows = []
     for name in catalog.MODULES:
-        usecase = catalog.get(name)
+        try:
+            what = catalog.get(name).summary
+        except UserError as error:  # of one that others brought: the rest go on working
+            what = str(error)
         metrics = runs_root() / name / "latest" / "metrics.json"
         newest = "none yet"
         if metrics.exists():
             found = json.loads(metrics.read_text("utf-8"))
             metric = found["headline"]
             newest = f"{metric} {found['model'][metric]['value']:.3f} ({found['data']['name']})"
-        rows.append({"name": name, "what": usecase.summary, "newest run": newest})
+        rows.append({"name": name, "what": what, "newest run": newest})
     printing.show(rows, json_, lambda: printing.table(rows))
 
 

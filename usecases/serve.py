@@ -33,10 +33,14 @@ def settings_of(fields: Mapping[str, Any], key_file: Path | None) -> ServeSettin
 
 
 def choose(names: Sequence[str]) -> dict[str, Path | None]:
-    """The runs to serve by use case; without names every use case's newest, None where there is none."""
+    """The runs to serve by use case; without names every use case's newest, None where there is none.
+
+    Without names what others brought and cannot be loaded is left out, and told.
+    """
     known = sorted(catalog.MODULES)
     if not names:
-        there = {name: (runs.runs_root() / name / "latest").exists() for name in catalog.MODULES}
+        working = [name for name in catalog.MODULES if name in catalog.OURS or _works(name)]
+        there = {name: (runs.runs_root() / name / "latest").exists() for name in working}
         return {name: runs.find(name, known)[0] if there[name] else None for name in there}
     chosen: dict[str, Path | None] = {}
     for one in names:
@@ -45,6 +49,15 @@ def choose(names: Sequence[str]) -> dict[str, Path | None]:
             raise UserError(f"Two runs of {name}: {chosen[name]} and {folder}. A server has one of each use case.")
         chosen[name] = folder
     return chosen
+
+
+def _works(name: str) -> bool:
+    try:
+        catalog.get(name)
+    except UserError as error:
+        print(f"Left out: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: bool = False) -> None:

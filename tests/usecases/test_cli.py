@@ -19,7 +19,7 @@ def test_help_imports_nothing_heavy() -> None:
     code += "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "recommend" not in done.stdout.split("Commands")[0]
-    assert all(word in done.stdout for word in ("run", "predict", "tool", "evaluate", "check", "bench", "data", "list"))
+    assert all(word in done.stdout for word in ("run", "predict", "tool", "evaluate", "check", "bench", "data", "list", "new"))
     assert not {"torch", "pandas", "numpy", "transformers", "pydantic"} & set(done.stderr.split())
 
 

@@ -23,7 +23,7 @@ from usecases.chatbot.predictor import Chatbot
 
 
 class TestOptions(Section):
-    run: str = Field(NAME, description="a run's folder, or chatbot for the newest one")
+    run: str = Field(NAME, description=f"a run's folder, or {NAME} for the newest one")
     part: Literal["tuning", "held_out", "all"] = Field("all", description="which of the scripts")
 
 
