@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ SHOWN = 5
 ARROW_FAILURES = (pa.ArrowException, OverflowError, TypeError)
 DAY_FIRST = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,2})(:\d\d.*))?$")
 SPACE = "space"
+LEFT_OUT = "these rows were left out"
 LOOKED_AT = 100_000  # values by which the writing of a column is told
 
 
@@ -66,19 +67,33 @@ class Faults:
         where: the file, for messages.
         refuse: rows with faults are an error (data.faults=refuse), instead of being left out with a warning.
         remedy: what to say of such rows instead of that.
+        names: what the source calls a column, by the name that it has here.
     """
 
-    def __init__(self, where: str, refuse: bool = False, remedy: str | None = None) -> None:
-        self.where, self.refuse, self.remedy = where, refuse, remedy
+    def __init__(
+        self, where: str, refuse: bool = False, remedy: str | None = None, names: Mapping[str, str] | None = None
+    ) -> None:
+        self.where, self.refuse, self.remedy, self.names = where, refuse, remedy, names or {}
         self.findings: list[Finding] = []
 
-    def add(self, severity: Severity, what: str, fix: str, rows: Sequence[int] = (), examples: Sequence[str] = ()) -> None:
-        count = max(1, len(rows))
-        self.findings.append(Finding(severity, what, self.where, fix, count, [int(r) for r in rows[:SHOWN]], examples))
-
-    def report(
-        self, shown: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, fix: str, handled: str = "these rows were left out"
+    def add(
+        self,
+        severity: Severity,
+        what: str,
+        fix: str,
+        rows: Sequence[int] = (),
+        examples: Sequence[str] = (),
+        *,
+        column: str = "",
+        count: int = 1,
+        left_out: Sequence[int] = (),
     ) -> None:
+        """Note one thing; `rows` are all that it concerns, `count` is for what has none; for `left_out` see `Finding`."""
+        without = {self.where: [int(row) for row in left_out]} if len(left_out) else {}
+        name, first = self.names.get(column, column), [int(row) for row in rows[:SHOWN]]
+        self.findings.append(Finding(severity, what, self.where, fix, len(rows) or count, first, examples, name, without))
+
+    def report(self, shown: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, fix: str, handled: str = LEFT_OUT) -> None:
         """Name the rows where `bad`, with the values of `shown` (index: row numbers); `handled` says what became of them."""
         places = np.flatnonzero(bad)
         if not len(places):
@@ -86,7 +101,10 @@ class Faults:
         examples = [" / ".join(map(str, row)) for row in shown.iloc[places[:2]].itertuples(index=False)]
         if not self.refuse:
             fix += self.remedy or f"; {handled} (data.faults=refuse stops instead)"
-        self.add("error" if self.refuse else "warning", what, fix, shown.index[places], examples)
+        column = ", ".join(self.names.get(str(name), str(name)) for name in shown.columns)
+        severity: Severity = "error" if self.refuse else "warning"
+        rows = shown.index[places]
+        self.add(severity, what, fix, rows, examples, column=column, left_out=rows if handled == LEFT_OUT else ())
 
     def drop(self, frame: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, shown: Sequence[str], fix: str) -> pd.DataFrame:
         """Name the rows where `bad` and return the others."""

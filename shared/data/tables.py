@@ -218,8 +218,11 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        hint = "Is a quote opened and never closed?" if delimiter in QUOTED else "Is it a text table?"
-        raise UserError(f"{path} cannot be read as a table: {error}. {hint}") from None
+        if delimiter in QUOTED and (opened := _odd_quotes(path)):
+            fix = "Is a quote opened there and never closed? Close it, or double it ('\"\"') if it is a sign of the text"
+            what = f"it cannot be read as a table: {error}"
+            raise DataError([*findings, Finding("error", what, str(path), fix, len(opened), opened[:SHOWN])]) from None
+        raise UserError(f"{path} cannot be read as a table: {error}. Is it a text table?") from None
     # Row numbers count the lines that were left out, so that they match what an editor shows.
     offset = 1 if header else 2
     missing = sorted(row.number - offset + 1 for row in bad if row.number is not None)
@@ -230,8 +233,16 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
         what = f"not {len(names)} values in the line"
         fix = f"Mend these lines, or quote values that hold the delimiter {delimiter!r}; they were left out"
         examples = [row.text[:60] for row in bad[:2]]
-        findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples))
+        without = {str(path): missing}
+        findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples, left_out=without))
     return frame, findings
+
+
+def _odd_quotes(path: Path) -> list[int]:
+    """Numbers of the lines with an odd number of quotes (0: the header), if there are so many that one is never closed."""
+    with path.open("rb") as file:
+        odd = [number for number, line in enumerate(file) if line.count(b'"') % 2]
+    return odd if len(odd) % 2 else []
 
 
 def _names(path: Path, file: IO[str], delimiter: str) -> list[str]:
@@ -249,7 +260,7 @@ def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -
 
 def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Finding]]:
     findings = _undecodable(path, encoding, 1)
-    records, numbers, bad = [], [], []
+    records, numbers, bad, texts = list[dict[str, Any]](), list[int](), list[int](), list[str]()
     with path.open(encoding="latin-1" if findings else encoding) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -259,9 +270,11 @@ def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Find
                 numbers.append(number)
             else:
                 bad.append(number)
+                texts += [line.strip()[:60]] if len(texts) < 2 else []
     if bad:
         fix = "Write one JSON object a line; these lines were left out"
-        findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN]))
+        without = {str(path): bad}
+        findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN], texts, left_out=without))
     if not records:
         raise DataError([*findings, Finding("error", "no row could be read", str(path), "Give one JSON object a line")])
     return pd.DataFrame(records, index=pd.Index(numbers), dtype="object"), findings  # large whole ids stay whole
