@@ -144,8 +144,8 @@ def tidy_ids(values: pd.Series) -> pd.Series:
 
 def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
     """float64; NaN where a value is missing, infinite or no number (text: of this notation)."""
-    if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and _is_text(values):
-        values = _plain(values, notation)
+    if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and is_text(values):
+        values = plain(values, notation)
     if not pd.api.types.is_numeric_dtype(values):
         try:  # a tenth of the time of to_numeric, and it knows decimals
             values = pa.array(values, from_pandas=True).cast(pa.float64()).to_pandas().set_axis(values.index)
@@ -155,7 +155,7 @@ def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
     return parsed.where(np.isfinite(parsed))
 
 
-def _plain(values: pd.Series, notation: Notation) -> pd.Series:
+def plain(values: pd.Series, notation: Notation) -> pd.Series:
     """Text in a notation, written as usual; missing where it is no number of that notation."""
     text = pa.array(values, pa.string(), from_pandas=True)
     text = pc.if_else(pc.match_substring_regex(text, notation.number), text, None)
@@ -166,7 +166,7 @@ def _plain(values: pd.Series, notation: Notation) -> pd.Series:
 
 def notations(values: pd.Series) -> dict[Notation, float]:
     """Notations whose own signs are in the text of numbers, and which share of it they read."""
-    if not _is_text(values):
+    if not is_text(values):
         return {}
     given = values.dropna()
     text = pa.array(given.iloc[:: max(1, len(given) // LOOKED_AT)], pa.string())
@@ -178,7 +178,7 @@ def notations(values: pd.Series) -> dict[Notation, float]:
     return found
 
 
-def _is_text(values: pd.Series) -> bool:
+def is_text(values: pd.Series) -> bool:
     return pd.api.types.infer_dtype(values, skipna=True) == "string"
 
 
@@ -197,7 +197,7 @@ def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bo
     if text.any():
         written = values[text].astype("str")
         if day_first:
-            written = written.str.replace(DAY_FIRST, _year_first, regex=True)
+            written = written.str.replace(DAY_FIRST, year_first, regex=True)
         since[text] = _epoch(pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601"))
     if unit == "auto" and (milliseconds := since > LARGEST_SECONDS).mean() > 0.5:
         faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
@@ -205,7 +205,7 @@ def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bo
     return since
 
 
-def _year_first(match: re.Match[str]) -> str:
+def year_first(match: re.Match[str]) -> str:
     day, month, year, hour, rest = match.groups()
     return f"{year}-{month:0>2}-{day:0>2}" + (f" {hour:0>2}{rest}" if hour else "")
 

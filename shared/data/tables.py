@@ -21,6 +21,13 @@ from shared.files import whole
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 QUOTED = ",;"  # between values that may be quoted; in tables with tabs a quote is a sign like others
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+NO_TABLES = {
+    b"PK\x03\x04": "an Excel workbook or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF document",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 SHOWN = 5
 FIRST = 100  # lines of JSON that tell a table's columns
 
@@ -146,6 +153,11 @@ def _kind(path: Path, delimiter: str | None) -> str:
     raise UserError(f"{path}: unknown kind of table '{suffix}'. Known: .csv .tsv .parquet .jsonl, RecBole's .inter .item .user.")
 
 
+def delimiter(path: Path) -> str:
+    """What is between the values of a text table of one of the kinds in `DELIMITERS`; raises as `_delimiter`."""
+    return _delimiter(path, DELIMITERS[path.suffix.lower()])
+
+
 def _delimiter(path: Path, usual: str) -> str:
     """The usual delimiter of the file's kind, or another one where the first line has only that.
 
@@ -154,8 +166,12 @@ def _delimiter(path: Path, usual: str) -> str:
     """
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    if b"\0" in start or start.startswith((b"%PDF", b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is not a text table (binary, PDF or UTF-16). Save it as CSV in UTF-8.")
+    if kind := next((kind for magic, kind in NO_TABLES.items() if start.startswith(magic)), None):
+        raise UserError(f"{path} is not a text table but {kind}. Save it as CSV in UTF-8.")
+    if b"\0" in start:
+        row = start.partition(b"\0")[0].count(b"\n")
+        fix = "If it is a table, save it as CSV in UTF-8"
+        raise DataError([Finding("error", "not a text table: a NUL byte (binary)", str(path), fix, rows=(row,))])
     first = start.partition(b"\n")[0].decode("latin-1")
     counts = {delimiter: first.count(delimiter) for delimiter in (usual, ",", ";", "\t", "|")}
     return usual if counts[usual] else max(counts, key=lambda delimiter: counts[delimiter])
