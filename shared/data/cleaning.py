@@ -22,6 +22,8 @@ ARROW_FAILURES = (pa.ArrowException, OverflowError, TypeError)
 DAY_FIRST = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,2})(:\d\d.*))?$")
 SPACE = "space"
 LEFT_OUT = "these rows were left out"
+ROUNDED = r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]{2}\s*$"  # 1.23457E+15
+EARLY_S, USUAL_S = 365 * DAY_S, 3e8  # times before the first are odd where most are after the second
 LOOKED_AT = 100_000  # values by which the writing of a column is told
 
 
@@ -142,6 +144,16 @@ def tidy_ids(values: pd.Series) -> pd.Series:
     return values.astype("str").where(values.notna()).str.strip()
 
 
+def rounded_ids(values: pd.Series, faults: Faults) -> None:
+    """Name ids that a spreadsheet has taken for numbers."""
+    if not is_text(values):
+        return
+    found = pc.match_substring_regex(pa.array(values, pa.string(), from_pandas=True), ROUNDED)
+    fix = "Export it as text: a spreadsheet has rounded long numbers, so that different ids have become the same"
+    bad = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+    faults.report(values.to_frame(), bad, "an id in scientific notation", fix, "they count as they are written")
+
+
 def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
     """float64; NaN where a value is missing, infinite or no number (text: of this notation)."""
     if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and is_text(values):
@@ -202,6 +214,10 @@ def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bo
     if unit == "auto" and (milliseconds := since > LARGEST_SECONDS).mean() > 0.5:
         faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
         since[milliseconds] /= 1000
+    early = (since >= 0) & (since < EARLY_S)
+    if early.any() and since.median() > USUAL_S:
+        fix = "Mend them: a missing time may have become 0, or it is in another unit"
+        faults.report(values.to_frame(), early, "a time in 1970, far before the others", fix, "they count as they are written")
     return since
 
 

@@ -234,10 +234,8 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        if delimiter in QUOTED and (opened := _odd_quotes(path)):
-            fix = "Is a quote opened there and never closed? Close it, or double it ('\"\"') if it is a sign of the text"
-            what = f"it cannot be read as a table: {error}"
-            raise DataError([*findings, Finding("error", what, str(path), fix, len(opened), opened[:SHOWN])]) from None
+        if unclosed := _unclosed(path, delimiter):
+            raise DataError([*findings, unclosed]) from None
         raise UserError(f"{path} cannot be read as a table: {error}. Is it a text table?") from None
     # Row numbers count the lines that were left out, so that they match what an editor shows.
     offset = 1 if header else 2
@@ -245,7 +243,10 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
     numbers = pd.RangeIndex(1, table.num_rows + len(missing) + 1).difference(pd.Index(missing), sort=True)
     frame = table.to_pandas()
     frame.index = numbers
-    if bad:
+    last = [row.text for row in bad[-1:]] + [str(value) for value in frame.tail(1).to_numpy().ravel()]
+    if any("\n" in text for text in last) and (unclosed := _unclosed(path, delimiter)):  # it swallows all that follows
+        findings.append(unclosed)
+    elif bad:
         what = f"not {len(names)} values in the line"
         fix = f"Mend these lines, or quote values that hold the delimiter {delimiter!r}; they were left out"
         examples = [row.text[:60] for row in bad[:2]]
@@ -254,11 +255,16 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
     return frame, findings
 
 
-def _odd_quotes(path: Path) -> list[int]:
-    """Numbers of the lines with an odd number of quotes (0: the header), if there are so many that one is never closed."""
+def _unclosed(path: Path, delimiter: str) -> Finding | None:
+    """A finding for lines with an odd number of quotes (row 0: the header), if there are so many that one is never closed."""
+    if delimiter not in QUOTED:
+        return None
     with path.open("rb") as file:
         odd = [number for number, line in enumerate(file) if line.count(b'"') % 2]
-    return odd if len(odd) % 2 else []
+    if len(odd) % 2 == 0:
+        return None
+    fix = "Close it, or write it twice where it is a sign of the text: all that follows is taken for one value"
+    return Finding("error", "a quote is opened and never closed", str(path), fix, len(odd), odd[:SHOWN])
 
 
 def _names(path: Path, file: IO[str], delimiter: str) -> list[str]:

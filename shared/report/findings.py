@@ -13,6 +13,7 @@ HEADS = {
     "warning": ("Warnings", "A run goes on, but leaves data out, or its result may mislead."),
     "info": ("Notes", "What was made of the data. Look whether it is what you meant."),
 }
+SHOWN = 3  # examples
 COLUMNS = ("What", "Where", "Examples", "What to do", "Count")
 MEANINGS = {"error": "errors: stop a run", "warning": "warnings", "info": "notes"}
 
@@ -35,7 +36,7 @@ def write(
     ]
     if changes:
         text = "The original is as it was; these are the differences of the copy."
-        sections.insert(0, Section("Changed in the copy", text, tables=[_table(changes, source)]))
+        sections.append(Section("Changed in the copy", text, tables=[_table(changes, source)]))
     Report(
         title=title,
         verdict=_verdict(counts),
@@ -53,9 +54,11 @@ def _verdict(counts: dict[str, int]) -> str:
 
 
 def _table(findings: Sequence[Finding], source: str) -> Table:
-    return Table(
-        COLUMNS, [(one.what, _place(one, source), "\n".join(one.examples), one.fix, one.count) for one in findings], stacked=True
-    )
+    def shown(one: Finding) -> str:
+        return "\n".join(list(dict.fromkeys(one.examples))[:SHOWN])
+
+    rows = [(one.what, _place(one, source), shown(one), one.fix, one.count) for one in findings]
+    return Table(COLUMNS, rows, stacked=True)
 
 
 def _place(finding: Finding, source: str) -> str:

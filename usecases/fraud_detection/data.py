@@ -221,6 +221,8 @@ def _given(table: pd.DataFrame, mapping: Mapping[str, str], faults: Faults) -> d
 def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) -> tuple[dict[str, Any], np.ndarray]:
     """Tidy ids, and the rows that lack one they need; row numbers serve where there are no transaction ids."""
     ids = {role: cleaning.tidy_ids(given[role]).fillna("") for role in given if role not in NO_IDS}
+    for role in ids:
+        cleaning.rounded_ids(given[role], faults)
     unusable = np.zeros(len(table), bool)
     for role in ("transaction", "account"):
         if role in ids:

@@ -68,6 +68,8 @@ def inspect(config: RecommendationConfig) -> Interactions:
     raw = formats.read(config.data)
     faults = Faults(raw.where, config.data.faults == "refuse", names=raw.names)
     frame = raw.interactions
+    for column in ("user", "item"):
+        cleaning.rounded_ids(frame[column], faults)
     frame = faults.drop(frame, _tidy_both(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
     if "rating" in frame:
         ratings = cleaning.numbers(frame["rating"])
