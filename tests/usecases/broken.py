@@ -19,7 +19,7 @@ def payments() -> Lines:
     rng = np.random.default_rng(0)
     times = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.integers(0, 90 * 86_400, 2400)), unit="s")
     rows = [
-        f"t{n},{times[n]},c{rng.integers(40)},m{rng.integers(30)},{rng.uniform(1, 300):.2f},{int(rng.random() < 0.2)}"
+        f"t{n},{times[n]},c{rng.integers(1000)},m{rng.integers(30)},{rng.uniform(1, 300):.2f},{int(rng.random() < 0.2)}"
         for n in range(2400)
     ]
     return ["id,time,account,merchant,amount,label", *rows]
