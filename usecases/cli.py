@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from usecases import data_commands, live_commands, new_commands, printing
+from usecases import check_commands, data_commands, live_commands, new_commands, printing
 from usecases.arguments import (
     DONE,
     INTERRUPTED,
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(live_commands.app)
 app.add_typer(new_commands.app)
+app.add_typer(check_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 
@@ -214,32 +215,6 @@ def evaluate(run_: RunName, overrides: Overrides = None, data: Source = None, js
     settings = resolve(usecase.config, [folder / "config.yaml"], source_of(data) + (overrides or []))
     result = usecase.evaluate(usecase.load(folder / "artifact"), settings)
     printing.show(result, json_, lambda: printing.show_metrics(result))
-
-
-@app.command()
-def check(
-    name: Name,
-    overrides: Overrides = None,
-    quick: Quick = False,
-    data: Source = None,
-    config: ConfigFile = None,
-    json_: Json = False,
-) -> None:
-    """Look for every fault in the data at once; exit code 1 if there is one that stops a run."""
-    from usecases import catalog
-
-    usecase = catalog.get(name)
-    findings = usecase.check(settings_of(usecase, quick, data, config, overrides or []))
-
-    def show() -> None:
-        for finding in findings:
-            print(f"{finding.severity:<8} {finding}")
-        errors = sum(f.severity == "error" for f in findings)
-        print(f"{len(findings)} finding(s), {errors} of them stop a run." if findings else "No fault found.")
-
-    printing.show([f.as_dict() for f in findings], json_, show)
-    if any(f.severity == "error" for f in findings):
-        raise typer.Exit(USER_PROBLEM)
 
 
 @app.command()

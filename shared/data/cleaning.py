@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ SHOWN = 5
 ARROW_FAILURES = (pa.ArrowException, OverflowError, TypeError)
 DAY_FIRST = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,2})(:\d\d.*))?$")
 SPACE = "space"
+LEFT_OUT = "these rows were left out"
+ROUNDED = r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]{2}\s*$"  # 1.23457E+15
+EARLY_S, USUAL_S = 365 * DAY_S, 3e8  # times before the first are odd where most are after the second
 LOOKED_AT = 100_000  # values by which the writing of a column is told
 
 
@@ -66,19 +69,33 @@ class Faults:
         where: the file, for messages.
         refuse: rows with faults are an error (data.faults=refuse), instead of being left out with a warning.
         remedy: what to say of such rows instead of that.
+        names: what the source calls a column, by the name that it has here.
     """
 
-    def __init__(self, where: str, refuse: bool = False, remedy: str | None = None) -> None:
-        self.where, self.refuse, self.remedy = where, refuse, remedy
+    def __init__(
+        self, where: str, refuse: bool = False, remedy: str | None = None, names: Mapping[str, str] | None = None
+    ) -> None:
+        self.where, self.refuse, self.remedy, self.names = where, refuse, remedy, names or {}
         self.findings: list[Finding] = []
 
-    def add(self, severity: Severity, what: str, fix: str, rows: Sequence[int] = (), examples: Sequence[str] = ()) -> None:
-        count = max(1, len(rows))
-        self.findings.append(Finding(severity, what, self.where, fix, count, [int(r) for r in rows[:SHOWN]], examples))
-
-    def report(
-        self, shown: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, fix: str, handled: str = "these rows were left out"
+    def add(
+        self,
+        severity: Severity,
+        what: str,
+        fix: str,
+        rows: Sequence[int] = (),
+        examples: Sequence[str] = (),
+        *,
+        column: str = "",
+        count: int = 1,
+        left_out: Sequence[int] = (),
     ) -> None:
+        """Note one thing; `rows` are all that it concerns, `count` is for what has none; for `left_out` see `Finding`."""
+        without = {self.where: [int(row) for row in left_out]} if len(left_out) else {}
+        name, first = self.names.get(column, column), [int(row) for row in rows[:SHOWN]]
+        self.findings.append(Finding(severity, what, self.where, fix, len(rows) or count, first, examples, name, without))
+
+    def report(self, shown: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, fix: str, handled: str = LEFT_OUT) -> None:
         """Name the rows where `bad`, with the values of `shown` (index: row numbers); `handled` says what became of them."""
         places = np.flatnonzero(bad)
         if not len(places):
@@ -86,7 +103,10 @@ class Faults:
         examples = [" / ".join(map(str, row)) for row in shown.iloc[places[:2]].itertuples(index=False)]
         if not self.refuse:
             fix += self.remedy or f"; {handled} (data.faults=refuse stops instead)"
-        self.add("error" if self.refuse else "warning", what, fix, shown.index[places], examples)
+        column = ", ".join(self.names.get(str(name), str(name)) for name in shown.columns)
+        severity: Severity = "error" if self.refuse else "warning"
+        rows = shown.index[places]
+        self.add(severity, what, fix, rows, examples, column=column, left_out=rows if handled == LEFT_OUT else ())
 
     def drop(self, frame: pd.DataFrame, bad: pd.Series | np.ndarray, what: str, shown: Sequence[str], fix: str) -> pd.DataFrame:
         """Name the rows where `bad` and return the others."""
@@ -124,10 +144,20 @@ def tidy_ids(values: pd.Series) -> pd.Series:
     return values.astype("str").where(values.notna()).str.strip()
 
 
+def rounded_ids(values: pd.Series, faults: Faults) -> None:
+    """Name ids that a spreadsheet has taken for numbers."""
+    if not is_text(values):
+        return
+    found = pc.match_substring_regex(pa.array(values, pa.string(), from_pandas=True), ROUNDED)
+    fix = "Export it as text: a spreadsheet has rounded long numbers, so that different ids have become the same"
+    bad = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+    faults.report(values.to_frame(), bad, "an id in scientific notation", fix, "they count as they are written")
+
+
 def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
     """float64; NaN where a value is missing, infinite or no number (text: of this notation)."""
-    if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and _is_text(values):
-        values = _plain(values, notation)
+    if (notation.decimal, notation.thousands) != (PLAIN.decimal, PLAIN.thousands) and is_text(values):
+        values = plain(values, notation)
     if not pd.api.types.is_numeric_dtype(values):
         try:  # a tenth of the time of to_numeric, and it knows decimals
             values = pa.array(values, from_pandas=True).cast(pa.float64()).to_pandas().set_axis(values.index)
@@ -137,7 +167,7 @@ def numbers(values: pd.Series, notation: Notation = PLAIN) -> pd.Series:
     return parsed.where(np.isfinite(parsed))
 
 
-def _plain(values: pd.Series, notation: Notation) -> pd.Series:
+def plain(values: pd.Series, notation: Notation) -> pd.Series:
     """Text in a notation, written as usual; missing where it is no number of that notation."""
     text = pa.array(values, pa.string(), from_pandas=True)
     text = pc.if_else(pc.match_substring_regex(text, notation.number), text, None)
@@ -148,7 +178,7 @@ def _plain(values: pd.Series, notation: Notation) -> pd.Series:
 
 def notations(values: pd.Series) -> dict[Notation, float]:
     """Notations whose own signs are in the text of numbers, and which share of it they read."""
-    if not _is_text(values):
+    if not is_text(values):
         return {}
     given = values.dropna()
     text = pa.array(given.iloc[:: max(1, len(given) // LOOKED_AT)], pa.string())
@@ -160,7 +190,7 @@ def notations(values: pd.Series) -> dict[Notation, float]:
     return found
 
 
-def _is_text(values: pd.Series) -> bool:
+def is_text(values: pd.Series) -> bool:
     return pd.api.types.infer_dtype(values, skipna=True) == "string"
 
 
@@ -179,15 +209,19 @@ def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bo
     if text.any():
         written = values[text].astype("str")
         if day_first:
-            written = written.str.replace(DAY_FIRST, _year_first, regex=True)
+            written = written.str.replace(DAY_FIRST, year_first, regex=True)
         since[text] = _epoch(pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601"))
     if unit == "auto" and (milliseconds := since > LARGEST_SECONDS).mean() > 0.5:
         faults.add("info", "timestamps are milliseconds", "They were divided by 1,000")
         since[milliseconds] /= 1000
+    early = (since >= 0) & (since < EARLY_S)
+    if early.any() and since.median() > USUAL_S:
+        fix = "Mend them: a missing time may have become 0, or it is in another unit"
+        faults.report(values.to_frame(), early, "a time in 1970, far before the others", fix, "they count as they are written")
     return since
 
 
-def _year_first(match: re.Match[str]) -> str:
+def year_first(match: re.Match[str]) -> str:
     day, month, year, hour, rest = match.groups()
     return f"{year}-{month:0>2}-{day:0>2}" + (f" {hour:0>2}{rest}" if hour else "")
 

@@ -40,7 +40,8 @@ def assign(
     """
     if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
         fix = "Give each column a name of its own"
-        raise DataError([Finding("error", f"more than one column is named {', '.join(twice)}", where, fix)])
+        what = f"more than one column is named {', '.join(twice)}"
+        raise DataError([Finding("error", what, where, fix, len(twice), examples=twice, column=", ".join(twice))])
     findings: list[Finding] = []
     chosen: dict[str, str] = {}
     taken = {column for column in wanted.values() if column is not None}
@@ -51,13 +52,16 @@ def assign(
             chosen[role] = column
             taken.add(column)
         elif column is not None:
-            findings.append(Finding("error", f"there is no column '{column}'", where, f"{listed}{role} to one of them"))
+            what = f"there is no column '{column}'"
+            findings.append(Finding("error", what, where, f"{listed}{role} to one of them", column=column))
         elif role in required:
             findings.append(
                 Finding("error", f"it cannot be told which column is the {role}", where, f"{listed}{role} to the right one")
             )
     if len(set(chosen.values())) < len(chosen):
-        findings.append(Finding("error", "one column is given two roles", where, "Set data.columns.* to different columns"))
+        twice = [column for column in dict.fromkeys(chosen.values()) if list(chosen.values()).count(column) > 1]
+        fix, given = "Set data.columns.* to different columns", ", ".join(twice)
+        findings.append(Finding("error", "one column is given two roles", where, fix, len(twice), examples=twice, column=given))
     if findings:
         raise DataError(findings)
     return chosen

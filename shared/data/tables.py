@@ -21,6 +21,13 @@ from shared.files import whole
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 QUOTED = ",;"  # between values that may be quoted; in tables with tabs a quote is a sign like others
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+NO_TABLES = {
+    b"PK\x03\x04": "an Excel workbook or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF document",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 SHOWN = 5
 MISSING = ["", "NA", "NaN", "null"]  # in text tables
 FIRST = 100  # lines of JSON that tell a table's columns
@@ -171,6 +178,11 @@ def _kind(path: Path, delimiter: str | None) -> str:
     raise UserError(f"{path}: unknown kind of table '{suffix}'. Known: .csv .tsv .parquet .jsonl, RecBole's .inter .item .user.")
 
 
+def delimiter(path: Path) -> str:
+    """What is between the values of a text table of one of the kinds in `DELIMITERS`; raises as `_delimiter`."""
+    return _delimiter(path, DELIMITERS[path.suffix.lower()])
+
+
 def _delimiter(path: Path, usual: str) -> str:
     """The usual delimiter of the file's kind, or another one where the first line has only that.
 
@@ -179,8 +191,12 @@ def _delimiter(path: Path, usual: str) -> str:
     """
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    if b"\0" in start or start.startswith((b"%PDF", b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is not a text table (binary, PDF or UTF-16). Save it as CSV in UTF-8.")
+    if kind := next((kind for magic, kind in NO_TABLES.items() if start.startswith(magic)), None):
+        raise UserError(f"{path} is not a text table but {kind}. Save it as CSV in UTF-8.")
+    if b"\0" in start:
+        row = start.partition(b"\0")[0].count(b"\n")
+        fix = "If it is a table, save it as CSV in UTF-8"
+        raise DataError([Finding("error", "not a text table: a NUL byte (binary)", str(path), fix, rows=(row,))])
     first = start.partition(b"\n")[0].decode("latin-1")
     counts = {delimiter: first.count(delimiter) for delimiter in (usual, ",", ";", "\t", "|")}
     return usual if counts[usual] else max(counts, key=lambda delimiter: counts[delimiter])
@@ -243,20 +259,37 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        hint = "Is a quote opened and never closed?" if delimiter in QUOTED else "Is it a text table?"
-        raise UserError(f"{path} cannot be read as a table: {error}. {hint}") from None
+        if unclosed := _unclosed(path, delimiter):
+            raise DataError([*findings, unclosed]) from None
+        raise UserError(f"{path} cannot be read as a table: {error}. Is it a text table?") from None
     # Row numbers count the lines that were left out, so that they match what an editor shows.
     offset = 1 if header else 2
     missing = sorted(row.number - offset + 1 for row in bad if row.number is not None)
     numbers = pd.RangeIndex(1, table.num_rows + len(missing) + 1).difference(pd.Index(missing), sort=True)
     frame = table.to_pandas()
     frame.index = numbers
-    if bad:
+    last = [row.text for row in bad[-1:]] + [str(value) for value in frame.tail(1).to_numpy().ravel()]
+    if any("\n" in text for text in last) and (unclosed := _unclosed(path, delimiter)):  # it swallows all that follows
+        findings.append(unclosed)
+    elif bad:
         what = f"not {len(names)} values in the line"
         fix = f"Mend these lines, or quote values that hold the delimiter {delimiter!r}; they were left out"
         examples = [row.text[:60] for row in bad[:2]]
-        findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples))
+        without = {str(path): missing}
+        findings.append(Finding("warning", what, str(path), fix, len(bad), missing[:SHOWN], examples, left_out=without))
     return frame, findings
+
+
+def _unclosed(path: Path, delimiter: str) -> Finding | None:
+    """A finding for lines with an odd number of quotes (row 0: the header), if there are so many that one is never closed."""
+    if delimiter not in QUOTED:
+        return None
+    with path.open("rb") as file:
+        odd = [number for number, line in enumerate(file) if line.count(b'"') % 2]
+    if len(odd) % 2 == 0:
+        return None
+    fix = "Close it, or write it twice where it is a sign of the text: all that follows is taken for one value"
+    return Finding("error", "a quote is opened and never closed", str(path), fix, len(odd), odd[:SHOWN])
 
 
 def _names(path: Path, file: IO[str], delimiter: str) -> list[str]:
@@ -274,7 +307,7 @@ def _split_lines(path: Path, delimiter: str, encoding: str, header: list[str]) -
 
 def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Finding]]:
     findings = _undecodable(path, encoding, 1)
-    records, numbers, bad = [], [], []
+    records, numbers, bad, texts = list[dict[str, Any]](), list[int](), list[int](), list[str]()
     with path.open(encoding="latin-1" if findings else encoding) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -284,9 +317,11 @@ def _read_json_lines(path: Path, encoding: str) -> tuple[pd.DataFrame, list[Find
                 numbers.append(number)
             else:
                 bad.append(number)
+                texts += [line.strip()[:60]] if len(texts) < 2 else []
     if bad:
         fix = "Write one JSON object a line; these lines were left out"
-        findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN]))
+        without = {str(path): bad}
+        findings.append(Finding("warning", "not a JSON object", str(path), fix, len(bad), bad[:SHOWN], texts, left_out=without))
     if not records:
         raise DataError([*findings, Finding("error", "no row could be read", str(path), "Give one JSON object a line")])
     return pd.DataFrame(records, index=pd.Index(numbers), dtype="object"), findings  # large whole ids stay whole

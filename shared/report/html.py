@@ -22,12 +22,16 @@ class Numeral(str):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; the first column is a label, numbers are aligned right. `best` is the row to stress."""
+    """Rows of cells; the first column is a label, numbers are aligned right. `best` is the row to stress.
+
+    `stacked`: on a narrow page each row becomes a block, with the columns' names before the cells; for rows of sentences.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     best: int | None = None
     caption: str = ""
+    stacked: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 
 from shared.data import cleaning, columns
-from shared.errors import Collector, Finding
+from shared.errors import SHOWN, Collector, Finding
 from usecases.chatbot import content_checks, formats
 from usecases.chatbot.config import ChatConfig
 from usecases.chatbot.corpus import TEST, TRAIN, Utterances, normalised
@@ -55,7 +55,8 @@ def _texts(utterances: Utterances, faults: Collector) -> None:
     rows = zip(utterances.texts, utterances.labels, scripts, utterances.files, utterances.rows, strict=True)
     for text, label, script, file, row in rows:
         if not text:
-            faults.add("warning", "an utterance without text", "It was left out; remove it or write one", label, row, file)
+            fix = "It was left out; remove it or write one"
+            faults.add("warning", "an utterance without text", fix, label, row, file, left_out=True)
         elif len(text) > LONG:
             fix = "Give what one customer would write in one message; only its beginning can be learnt from"
             faults.add("warning", f"an utterance of more than {LONG:,} characters", fix, text[:60], row, file)
@@ -118,7 +119,8 @@ def _labels(utterances: Utterances, faults: Collector) -> None:
             faults.add("warning", "labels that differ in case, spaces or signs alone", fix, " / ".join(sorted(labels)))
     if len(counts) > MANY and len(counts) > len(utterances.labels) / 4:
         fix = "Is it the column of the intents? See data.columns.label"
-        faults.add("warning", f"{len(counts):,} different labels in {len(utterances.labels):,} utterances", fix)
+        what = f"{len(counts):,} different labels in {len(utterances.labels):,} utterances"
+        faults.add("warning", what, fix, list(counts), count=len(counts))
         return
     normal = {label: columns.normal(label) for label in counts}
     often = max(counts.values(), default=0)
@@ -144,7 +146,8 @@ def _same(utterances: Utterances, faults: Collector) -> None:
             faults.add("warning", "the same utterance in two intents", fix, f"{text} ({named})", row, file)
         elif len(places) > 1 and len({utterances.parts[place] for place in places}) == 1:
             fix = "Once is enough; they stay in one part of the split"
-            faults.add("info", "the same utterance twice in an intent", fix, text, row, file)
+            for file, row in [(utterances.files[place], utterances.rows[place]) for place in places[1:]]:
+                faults.add("info", "the same utterance twice in an intent", fix, text, row, file, left_out=True)
         parts = {utterances.parts[place] or TRAIN for place in places}
         if len(parts) > 1:
             first, *_, last = sorted(parts, key=(TRAIN, "validation", TEST).index)
@@ -156,6 +159,8 @@ def _parts(utterances: Utterances, faults: Collector) -> None:
     given = Counter(utterances.parts)
     if len(given) > 1 and given[""]:
         what = f"{given['']:,} utterances of no part, where {len(utterances.parts) - given['']:,} have one"
-        faults.add("warning", what, "They are trained on. Fill in train, validation or test everywhere, or nowhere")
+        fix, places = "They are trained on. Fill in train, validation or test everywhere, or nowhere", utterances.rows
+        rows = [row for row, part in zip(places, utterances.parts, strict=True) if not part]
+        faults.given.append(Finding("warning", what, faults.where, fix, len(rows), rows[:SHOWN]))
     elif given and TRAIN not in given and "" not in given:
         faults.add("error", "a split without anything to train on", "Mark utterances as train")

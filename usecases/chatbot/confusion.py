@@ -48,7 +48,8 @@ def check(utterances: Utterances, faults: Collector) -> None:
         )
         faults.add("warning", f"'{pair.one}' and '{pair.other}' may be confused: {told}", fix, pair.example)
     if len(found) > SHOWN:
-        faults.add("info", f"{len(found) - SHOWN} more pairs of intents may be confused", "Mend the first ones, then check again")
+        more, fix = len(found) - SHOWN, "Mend the first ones, then check again"
+        faults.add("info", f"{more} more pairs of intents may be confused", fix, count=more)
 
 
 def pairs(utterances: Utterances) -> list[Pair]:

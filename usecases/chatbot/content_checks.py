@@ -66,7 +66,8 @@ def check(content: Content, faults: Collector) -> None:
             faults.add("warning", f"no intent uses the form '{name}'", fix, **content.place(FORMS, "forms", name))
     if content.desk.forms and (missing := [name for name in STEERING if name not in content.names["intents"]]):
         fix = "Add them with examples: without them a customer cannot confirm, stop or get help while a form is filled"
-        faults.add("warning", f"no intent {', '.join(missing)}", fix, **content.place(INTENTS, "intents"))
+        what, at = f"no intent {', '.join(missing)}", content.place(INTENTS, "intents")
+        faults.add("warning", what, fix, ", ".join(missing), **at, count=len(missing))
     _conversations(content, faults)
     _questions(content, faults)
 

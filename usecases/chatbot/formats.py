@@ -103,7 +103,7 @@ def _told(layout: str, utterances: Utterances, config: Data, faults: Collector) 
         if layout != CONTENT
         else "Compare it with what you meant to give"
     )
-    faults.add("info", what, fix)
+    faults.add("info", what, fix, count=len(utterances.texts))
 
 
 def _folder(folder: Path, config: Data, faults: Collector) -> tuple[str, Utterances]:
@@ -237,7 +237,7 @@ def _without_placeholders(texts: Sequence[str], where: str, faults: Collector) -
     if names:
         what = f"{names.total():,} placeholders"
         fix = "Each was replaced by a value of its kind or its name, as no customer writes braces"
-        faults.add("info", what, fix, ", ".join(names), where=where)
+        faults.add("info", what, fix, ", ".join(names), where=where, count=names.total())
     return [PLACEHOLDER.sub(lambda match: _value(match[1]), text) for text in texts]
 
 

@@ -25,7 +25,8 @@ def duplicates(frame: pd.DataFrame, identified: bool, faults: Faults) -> pd.Data
         alike = frame[frame.duplicated([c for c in ("time", "amount", "account") if c in frame], keep=False)]
         if (again := alike.drop(columns="transaction").duplicated()).any():
             fix = "They all count, as without ids they may be different transactions; else give ids, or remove them"
-            faults.add("info", "a transaction that says the same as an earlier one", fix, sorted(alike.index[again]))
+            examples = [" / ".join(map(str, row)) for row in alike[again].drop(columns="transaction").head(2).to_numpy()]
+            faults.add("info", "a transaction that says the same as an earlier one", fix, sorted(alike.index[again]), examples)
         return frame
     ids = frame["transaction"]
     if pc.count_distinct(pa.array(ids)).as_py() == len(frame):  # a quarter of the time of duplicated()
@@ -35,11 +36,12 @@ def duplicates(frame: pd.DataFrame, identified: bool, faults: Faults) -> pd.Data
     if (clash := shared[~again]["transaction"].duplicated()).any():
         rows = shared[~again].index[clash]
         fix = "Give each transaction an id of its own, or check data.columns.transaction"
-        faults.add("error", "the id of another transaction", fix, sorted(rows), list(ids[rows[:2]]))
+        faults.add("error", "the id of another transaction", fix, sorted(rows), list(ids[rows[:2]]), column="transaction")
     if again.any():
         rows = sorted(shared.index[again])
         fix = "They were left out; the first counts"
-        faults.add("warning", "a transaction that is given twice", fix, rows, list(ids[rows[:2]]))
+        examples = list(ids[rows[:2]])
+        faults.add("warning", "a transaction that is given twice", fix, rows, examples, column="transaction", left_out=rows)
     return frame.drop(index=shared.index[again])
 
 
@@ -51,7 +53,8 @@ def histories(frame: pd.DataFrame, faults: Faults) -> None:
         )
     elif len(frame) >= ENOUGH_ROWS and frame["account"].nunique() > NEARLY_UNIQUE * len(frame):
         fix = "The account's past says nothing here; check data.columns.account"
-        faults.add("warning", "nearly every transaction has an account of its own", fix)
+        what, count = "nearly every transaction has an account of its own", int(frame["account"].nunique())
+        faults.add("warning", what, fix, examples=list(frame["account"].head(2)), column="account", count=count)
 
 
 def gaps(frame: pd.DataFrame, faults: Faults) -> None:
@@ -63,7 +66,7 @@ def gaps(frame: pd.DataFrame, faults: Faults) -> None:
         dates = pd.to_datetime(times, unit="ms")
         examples = [f"{dates[gap]:%Y-%m-%d %H:%M} to {dates[gap + 1]:%Y-%m-%d %H:%M}" for gap in gaps[:3]]
         fix = "Features that count the past are too small after it; add what is missing, or start later"
-        faults.add("warning", "a gap in the record before this transaction", fix, frame.index[gaps + 1], examples)
+        faults.add("warning", "a gap in the record before this transaction", fix, frame.index[gaps + 1], examples, column="time")
 
 
 def label_rate(frame: pd.DataFrame, faults: Faults) -> None:
@@ -73,10 +76,11 @@ def label_rate(frame: pd.DataFrame, faults: Faults) -> None:
     known, frauds = int(frame["label"].notna().sum()), int(frame["label"].sum())
     if not frauds:
         what = f"no transaction is labelled as fraud ({known:,} labels)"
-        faults.add("warning", what, "It counts as unlabelled: only the anomaly model is trained; else check data.columns.label")
+        fix = "It counts as unlabelled: only the anomaly model is trained; else check data.columns.label"
+        faults.add("warning", what, fix, column="label", count=max(1, known))
     elif frauds > known / 2:
         what = f"{frauds / known:.0%} of the labels say fraud"
-        faults.add("warning", what, "Are 1 and 0 swapped? 1 is fraud")
+        faults.add("warning", what, "Are 1 and 0 swapped? 1 is fraud", frame.index[frame["label"] == 1], column="label")
 
 
 def useful(
@@ -95,11 +99,13 @@ def useful(
         elif given >= ENOUGH_ROWS and kinds - (given < len(frame)) > NEARLY_UNIQUE * given:
             unique.append(column)
     if constant:
-        faults.add("info", f"the same value in every row: {', '.join(constant)}", "They say nothing and were left out")
+        what, fix = f"the same value in every row: {', '.join(constant)}", "They say nothing and were left out"
+        examples = [f"{column} = {frame[column].iloc[0]}" for column in constant[:2]]
+        faults.add("info", what, fix, examples=examples, column=", ".join(constant), count=len(frame))
     if unique:
-        faults.add(
-            "info", f"nearly another value in every row: {', '.join(unique)}", "They are ids, no inputs, and were left out"
-        )
+        what, fix = f"nearly another value in every row: {', '.join(unique)}", "They are ids, no inputs, and were left out"
+        examples = [f"{column} = {frame[column].iloc[0]}" for column in unique[:2]]
+        faults.add("info", what, fix, examples=examples, column=", ".join(unique), count=len(frame))
     gone = {*constant, *unique}
     return [c for c in numeric if c not in gone], [c for c in categorical if c not in gone]
 
@@ -119,7 +125,8 @@ def leaks(frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str
         auc = separation(sample[column].to_numpy(), fraud)
         if auc >= SEPARATES:
             what = f"'{column}' alone tells fraud from the rest (AUC {auc:.3f})"
-            faults.add("warning", what, f"It is known only afterwards, probably: data.exclude=[{column}]")
+            fix = f"It is known only afterwards, probably: data.exclude=[{column}]"
+            faults.add("warning", what, fix, column=column, count=len(frame))
 
 
 def separation(values: np.ndarray, fraud: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     """
     settings = config.data
     raw = formats.read(settings, config.seed)
-    faults = Faults(raw.where, settings.faults == "refuse")
+    faults = Faults(raw.where, settings.faults == "refuse", names=raw.mapping)
     faults.findings += raw.findings
     numeric, categorical = _inputs(raw, settings, faults) if like is None else (list(like.numeric), list(like.categorical))
     unit = raw.format.unit if settings.time_unit == "auto" else settings.time_unit
@@ -221,6 +221,8 @@ def _given(table: pd.DataFrame, mapping: Mapping[str, str], faults: Faults) -> d
 def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) -> tuple[dict[str, Any], np.ndarray]:
     """Tidy ids, and the rows that lack one they need; row numbers serve where there are no transaction ids."""
     ids = {role: cleaning.tidy_ids(given[role]).fillna("") for role in given if role not in NO_IDS}
+    for role in ids:
+        cleaning.rounded_ids(given[role], faults)
     unusable = np.zeros(len(table), bool)
     for role in ("transaction", "account"):
         if role in ids:
@@ -228,7 +230,7 @@ def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) ->
             faults.report(given[role].to_frame(), missing, f"no {role} id", "Fill in the missing ids")
             unusable |= missing
     if "counterparty" in ids and (missing := (ids["counterparty"] == "").to_numpy(bool)).any():
-        faults.add("info", "no counterparty", "It counts as not known there", table.index[missing])
+        faults.add("info", "no counterparty", "It counts as not known there", table.index[missing], column="counterparty")
     return {"transaction": cleaning.tidy_ids(pd.Series(table.index, table.index))} | ids, unusable
 
 
@@ -257,7 +259,7 @@ def _amounts(given: pd.Series, notation: Notation, faults: Faults) -> tuple[np.n
         dotted = given[given.astype("str").str.contains(".", regex=False).to_numpy(bool)]
         what = "amounts whose dot may stand between thousands, for three digits follow it everywhere"
         mend = f"It was read as a decimal point; if it is none, set {DOTTED}"
-        faults.add("warning", what, mend, dotted.index, list(dotted.iloc[:2]))
+        faults.add("warning", what, mend, dotted.index, list(dotted.iloc[:2]), column=str(given.name))
     faults.report(given.to_frame(), missing, "no usable amount", fix)
     faults.report(given.to_frame(), negative, "a negative amount", "Leave out refunds, or give their kind as a categorical input")
     return amounts, missing | negative
@@ -272,7 +274,8 @@ def _labels(given: pd.Series, faults: Faults) -> np.ndarray:
     fix = "Write 1 for fraud, 0 for not, nothing for not known"
     faults.report(given.to_frame(), odd, "a label that is neither 1 nor 0", fix, "they count as not known")
     if odd.sum() > (codes >= 0).sum() / 2:
-        faults.add("error", f"most values of '{given.name}' are no labels", f"{fix}; or set data.columns.label to another column")
+        what, fix = f"most values of '{given.name}' are no labels", f"{fix}; or set data.columns.label to another column"
+        faults.add("error", what, fix, given.index[odd], list(dict.fromkeys(given[odd]))[:2], column=str(given.name))
     return meant[codes]
 
 

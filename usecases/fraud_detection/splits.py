@@ -83,7 +83,7 @@ def check(config: FraudConfig) -> list[Finding]:
             try:
                 split(transactions, config)
             except DataError as error:
-                findings += error.findings
+                findings += [replace(finding, where=config.data.source) for finding in error.findings]
         return findings
 
     return cleaning.check(found, config.data.source)

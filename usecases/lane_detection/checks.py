@@ -56,15 +56,44 @@ def looked_at(frames: Sequence[Frame], where: str, training: bool) -> tuple[list
         except OSError as error:
             looks.append(None)
             what = f"an image that cannot be used: {error.strerror or error}"
-            faults.add("error", what, "Restore the image, or remove its label", frame.name)
+            faults.add("error", what, "Restore the image, or remove its label", frame.name, left_out=_without(frame))
         _geometry(frame, looks[-1] and looks[-1].size, faults)
     _numbers(frames, Counter(one.size for one in looks if one), training, faults)
+    _copies(frames, looks, faults)
     for first, again in alike(collected([one and one.print for one in looks])):
         one, other = frames[first], frames[again]
         if one.clip != other.clip:
             fix = "Keep one of them if it is a copy; both clips stay on one side of the split"
             faults.add("warning", "an image of another clip again", fix, f"{other.name} is as {one.name}")
     return faults.findings, {frame.name: one for frame, one in zip(frames, looks, strict=True) if one}
+
+
+def _without(frame: Frame) -> list[tuple[Path, int]]:
+    """What of a data set is left out for a frame: its image and its label; () where its label lies among others."""
+    if not isinstance(frame.image, Path) or (frame.lines is not None and frame.label is None):
+        return []
+    return [(frame.image, 0), *([frame.label] if frame.label else [])]
+
+
+def _copies(frames: Sequence[Frame], looks: Sequence[Look | None], faults: Collector) -> None:
+    """The same file again, under another name."""
+    first: dict[str, Frame] = {}
+    for frame, one in zip(frames, looks, strict=True):
+        kept = first.setdefault(one.digest, frame) if one else frame
+        if kept is frame or kept.image == frame.image:
+            continue
+        example = f"{frame.name} is as {kept.name}"
+        if kept.lines is not None and frame.lines is not None and not _equal(kept.lines, frame.lines):
+            faults.add("warning", "the same image with different lines", "One of the labels is wrong", example)
+        elif kept.clip == frame.clip:
+            dropped = kept if kept.lines is None else frame
+            first[one.digest if one else ""] = frame if dropped is kept else kept
+            fix = "It stays in one part of the split; better remove one"
+            faults.add("info", "the same image twice in a clip", fix, example, left_out=_without(dropped))
+
+
+def _equal(some: Sequence[Line], others: Sequence[Line]) -> bool:
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
 
 
 def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool, faults: Collector) -> None:
@@ -78,15 +107,18 @@ def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool,
     elif labelled < FEWEST:
         fix = f"Add frames: below {FEWEST} a trained model and its numbers say little"
         told = f"only {labelled} frames have labels" if labelled > 1 else "only 1 frame has labels"
-        faults.add("warning", told, fix)
+        faults.add("warning", told, fix, count=labelled)
     if 0 < labelled < len(frames):
         fix = "They are not trained on; a frame without lines needs a label file that is empty"
-        faults.add("info", f"{len(frames) - labelled} of {len(frames)} frames have no labels", fix)
+        without = [frame.name for frame in frames if frame.lines is None]
+        what = f"{len(without)} of {len(frames)} frames have no labels"
+        faults.add("info", what, fix, without, count=len(without))
     if training and labelled and not any(frame.lines for frame in frames):
         faults.add("error", "no frame has a line", "Check the label files, and the names of the lines if you gave any")
     if len(sizes) > 1:
         common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in Counter(sizes).most_common(4))
-        faults.add("info", f"images of {len(sizes)} sizes: {common}", "They are scaled to one; the camera may differ, too")
+        fix = "They are scaled to one; the camera may differ, too"
+        faults.add("info", f"images of {len(sizes)} sizes: {common}", fix, count=len(sizes))
 
 
 def _geometry(frame: Frame, size: Size | None, faults: Collector) -> None:

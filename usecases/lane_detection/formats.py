@@ -177,15 +177,17 @@ def _record(text: bytes, number: int, file: Path, faults: Collector) -> Record |
     try:
         given = json_lines.parse(text.decode())
     except UnicodeDecodeError:
-        faults.add("error", layouts.NOT_UTF8, "Save the file as UTF-8", row=number, where=file)
+        faults.add("error", layouts.NOT_UTF8, "Save the file as UTF-8", row=number, where=file, left_out=True)
         return None
     except (ValueError, RecursionError):
         fix = "Write one JSON object a line, as TuSimple does; NaN is none"
-        faults.add("error", "a line that is not a JSON object", fix, text[:40].decode(errors="replace"), number, file)
+        faults.add(
+            "error", "a line that is not a JSON object", fix, text[:40].decode(errors="replace"), number, file, left_out=True
+        )
         return None
     name, lanes, rows = given.get("raw_file"), given.get("lanes"), given.get("h_samples")
     if wrong := _wrong(name, lanes, rows):
-        faults.add("error", *wrong, name if isinstance(name, str) else "", number, file)
+        faults.add("error", *wrong, name if isinstance(name, str) else "", number, file, left_out=True)
         return None
     across = np.array(lanes, np.float32).reshape(-1, len(given["h_samples"]))
     across[across < 0] = np.nan
@@ -225,7 +227,8 @@ def _tusimple(source: Path, faults: Collector) -> list[Frame]:
             ]
             lines = layouts.made(polylines, faults, file, record.raw_file, record.number)
             clip = PurePosixPath(record.raw_file).parent.as_posix()
-            frames.append(Frame(record.raw_file, image, lines, "" if clip == "." else clip, {}, record.rows))
+            place = file, record.number
+            frames.append(Frame(record.raw_file, image, lines, "" if clip == "." else clip, {}, record.rows, label=place))
     return frames
 
 

@@ -26,6 +26,7 @@ class Frame:
         about: what is known of the frame, for slices, such as {"night": True, "lanes": 3}.
         rows: the rows at which the labels were taken, pixels; () where any row will do.
         camera: where it is known, for errors in metres.
+        label: the file that has its lines, and the line there, 0: it has nothing else; None: none, or one of another kind.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Frame:
     about: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     camera: Camera | None = None
+    label: tuple[Path, int] | None = None
 
 
 def line(points: Sequence[Sequence[float]] | np.ndarray) -> Line:

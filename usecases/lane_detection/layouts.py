@@ -100,7 +100,8 @@ def culane(source: Path, faults: Collector) -> list[Frame]:
         text = text_of(labels, faults, source) if is_file(labels) else None
         lines = None if text is None else made(map(_points, filter(str.strip, text.splitlines())), faults, source, name)
         about = {"scene": scenes[name]} if name in scenes else {}
-        frames.append(Frame(name, root / name, lines, "/".join(PurePosixPath(name).parent.parts), about))
+        clip, label = "/".join(PurePosixPath(name).parent.parts), None if text is None else (labels, 0)
+        frames.append(Frame(name, root / name, lines, clip, about, label=label))
     return frames
 
 
@@ -143,7 +144,7 @@ def annotated(source: Path, key: str, names: Sequence[str], faults: Collector) -
             record = json_lines.parse(text)
         except (ValueError, RecursionError):
             fix = "Write one JSON object a file; NaN is none"
-            faults.add("error", "a file that is not a JSON object", fix, where)
+            faults.add("error", "a file that is not a JSON object", fix, where, left_out=[(file, 0)])
             continue
         if not isinstance(record.get(key), list):
             fix = f'It was left out: it has no list "{key}"'
@@ -152,7 +153,8 @@ def annotated(source: Path, key: str, names: Sequence[str], faults: Collector) -
         image = _image_of(file, record.get("imagePath"), root)
         name = image.relative_to(root).as_posix()
         polylines = record[key] if key == "lines" else _shapes(record[key], names)
-        frame = Frame(name, image, made(polylines, faults, source, name), folder_of(name), _about(record))
+        lines = made(polylines, faults, source, name)
+        frame = Frame(name, image, lines, folder_of(name), _about(record), label=(file, 0))
         clip = record.get("clip")
         frames[where] = replace(frame, clip=clip) if isinstance(clip, str) and clip else frame
     known = {frame.name for frame in frames.values()}

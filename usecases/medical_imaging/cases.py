@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Case:
         digest: hash of the pixels as a screen shows them, whatever file they are in; "" until it was looked at, and where it
             shows nothing: black slices at a volume's ends are the same for all patients.
         row: of the table that lists it, from 1; 0: no table does.
+        files: the image's and those of its masks; () where it is made, or lies among others in one file.
     """
 
     name: str
@@ -58,3 +60,4 @@ class Case:
     about: Mapping[str, Known] = field(default_factory=dict)
     digest: str = ""
     row: int = 0
+    files: tuple[Path, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from shared.data import images
 from shared.errors import SHOWN, Collector, Finding, Severity
 from usecases.medical_imaging import anonymous, confounders
+from usecases.medical_imaging.cases import Case
 from usecases.medical_imaging.items import is_healthy
 from usecases.medical_imaging.prepare import Seen, file_of, placeholder
 from usecases.medical_imaging.splits import PARTS, VALIDATION, units
@@ -138,10 +140,19 @@ def _unreadable(seen: Sequence[Seen], faults: Collector) -> None:
         if one.error.startswith("a mask"):
             fix = "Mend it (a mask is drawn on the image as it is) or remove it; the image was left out"
         single = files[file_of(one.case)] == 1  # images of one file are of one row, and are counted
-        faults.add("warning", one.error, fix, one.case.name, one.case.row if single else 0)
+        row = one.case.row if single else 0
+        faults.add("warning", one.error, fix, one.case.name, row, left_out=_without(one.case, files))
     if failed and sum(1 / files[file_of(one.case)] for one in failed) >= UNUSABLE * len(files):
         fix = "Look at one of them: probably all have the same fault"
-        faults.add("error", f"{len(failed):,} of {len(seen):,} images cannot be used", fix)
+        what = f"{len(failed):,} of {len(seen):,} images cannot be used"
+        faults.add("error", what, fix, [one.case.name for one in failed], count=len(failed))
+
+
+def _without(case: Case, files: Mapping[str, int]) -> bool | list[tuple[Path, int]]:
+    """What of a data set is left out for an image: its row in a table, else its file and masks, unless these hold others."""
+    if files[file_of(case)] > 1:
+        return False
+    return bool(case.row) or [(file, 0) for file in case.files]
 
 
 def _counts(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> None:
@@ -153,7 +164,7 @@ def _counts(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> 
         each = f"{min(counts):,} to {max(counts):,} of each of {len(classes):,} classes"
     people = f" of {patients:,} patient(s)" if patients else ""
     what = f"{len(usable):,} image(s) in {files:,} file(s){people}: {each or 'no classes'}"
-    faults.add("info", what, "Compare it with what you meant to give")
+    faults.add("info", what, "Compare it with what you meant to give", count=len(usable))
 
 
 def _empty(seen: Sequence[Seen], faults: Collector) -> None:
@@ -197,7 +208,8 @@ def _masks(seen: Sequence[Seen], classes: Sequence[str], faults: Collector) -> N
             faults.add("warning", f"an empty mask on an image of class '{classes[-1]}'", fix, name)
     if 0 < without < sum(not one.error for one in seen):
         fix = "Give masks to all; an empty one where nothing is to be seen. Without them no outlines are learnt"
-        faults.add("warning", f"{without:,} of {len(seen):,} images have no mask", fix)
+        what, names = f"{without:,} of {len(seen):,} images have no mask", [one.case.name for one in seen if one.outlined is None]
+        faults.add("warning", what, fix, names, count=without)
 
 
 def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, faults: Collector) -> None:
@@ -224,7 +236,8 @@ def _classes(seen: Sequence[Seen], classes: Sequence[str], unit: np.ndarray, fau
     if unnamed:
         what = f"{unnamed:,} of {len(usable):,} images have no patient" if known else "patients are not known"
         fix = "Name them, as folders in the classes, by data.patient_pattern or in a table: one may be in training and in test"
-        faults.add("info", what, fix)
+        names = [case.name for case in usable if not case.patient]
+        faults.add("info", what, fix, names, count=unnamed)
 
 
 def _too_small(severity: Severity, start: str, many: str, told: Sequence[str], fix: str, faults: Collector) -> None:
@@ -250,6 +263,7 @@ def _is_number(name: str) -> bool:
 
 
 def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faults: Collector) -> None:
+    files = Counter(file_of(one.case) for one in seen)
     for one, other in linked:
         a, b = seen[one], seen[other]
         same = a.case.digest == b.case.digest
@@ -262,7 +276,9 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
             first, second = sorted((parts[one], parts[other]), key=("train", "validation", "test", "").index)
             faults.add("warning", f"{how} in {first or 'no part'} and in {second or 'no part'}", fix, example)
         elif same:
-            faults.add("info", "the same image twice", "It stays in one part of the split; better remove one", example)
+            fix = "It stays in one part of the split; better remove one"
+            left_out = a.case.label == b.case.label and _without(b.case, files)
+            faults.add("info", "the same image twice", fix, example, left_out=left_out)
         elif not a.case.patient or a.case.patient != b.case.patient:
             fix = f"Up to {LARGEST} such images stay together in one part of the split"
             faults.add("info", "nearly the same image twice, not known to be of one patient", fix, example)
@@ -274,13 +290,13 @@ def _divided(seen: Sequence[Seen], refused: np.ndarray, unit: np.ndarray, faults
         a, b = (seen[place].case.name for place in apart[0])
         what = f"{len(np.unique(apart)):,} images, too many to keep together, look alike: some may be on both sides of the split"
         fix = "Remove copies, and name patients: else the model may be judged on what is like its training"
-        faults.add("warning", what, fix, f"{b} is as {a}")
+        faults.add("warning", what, fix, f"{b} is as {a}", count=len(np.unique(apart)))
 
 
 def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:
     if placeholder(seen):
         what = "nearly all headers have the same patient's id, of what folders, files or a table tell to be several patients"
-        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not")
+        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not", count=len(seen))
     where: dict[str, set[str]] = {}
     for one, part in zip(seen, parts, strict=True):
         if one.case.patient and part:

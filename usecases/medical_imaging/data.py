@@ -200,7 +200,7 @@ def _looked_at(config: MedicalConfig, size: int, threads: int) -> tuple[Source, 
     if source.classes and is_healthy(source.classes[0]):
         prepare.without_findings(seen, 0)
     alike = checks.pairs(seen)
-    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, alike, where)])
+    findings = errors_first([*source.findings, *checks.check(seen, source.parts, source.classes, alike, source.place)])
     unit = splits.units([one.case.patient for one in seen], alike.linked)
     return source, seen, unit, findings
 
@@ -216,7 +216,7 @@ def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Fin
         else:
             parts = splits.split(labels, found.unit, *shares, config.seed, names)
     except DataError as error:
-        return found.parts, error.findings
+        return found.parts, [replace(finding, where=where) for finding in error.findings]
     return parts, [*faults, *checks.lacking(labels, parts, names, where)]
 
 

@@ -61,6 +61,7 @@ class Source:
         parts: [cases] "train", "validation" or "test" where the data set says so, else "".
         classes: names of the labels, the finding last.
         layout: how it was read.
+        place: the file or folder that has it, for messages.
     """
 
     cases: list[Case]
@@ -68,6 +69,7 @@ class Source:
     classes: tuple[str, ...]
     layout: str
     findings: list[Finding] = field(default_factory=list)
+    place: str = ""
 
 
 def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults: Collector) -> Source:
@@ -102,7 +104,7 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
         for case in _cases(item, place, salt, use_masks=bool(item.masks) and (item.label is not None or not names)):
             cases.append(case)
             parts.append(item.part)
-    return Source(cases, parts, classes, layout, faults.findings)
+    return Source(cases, parts, classes, layout, faults.findings, faults.where)
 
 
 def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Iterator[Case]:
@@ -117,6 +119,7 @@ def _cases(item: Item, place: dict[str, int], salt: str, use_masks: bool) -> Ite
         patient=anonymous.pseudonym(item.patient, salt) if item.patient else unnamed,
         source=item.source,
         row=item.row,
+        files=(item.path, *item.masks),
     )
     if count == 1:
         yield case

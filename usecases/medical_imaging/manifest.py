@@ -96,7 +96,9 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if path is None:
             continue
         if path in seen:
-            faults.add("warning", "an image that is listed again", "List each image once; the first row counts", row=row)
+            faults.add(
+                "warning", "an image that is listed again", "List each image once; the first row counts", row=row, left_out=True
+            )
             continue
         seen.add(path)
         label = given.get("label") or None
@@ -104,7 +106,7 @@ def _items(table: pd.DataFrame, chosen: dict[str, str], places: _Places, faults:
         if given.get("split") and not part:
             shown = len(unknown) <= SHOWN and WORD.fullmatch(given["split"])
             what = f"a part that is none: '{given['split']}'" if shown else "a part that is none"
-            faults.add("warning", what, "Use train, val and test; the row was left out", row=row)
+            faults.add("warning", what, "Use train, val and test; the row was left out", row=row, left_out=True)
             continue
         named = [mask for mask in given.get("mask", "").split(SEVERAL) if mask.strip()]
         masks = [mask for name in named if (mask := places.find(name.strip(), faults, row, "a mask"))]
@@ -132,7 +134,7 @@ class _Places:
         """The file, or None with a finding, which has the row alone: a path may name a patient."""
         path = PureWindowsPath(given)  # takes / and \\ both
         if not given or "\0" in given:
-            faults.add("warning", "a row without a path", "It was left out", row=row)
+            faults.add("warning", "a row without a path", "It was left out", row=row, left_out=True)
             return None
         if Path(given).is_absolute():
             place = Path(given)
@@ -149,7 +151,7 @@ class _Places:
             return matches[0]
         fix = "Correct the path, or add the file; the row was left out"
         also = "" if not matches else f" ({len(matches)} files have this name: give the folder, too)"
-        faults.add("warning", f"{what} that is not there{also}", fix, row=row)
+        faults.add("warning", f"{what} that is not there{also}", fix, row=row, left_out=True)
         return None
 
     def _named(self, name: str) -> list[Path]:

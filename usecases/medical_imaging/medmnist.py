@@ -87,7 +87,7 @@ def inspect(file: Path, wanted: tuple[str, ...], faults: Collector) -> Source:
             name = f"{file.stem}/{part}/{number}"
             cases.append(Case(name, partial(_picture, arrays, part, number), classes.index(names[int(label)])))
             parts.append(PARTS[part])
-    return Source(cases, parts, tuple(classes), "medmnist", faults.findings)
+    return Source(cases, parts, tuple(classes), "medmnist", faults.findings, faults.where)
 
 
 def _picture(arrays: _Arrays, part: str, number: int) -> Picture:

@@ -66,8 +66,10 @@ def check(config: RecommendationConfig) -> list[Finding]:
 def inspect(config: RecommendationConfig) -> Interactions:
     """Read and clean; the findings tell what was wrong, errors included."""
     raw = formats.read(config.data)
-    faults = Faults(raw.where, config.data.faults == "refuse")
+    faults = Faults(raw.where, config.data.faults == "refuse", names=raw.names)
     frame = raw.interactions
+    for column in ("user", "item"):
+        cleaning.rounded_ids(frame[column], faults)
     frame = faults.drop(frame, _tidy_both(frame), "no user or no item", ("user", "item"), "Fill in the missing ids")
     if "rating" in frame:
         ratings = cleaning.numbers(frame["rating"])
@@ -125,7 +127,7 @@ def _duplicates(frame: pd.DataFrame, keep: str, faults: Faults) -> pd.DataFrame:
     again = ordered.duplicated(["user", "item"], keep="last" if keep == "last" else "first")
     if not again.any():
         return frame
-    rows = sorted(set(ordered.index[again]))
+    rows = sorted(ordered.index[again])
     handled = {
         "last": "the last of them counts",
         "first": "the first of them counts",
@@ -138,17 +140,10 @@ def _duplicates(frame: pd.DataFrame, keep: str, faults: Faults) -> pd.DataFrame:
         else "Remove them, or set data.duplicates to last, first or keep"
     )
     examples = [f"{u} / {i}" for u, i in ordered.loc[again, ["user", "item"]].head(2).to_numpy()]
-    faults.findings.append(
-        Finding(
-            "error" if keep == "refuse" else "warning",
-            "the same user and item again",
-            faults.where,
-            fix,
-            int(again.sum()),
-            [int(r) for r in rows[:5]],
-            examples,
-        )
-    )
+    column = ", ".join(faults.names.get(name, name) for name in ("user", "item"))
+    severity: Severity = "error" if keep == "refuse" else "warning"
+    same = [] if keep == "keep" else list(frame.index[frame.duplicated()])  # of two that say the same, one is enough
+    faults.add(severity, "the same user and item again", fix, rows, examples, column=column, left_out=same)
     return frame if keep in ("keep", "refuse") else ordered[~again].sort_index(kind="stable")
 
 
@@ -161,7 +156,7 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: Faults) ->
     if singles := int((users == 1).sum()):
         first = frame.index[frame["user"].isin(users.index[users == 1])]
         fix = "They teach a model nothing; they count as new users where they fall into the test part"
-        faults.add("info", f"{singles} users have one interaction", fix, list(first))
+        faults.add("info", f"{singles} users have one interaction", fix, list(first), column="user")
     if items < max(config.at):
         faults.add(
             "error", f"only {items} items, and lists of {max(config.at)} are asked for", "Ask for shorter ones, e.g. at=[5]"
@@ -173,7 +168,8 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: Faults) ->
         faults.add("error", "there is no timestamp, and the split is by time", fix)
     elif timed and frame["timestamp"].nunique() == 1:
         severity: Severity = "error" if config.split.method == "time" else "warning"
-        faults.add(severity, "all timestamps are equal", "Check data.columns.timestamp, or use split.method=random")
+        fix = "Check data.columns.timestamp, or use split.method=random"
+        faults.add(severity, "all timestamps are equal", fix, list(frame.index), column="timestamp")
 
 
 def _items(raw: formats.Raw, config: RecommendationConfig, faults: Faults, frame: pd.DataFrame) -> pd.DataFrame:
@@ -195,7 +191,8 @@ def _items(raw: formats.Raw, config: RecommendationConfig, faults: Faults, frame
         return nothing
     if (unknown := ~frame["item"].isin(table.index)).any():
         fix = "They are known by their id only; add them to the table of items"
-        faults.add("info", "items without an entry in the table of items", fix, list(frame.index[unknown]))
+        rows, examples = list(frame.index[unknown]), frame["item"][unknown].head(2).tolist()
+        faults.add("info", "items without an entry in the table of items", fix, rows, examples, column="item")
     words = table[present].fillna("").astype("str").apply(lambda column: column.str.replace("|", ", ").str.strip())
     text = words[present[0]].str.cat([words[column] for column in present[1:]], sep=" · ")
     tags = [_tags(table[column]) for column in config.data.items.tags if column in table]

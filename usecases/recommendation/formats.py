@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,13 +69,14 @@ MOVIELENS_GENRES = [
 
 @dataclass
 class Raw:
-    """Tables as they were read, with columns named user, item, rating, timestamp; index: row numbers from 1."""
+    """Tables as they were read, with columns user, item, rating, timestamp (in the source: `names`); index: rows from 1."""
 
     interactions: pd.DataFrame
     where: str
     items: pd.DataFrame | None = None
     users: pd.DataFrame | None = None
     findings: list[Finding] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def read(config: Data) -> Raw:
@@ -91,7 +92,8 @@ def read(config: Data) -> Raw:
     else:
         layout = recognise(found) if config.format == "auto" else config.format
         raw = {"table": _table, "movielens": _movielens, "recbole": _recbole, "sequences": _sequences}[layout](found, config)
-    raw.interactions = _name_columns(raw.interactions, config, raw.where)
+    raw.names = columns.assign(raw.interactions, USUAL, dict(config.columns), ("user", "item"), raw.where)
+    raw.interactions = _renamed(raw.interactions, raw.names)
     for kind, options in (("items", config.items), ("users", config.users)):
         if options.path:
             table, findings = tables.read(Path(options.path), config.encoding)
@@ -219,9 +221,8 @@ def usual_column(kind: str, names: Iterable[str]) -> str | None:
     return columns.usual(USUAL[kind], names)
 
 
-def _name_columns(table: pd.DataFrame, config: Data, where: str) -> pd.DataFrame:
-    """Rename to user, item, rating, timestamp; every column that cannot be told is a finding, all at once."""
-    chosen = columns.assign(table, USUAL, dict(config.columns), ("user", "item"), where)
+def _renamed(table: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """With columns user, item, rating, timestamp."""
     others = [name for name in table.columns if name not in chosen.values() and name not in USUAL]
     return table[[*chosen.values(), *others]].rename(columns={column: kind for kind, column in chosen.items()})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -169,7 +169,7 @@ def check(config: RecommendationConfig) -> list[Finding]:
     try:
         split(data.inspect(config), config)
     except DataError as error:
-        findings += error.findings
+        findings += [replace(finding, where=config.data.source) for finding in error.findings]
     return findings
 
 
