@@ -33,5 +33,13 @@ USECASE = UseCase(
     check=check,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    widths=lambda config: ("model.widths", "model.features"),
+    knobs={
+        "model.training.learning_rate": "3e-4..5e-3",
+        "model.training.weight_decay": "1e-4..1e-1",
+        "model.training.epochs": "3..12",
+        "model.features": "32,64,96",
+        "decide.row": "0.2..0.5",
+    },
     demo=demo,
 )

@@ -97,6 +97,7 @@ def fit(config: LaneConfig, lanes: Lanes, run: Run, chip: Choice) -> Outcome:
     network, fitted = fitting.train_network(config, train, validation, run, chip)
     on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the detector computes
     detector, choice = fitting.choose(LaneDetector(config, network, precision=on_cpu.precision), lanes.validation)
+    run.validated("f1", choice["validation_f1"][detector.method])
     for name, f1 in choice["validation_f1"].items():
         run.say(f"  {name}: F1 {f1:.3f} on validation")
     run.say(f"The {detector.method} is used; lines are reported from a confidence of {detector.least:.2f} on")
