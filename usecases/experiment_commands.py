@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from usecases import printing
-from usecases.arguments import INTERRUPTED, load_run
+from usecases.arguments import INTERRUPTED, ConfigFile, Name, Overrides, Quick, Source, load_run, settings_of
 from usecases.printing import Json
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ def learning_curve(usecase: UseCase, config: RunConfig | None, out: Path | None,
     pages.learning_curve(result, folder / "report.html")
 
     def show() -> None:
-        heads = ["varied", "times", result["headline"], "validation", "seconds", "settings"]
-        cells = ((row["varied"], *pages.point_cells(row, result["headline"])) for row in result["points"])
-        printing.table([dict(zip(heads, map(_short, row), strict=True)) for row in cells])
+        heads = ["varied", "times", result["headline"], "validation", "seconds", ""]
+        cells = [[row["varied"], *pages.point_cells(row, result["headline"])] for row in result["points"]]
+        whys = [row.get("failed", "") for row in result["points"]]
+        printing.table(
+            [dict(zip(heads, [*map(_short, row[:-1]), why], strict=True)) for row, why in zip(cells, whys, strict=True)]
+        )
         print(f"{result['judged']}.\n\n{result['conclusion']}\n")
         print(f"Folder  {folder}\nReport  {folder / 'report.html'}")
 
@@ -106,3 +109,69 @@ def _show_compared(result: dict[str, Any], html: Path | None) -> None:
     print(result["conclusion"])
     if html:
         print(f"Page    {html}")
+
+
+@app.command()
+def tune(
+    name: Name,
+    overrides: Overrides = None,
+    quick: Quick = False,
+    data: Source = None,
+    config: ConfigFile = None,
+    trials: Annotated[int, typer.Option(min=1, help="settings to try, the defaults included; with --resume, in all")] = 20,
+    minutes: Annotated[float | None, typer.Option(min=0, help="after which no further trial is begun")] = None,
+    space: Annotated[
+        list[str] | None, typer.Option("--space", metavar="KEY=LOW..HIGH", help="what to search, or KEY=A,B,C; may be repeated")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="the search's folder; default: a new one below runs/")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the newest search, or the one in --out")] = False,
+    json_: Json = False,
+) -> None:
+    """Search for better settings, by validation alone; the best ones are written as a file for `usecases run --config`."""
+    from shared.experiments import pages, points, tuning
+    from usecases import catalog
+
+    usecase = catalog.get(name)
+    if resume:
+        if overrides or quick or data or config or space:
+            raise typer.BadParameter("--resume goes on with the search's own configuration; leave out other settings.")
+        folder, about = points.reopen(tuning.KIND, name, out)
+        texts = about["space"]
+    else:
+        settings = settings_of(usecase, quick, data, config, overrides or [])
+        texts = {key: str(value) for key, _, value in (text.partition("=") for text in space or [])} or dict(usecase.knobs)
+        tuning.check_space(texts, settings)
+        folder = points.begin(tuning.KIND, name, settings, out, {"space": texts})
+    with _going_on(f"usecases tune {name} --resume --out {folder} --trials {trials}"):
+        result = tuning.run(usecase, folder, texts, trials, minutes, printing.say)
+    pages.tuned(result, folder)
+    printing.show({"folder": str(folder), **result}, json_, lambda: _show_tuned(result, folder))
+
+
+def _show_tuned(result: dict[str, Any], folder: Path) -> None:
+    best = result["best"]
+    figures = [
+        {"trial": row["trial"], result["metric"]: row.get("failed") or _short(row["value"]), **_told(row["settings"])}
+        for row in sorted(result["trials"], key=lambda row: -float("inf") if row["value"] is None else row["value"], reverse=True)
+    ]
+    printing.table(figures, title="Trials, the best on validation first; 1 has the defaults")
+    printing.table(
+        [
+            {
+                "key": key, "defaults": _short(best["defaults"][key]), "best": _short(value),
+                **({"share of the variance": f"{result['importance'].get(key, 0):.0%}"} if result["importance"] else {}),
+            }
+            for key, value in best["settings"].items()
+        ]
+    )  # fmt: skip
+    print(f"{result['conclusion']}\n{result['honest']}:\n")
+    print(f"        usecases run {result['usecase']} --config {folder / 'best.yaml'}\n")
+    print(f"Folder  {folder}\nReport  {folder / 'report.html'}")
+
+
+def _told(settings: dict[str, Any]) -> dict[str, str]:
+    """Short names of keys, so that many have room beside each other."""
+    return {
+        "\n".join(key.split(".")[-3:]): f"{value:.4g}" if isinstance(value, float) else str(value)
+        for key, value in settings.items()
+    }

@@ -128,10 +128,14 @@ def _against(first: Compared, other: Compared) -> dict[str, Any]:
         reasons = unlike(first, other)
         comparable = (first.rows is None or other.rows is None) and not reasons
         if comparable:
-            warnings.append(f"judged on {judged}; its data, split and seed are the first run's, so unpaired intervals serve, too wide")
+            warnings.append(
+                f"judged on {judged}; its data, split and seed are the first run's, so unpaired intervals serve, too wide"
+            )
         else:
             apart = f" ({'; '.join(reasons)})" if reasons else ""
-            warnings.append(f"judged on {judged}{apart}: its figures and the first run's are not comparable, intervals are unpaired")
+            warnings.append(
+                f"judged on {judged}{apart}: its figures and the first run's are not comparable, intervals are unpaired"
+            )
     paired = {} if order is None else _paired(first, other, order)
     differences = {}
     for metric in first.metrics["model"]:

@@ -71,7 +71,8 @@ def compared(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _figure(run: Mapping[str, Any], metric: str) -> Any:
-    return interval(run["model"][metric]) if metric in run["model"] else ""
+    """On two lines, so that several runs have room beside each other."""
+    return Numeral(interval(run["model"][metric]).replace(" ", "\n", 1)) if metric in run["model"] else ""
 
 
 def _value(value: Any) -> str:
@@ -108,7 +109,7 @@ def learning_curve(result: Mapping[str, Any], path: Path) -> None:
     Report(
         title=f"Learning curve of {result['usecase']}",
         verdict=result["conclusion"],
-        findings=[f"{result['judged']}.", f"Judged on {result['protocol']}.", ONE_EACH],
+        findings=[f"{result['judged']}.", f"Protocol, with all the data: {result['protocol']}.", ONE_EACH],
         facts=[("headline metric", headline)],
         sections=sections,
     ).write(path)
@@ -116,7 +117,7 @@ def learning_curve(result: Mapping[str, Any], path: Path) -> None:
 
 def _points(rows: Sequence[Mapping[str, Any]], headline: str, amount: str) -> Table:
     metric = next((row["validation"]["metric"] for row in rows if row.get("validation")), "")
-    columns = [amount, f"{headline} (test)", f"{metric} (validation)", "training, s", "settings"]
+    columns = [amount, f"{headline} (test)", f"{metric} (validation)", "seconds", "settings"]
     return Table(columns, [point_cells(row, headline) for row in rows])
 
 
@@ -131,7 +132,51 @@ def point_cells(row: Mapping[str, Any], headline: str) -> list[Any]:
 
 
 def _law(fitted: Mapping[str, Any]) -> Table:
-    meaning = {"a": "limit with endless data", "b": "what is lost at n = 1, all the data", "c": "exponent"}
+    meaning = {"a": "limit with endless data", "b": "what is missing to it with all the data", "c": "exponent"}
     rows = [[f"{name}: {text}", interval(fitted[name])] for name, text in meaning.items()]
     rows.append(["gain from twice the data", interval(fitted["twice_the_data"]["gain"], "+")])
     return Table(["the curve", "value [95% interval]"], rows)
+
+
+def tuned(result: Mapping[str, Any], folder: Path) -> None:
+    """The page of a search, in its folder; see `tuning.run`."""
+    metric, best = result["metric"], result["best"]
+    complete = [row for row in result["trials"] if row["value"] is not None]
+    numbers, values = [row["trial"] for row in complete], [row["value"] for row in complete]
+    history = {"trial": (numbers, values), "best so far": (numbers, np.maximum.accumulate(values).tolist())}
+    keys = list(best["settings"])
+    rows = [[row["trial"], *_trial(row), *(_setting(row["settings"].get(key, "")) for key in keys)] for row in result["trials"]]
+    chosen = [[key, _setting(best["defaults"][key]), _setting(best["settings"][key])] for key in keys]
+    sections = [
+        Section("Settings", "", [], [Table(["key", "defaults", "best"], chosen)]),
+        Section(
+            "Trials",
+            "The first has the defaults.",
+            [(plots.lines(history, "trial", f"{metric} on validation"), f"{metric} on validation of each trial")],
+            [Table(["trial", metric, "s", *keys], rows, best=next(n for n, r in enumerate(rows) if r[0] == best["trial"]))],
+        ),
+    ]
+    if result["importance"]:
+        shares = [[key, Numeral(f"{share:.0%}")] for key, share in result["importance"].items()]
+        text = (
+            "The share of the figure's variance over the trials that each knob explains (fANOVA, Hutter et al. 2014). Of few "
+            "trials it is a rough guide."
+        )
+        sections.append(Section("Which knobs mattered", text, [], [Table(["key", "share"], shares)]))
+    Report(
+        title=f"Search over settings of {result['usecase']}",
+        verdict=result["conclusion"],
+        findings=[f"{result['honest']}: usecases run {result['usecase']} --config {folder / 'best.yaml'}"],
+        facts=[("trials", str(len(result["trials"]))), ("figure", f"{metric} on validation, higher is better")],
+        sections=sections,
+    ).write(folder / "report.html")
+
+
+def _trial(row: Mapping[str, Any]) -> list[Any]:
+    if row["value"] is None:
+        return [f"not possible: {row['failed']}", ""]
+    return [row["value"], Numeral(f"{row['seconds']:,.0f}")]
+
+
+def _setting(value: Any) -> Any:
+    return Numeral(f"{value:.4g}") if isinstance(value, float) else Numeral(value) if isinstance(value, int) else _value(value)
