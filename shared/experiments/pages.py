@@ -153,7 +153,13 @@ def tuned(result: Mapping[str, Any], folder: Path) -> None:
             "Trials",
             "The first has the defaults.",
             [(plots.lines(history, "trial", f"{metric} on validation"), f"{metric} on validation of each trial")],
-            [Table(["trial", metric, "s", *keys], rows, best=next(n for n, r in enumerate(rows) if r[0] == best["trial"]))],
+            [
+                Table(
+                    ["trial", metric, "s", *(key.replace(".", ". ") for key in keys)],
+                    rows,
+                    best=next(n for n, r in enumerate(rows) if r[0] == best["trial"]),
+                )
+            ],
         ),
     ]
     if result["importance"]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from shared.evaluation.intervals import Interval
 
-EXPONENTS = np.geomspace(0.02, 3, 400)  # c; a smaller one is as good as a logarithm, a larger one as a step
+SMALLEST, LARGEST = 0.02, 3.0  # c; a smaller one is as good as a logarithm, a larger one as a step
+PASSES = (np.geomspace(SMALLEST, LARGEST, 50), np.geomspace(1 / 1.12, 1.12, 21), np.geomspace(1 / 1.012, 1.012, 21))  # times c
 FEWEST = 4  # points, as there are three parameters
 LEVEL = 0.95
 
@@ -45,15 +46,24 @@ def fit(n: np.ndarray, values: np.ndarray) -> PowerLaw:
     n, values = np.asarray(n, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if len(np.unique(n)) < FEWEST:
         raise ValueError(f"{FEWEST} different amounts of data are needed, there are {len(np.unique(n))}")
-    tried, losses = [], []
-    for c in EXPONENTS:
-        columns = np.stack([np.ones_like(n), -(n**-c)], axis=1)
-        solved = values @ np.linalg.pinv(columns).T
-        tried.append(solved)
-        losses.append(((values - solved @ columns.T) ** 2).sum(-1))
-    best = np.argmin(losses, axis=0)
-    chosen = np.take_along_axis(np.array(tried), best[None, ..., None], 0)[0]
-    return PowerLaw(chosen[..., 0], chosen[..., 1], EXPONENTS[best])
+    best, least = np.ones(values.shape[:-1]), np.full(values.shape[:-1], np.inf)
+    for factors in PASSES:
+        centre = best
+        for factor in factors:
+            c = np.clip(factor * centre, SMALLEST, LARGEST)
+            a, b = _line(n, values, c)
+            loss = ((values - a[..., None] + b[..., None] * n ** -c[..., None]) ** 2).sum(-1)
+            best, least = np.where(loss < least, c, best), np.minimum(loss, least)
+    return PowerLaw(*_line(n, values, best), best)
+
+
+def _line(n: np.ndarray, values: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best a and b [...] of curves whose exponents c [...] are given."""
+    x = n ** -c[..., None]
+    middle, mean = x.mean(-1), values.mean(-1)
+    apart = x - middle[..., None]
+    b = -(apart * (values - mean[..., None])).sum(-1) / (apart**2).sum(-1)
+    return mean + b * middle, b
 
 
 @dataclass(frozen=True)
