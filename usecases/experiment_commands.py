@@ -138,8 +138,10 @@ def tune(
         folder, about = points.reopen(tuning.KIND, name, out)
         texts = about["space"]
     else:
+        if odd := [text for text in space or [] if "=" not in text]:
+            raise typer.BadParameter(f"--space {odd[0]}: expected KEY=LOW..HIGH or KEY=A,B,C.")
         settings = settings_of(usecase, quick, data, config, overrides or [])
-        texts = {key: str(value) for key, _, value in (text.partition("=") for text in space or [])} or dict(usecase.knobs)
+        texts = {key: value for key, _, value in (text.partition("=") for text in space or [])} or dict(usecase.knobs)
         tuning.check_space(texts, settings)
         folder = points.begin(tuning.KIND, name, settings, out, {"space": texts})
     with _going_on(f"usecases tune {name} --resume --out {folder} --trials {trials}"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,13 +50,13 @@ def plan(config: RunConfig, widths: Sequence[str]) -> list[Point]:
         widths: see `UseCase.widths`.
     """
     data = [Point("data", share, {"train_share": share * config.train_share}) for share in (1.0, *SHARES[:-1])]
-    own = config.settled()
-    sizes = [Point("width", f, {key: _scaled(attrgetter(key)(own), f) for key in widths}) for f in WIDTHS] if widths else []
+    own = comparing.flat(config.settled().model_dump(mode="json"))
+    sizes = [Point("width", f, {key: _scaled(own[key], f) for key in widths}) for f in WIDTHS] if widths else []
     return data + sizes
 
 
 def _scaled(width: Any, factor: float) -> Any:
-    if isinstance(width, tuple | list):
+    if isinstance(width, list):
         return [_scaled(one, factor) for one in width]
     return max(MULTIPLE, round(width * factor / MULTIPLE) * MULTIPLE)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from shared.config import RunConfig, dump, knobs, read_value
+from shared.config import RunConfig, dump, read_value
 from shared.errors import UserError, nearest, require
 from shared.experiments import points
+from shared.experiments.comparing import flat
 from shared.files import write_json, write_text
 from shared.runs import state, validation
 from shared.usecase import UseCase
@@ -42,13 +42,14 @@ def read_space(texts: Mapping[str, str], config: RunConfig) -> dict[str, BaseDis
         UserError: a key is none of the configuration's, or a text is neither.
     """
     distributions = require("optuna", "tune").distributions
-    own, names = config.settled(), [name for name, _, _ in knobs(type(config))]
+    own = defaults(config)
     made: dict[str, BaseDistribution] = {}
     for key, text in texts.items():
-        try:
-            default = attrgetter(key)(own)
-        except AttributeError:
-            raise UserError(f"{key}: no such key to search. {nearest(key, names)}") from None
+        if key not in own:
+            raise UserError(f"{key}: no such key to search. {nearest(key, own)}")
+        default = own[key]
+        if isinstance(default, list | dict):
+            raise UserError(f"{key} holds {default}; only single values can be searched.")
         low, dots, high = text.partition("..")
         if not dots:
             made[key] = distributions.CategoricalDistribution(list(dict.fromkeys([default, *map(_value, text.split(","))])))
@@ -56,12 +57,20 @@ def read_space(texts: Mapping[str, str], config: RunConfig) -> dict[str, BaseDis
         ends = [_value(end) for end in (low, high)]
         if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends) or ends[0] >= ends[1]:
             raise UserError(f"{key}={text}: give a range as low..high, such as 0.001..0.1, or values as 32,64,128.")
-        if isinstance(default, int | float) and not isinstance(default, bool):
-            ends = [min(ends[0], default), max(ends[1], default)]
+        if not isinstance(default, int | float) or isinstance(default, bool):
+            raise UserError(
+                f"{key} is {default}, from which no range can be searched. Set it to a number, or give values: a,b,c."
+            )
+        ends = [min(ends[0], default), max(ends[1], default)]
         by_order = ends[0] > 0 and ends[1] / ends[0] >= ORDERS
         kind = distributions.IntDistribution if _whole([*ends, default]) else distributions.FloatDistribution
         made[key] = kind(ends[0], ends[1], log=by_order)
     return made
+
+
+def defaults(config: RunConfig) -> dict[str, Any]:
+    """Dotted key to value, of all that can be set."""
+    return flat(config.settled().model_dump(mode="json"))
 
 
 def _value(text: str) -> Any:
@@ -112,8 +121,8 @@ def run(
     space = read_space(texts, config)
     study = _study(folder, config.seed)
     if not study.trials:
-        own = config.settled()
-        study.enqueue_trial({key: attrgetter(key)(own) for key in space})
+        own = defaults(config)
+        study.enqueue_trial({key: own[key] for key in space})
     while len(ended := study.get_trials(states=_ended())) < trials:
         if ended and minutes is not None and time.monotonic() - began > 60 * minutes:
             say(f"The {minutes:g} minutes are over")

@@ -166,6 +166,7 @@ def test_a_space_keeps_kinds_of_numbers_and_holds_the_defaults() -> None:
     [
         ("hiden", "1..2", "Did you mean 'hidden'|hidden"),
         ("hidden", "8..low", "low..high"),
+        ("kind", "1..2", "no range can be searched"),
         ("hidden", "9..3", "low..high"),
         ("training.warmup", "0.1..2", "less than 1"),
         ("hidden", "1.5,2.5", "integer"),

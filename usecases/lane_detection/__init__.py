@@ -7,6 +7,7 @@ from shared.usecase import UseCase
 from usecases.lane_detection.benchmark import BENCHMARKS
 from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.data import check
+from usecases.lane_detection.judged import judged
 from usecases.lane_detection.pipeline import evaluate, train
 from usecases.lane_detection.predictor import NAME, LanePredictor
 from usecases.lane_detection.tools import TOOLS
@@ -33,6 +34,7 @@ USECASE = UseCase(
     check=check,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    judged=judged,
     widths=lambda config: ("model.widths", "model.features"),
     knobs={
         "model.training.learning_rate": "3e-4..5e-3",
