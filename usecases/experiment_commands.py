@@ -152,15 +152,20 @@ def tune(
 
 def _show_tuned(result: dict[str, Any], folder: Path) -> None:
     best = result["best"]
+    blank = dict.fromkeys(best["settings"], "")  # of a trial that was interrupted before it had settings
     figures = [
-        {"trial": row["trial"], result["metric"]: row.get("failed") or _short(row["value"]), **_told(row["settings"])}
+        {
+            "trial": row["trial"],
+            result["metric"]: row.get("failed") or _short(row["value"]),
+            **_told({**blank, **row["settings"]}),
+        }
         for row in sorted(result["trials"], key=lambda row: -float("inf") if row["value"] is None else row["value"], reverse=True)
     ]
     printing.table(figures, title="Trials, the best on validation first; 1 has the defaults")
     printing.table(
         [
             {
-                "key": key, "defaults": _short(best["defaults"][key]), "best": _short(value),
+                "key": key, "defaults": _setting(best["defaults"][key]), "best": _setting(value),
                 **({"share of the variance": f"{result['importance'].get(key, 0):.0%}"} if result["importance"] else {}),
             }
             for key, value in best["settings"].items()
@@ -173,7 +178,8 @@ def _show_tuned(result: dict[str, Any], folder: Path) -> None:
 
 def _told(settings: dict[str, Any]) -> dict[str, str]:
     """Short names of keys, so that many have room beside each other."""
-    return {
-        "\n".join(key.split(".")[-3:]): f"{value:.4g}" if isinstance(value, float) else str(value)
-        for key, value in settings.items()
-    }
+    return {"\n".join(key.split(".")[-3:]): _setting(value) for key, value in settings.items()}
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
