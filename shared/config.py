@@ -46,6 +46,9 @@ class RunConfig(Section):
     """What every use case's configuration has; use cases add their own sections."""
 
     seed: int = Field(0, ge=0, description="of splits, initial weights and shuffling")
+    train_share: float = Field(
+        1.0, gt=0, le=1, description="of the training data that is learnt from, for learning curves; the same is judged with any"
+    )
     hardware: Hardware = Hardware()
     tensorboard: bool = Field(False, description="also write TensorBoard events (extra: tensorboard)")
 

@@ -21,6 +21,10 @@ def runs_root() -> Path:
     return Path(os.environ.get("USECASES_RUNS") or "runs")
 
 
+class Validated(Exception):  # noqa: N818 (no error)
+    """Ends a run whose validation figure is all that is wanted of it; see `Run.validated`."""
+
+
 class Run:
     """One run's folder. Under several processes only the main one writes (`is_main`)."""
 
@@ -29,6 +33,7 @@ class Run:
         self.usecase = usecase
         self.is_main = is_main
         self.tensorboard = tensorboard
+        self.until_validated = False
         self.started = time.monotonic()
 
     @classmethod
@@ -36,12 +41,7 @@ class Run:
         """Make a new folder (`out`, or a fresh one below `runs_root()`) that holds the resolved configuration."""
         name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
         folder = out or runs_root() / usecase / name
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} is not empty. Give another --out, or --resume to go on with the run in it.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
+        make_folder(folder)
         write_text(folder / "config.yaml", dump(config.settled()))
         write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now(), "pid": os.getpid()})
         return cls(folder, usecase, tensorboard=config.tensorboard)
@@ -74,6 +74,16 @@ class Run:
                 writer.add_scalar(name, value, step)
             writer.close()
 
+    def validated(self, metric: str, value: float) -> None:
+        """Record how good what was chosen is on validation (higher is better), before anything is judged on the test part.
+
+        Raises:
+            Validated: the run was begun to learn just this, as `usecases tune` begins its trials.
+        """
+        self.event("validation", metric=metric, value=value)
+        if self.until_validated:
+            raise Validated
+
     def write_json(self, name: str, value: Any) -> None:
         write_json(self.folder / name, value)
 
@@ -89,15 +99,29 @@ class Run:
         """Mark the run as ended by a problem with what the user gave."""
         write_json(self.folder / "run.json", {**state(self.folder), "state": "failed", "ended": _now(), "reason": reason})
 
-    def finish(self) -> None:
-        """Mark the run as ended well and point `latest` beside it to it."""
+    def finish(self, ended: str = "done") -> None:
+        """Mark the run as ended well and point `latest` beside it to it; or as ended for now, with another state."""
         seconds = round(time.monotonic() - self.started, 2)
-        write_json(self.folder / "run.json", {**state(self.folder), "state": "done", "ended": _now(), "seconds": seconds})
+        write_json(self.folder / "run.json", {**state(self.folder), "state": ended, "ended": _now(), "seconds": seconds})
         default_place = runs_root() / self.usecase
         if self.folder.parent.resolve() == default_place.resolve():
             link = default_place / f".latest-{uuid.uuid4().hex[:8]}"
             link.symlink_to(self.folder.name)
             link.replace(default_place / "latest")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for something new.
+
+    Raises:
+        UserError: it cannot be made, or holds something already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty. Give another --out, or --resume to go on with the run in it.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -110,6 +134,14 @@ def state(folder: Path) -> dict[str, Any]:
         return read_json(folder / "run.json")
     except (OSError, json.JSONDecodeError):
         raise UserError(f"{folder} is not a run's folder: it has no readable run.json.") from None
+
+
+def validation(folder: Path) -> tuple[str, float] | None:
+    """Metric and value that the run in the folder has recorded with `Run.validated`, the last ones; None: none yet."""
+    events = folder / "events.jsonl"
+    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+    found = [entry for entry in map(json.loads, lines) if entry["event"] == "validation"]
+    return (found[-1]["metric"], found[-1]["value"]) if found else None
 
 
 def find(name: str, usecases: list[str]) -> tuple[Path, str]:

@@ -115,6 +115,23 @@ class Assumption:
 
 
 @dataclass(frozen=True)
+class JudgedRows:
+    """The rows that a run was judged on, so that another run that judged the same ones can be compared with it row by row.
+
+    Attributes:
+        ids: [rows] of each row; equal ones are told apart by their order.
+        truths: [rows] what is known of each; a row of the same id with another truth is not the same one.
+        groups: [rows] units whose rows depend on each other, such as accounts or patients.
+        statistics: metric name to a function of the rows' weights; see `shared.evaluation.intervals.bootstrap_groups`.
+    """
+
+    ids: Sequence[str]
+    truths: Sequence[Any]
+    groups: Sequence[Any]
+    statistics: Mapping[str, Callable[[Any], float]]
+
+
+@dataclass(frozen=True)
 class UseCase:
     """What a folder under `usecases/` offers. Its package exports exactly one: `USECASE`.
 
@@ -132,6 +149,11 @@ class UseCase:
         benchmarks: published protocols by name; `benchmark(data_folder, seeds, log)` returns the result as a dict.
         tools: what else is needed around the model, by name; `tool(source, out, options, say)` writes a file and returns a
             summary. It checks its options, has a name for the file if `out` is None, and a docstring that starts with its use.
+        judged: `judged(run_folder)` gives the `JudgedRows` of a finished run, with those metrics that its predictions.parquet
+            tells. It raises a `UserError` that says why where there are none.
+        widths: `widths(config)` gives keys of whole numbers, or lists of them, that together make the networks wider, for
+            learning curves; none where the networks are as wide as somebody else has trained them.
+        knobs: what `usecases tune` searches: key to a range or list as `shared.experiments.tuning.read_space` reads it.
         demo: `demo(page)` builds the use case's page from a `shared.serving.demo.Demo`, in the current Gradio context.
     """
 
@@ -149,4 +171,7 @@ class UseCase:
     suggest: Callable[[Path, Mapping[str, Any]], list[Assumption]] | None = None
     benchmarks: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
     tools: Mapping[str, Callable[..., dict[str, Any]]] = field(default_factory=dict)
+    judged: Callable[[Path], JudgedRows] | None = None
+    widths: Callable[[Any], Sequence[str]] | None = None
+    knobs: Mapping[str, str] = field(default_factory=dict)
     demo: Callable[[Any], None] | None = None

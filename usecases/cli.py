@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from usecases import check_commands, data_commands, live_commands, new_commands, printing
+from usecases import check_commands, data_commands, experiment_commands, live_commands, new_commands, printing
 from usecases.arguments import (
     DONE,
     INTERRUPTED,
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.add_typer(live_commands.app)
 app.add_typer(new_commands.app)
 app.add_typer(check_commands.app)
+app.add_typer(experiment_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 
@@ -96,6 +97,9 @@ def run(
     config: ConfigFile = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the run's folder; default: a new one below runs/")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run, or the one in --out")] = False,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="train on shares of the data and in several widths: what would more bring?")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Train, compare with baselines, and write a run's folder with the model and its report."""
@@ -103,11 +107,15 @@ def run(
     from shared.runs import Run, state, unfinished
     from usecases import catalog
 
+    if resume and (overrides or quick or data or config):
+        raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
     usecase = catalog.get(name)
+    if learning_curve:
+        begin = None if resume else settings_of(usecase, quick, data, config, overrides or [])
+        experiment_commands.learning_curve(usecase, begin, out, json_)
+        return
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes of `accelerate launch` or `torchrun`
     if resume:
-        if overrides or quick or data or config:
-            raise typer.BadParameter("--resume goes on with the run's own configuration; leave out other settings.")
         folder = Path(agree(str(unfinished(name, out)) if is_main else None))
         settings = settings_of(usecase, False, None, folder / "config.yaml", [])
         current = Run.reopen(folder, settings, is_main=is_main)

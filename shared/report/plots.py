@@ -80,6 +80,40 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str,
     return figure
 
 
+def learning_curve(
+    points: Mapping[float, Interval],
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None,
+    y: str,
+    x: str = "share of the training data",
+) -> Figure:
+    """Values with their intervals over amounts, doubling from tick to tick, and the fitted curve.
+
+    Args:
+        curve: [amounts] each: amounts, the curve there, and the lower and upper end of its interval; it is dashed beyond the
+            largest of the points.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.8))
+        axes: Axes = figure.subplots()
+        at, values = list(points), list(points.values())
+        if curve is not None:
+            amounts, middle, low, high = curve
+            inside = amounts <= max(at)
+            axes.fill_between(amounts, low, high, color=ACCENT, alpha=0.12, linewidth=0, label="95% interval of the curve")
+            axes.plot(amounts[inside], middle[inside], color=ACCENT, label="power law with a limit")
+            axes.plot(amounts[~inside], middle[~inside], color=ACCENT, linestyle="--", label="continued")
+        spread = [[max(0.0, one.value - one.low) for one in values], [max(0.0, one.high - one.value) for one in values]]
+        centres = [one.value for one in values]
+        axes.errorbar(at, centres, yerr=spread, fmt="o", color=INK, ecolor=QUIET, capsize=3, label="judged, 95% interval")
+        axes.set_xscale("log", base=2)
+        ticks = sorted({*at, *([2 * max(at)] if curve is not None else [])})
+        axes.set_xticks(ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks])
+        axes.set(xlabel=x, ylabel=y)
+        axes.grid(color=GRID)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    return figure
+
+
 def precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], base_rate: float) -> Figure:
     """One line in steps a name, of (recall, precision), the first on top; `base_rate` is what chance reaches."""
     with mpl.rc_context(STYLE):

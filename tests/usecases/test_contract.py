@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from shared.errors import UserError
-from shared.runs import Run
+from shared.runs import Run, validation
 from tests.twins import Twins
 from tests.usecases.conftest import Ended
 from usecases import catalog
@@ -77,6 +78,19 @@ def test_a_quick_run_leaves_a_complete_folder(name: str, quick: tuple[Path, dict
         for number in method.values():
             assert number["low"] <= number["value"] <= number["high"]
     assert not re.search(r"(src|href)=\"(?!#|data:image/)|url\((?!#)|@import", (folder / "report.html").read_text())
+
+
+def test_predictions_tell_the_metrics_that_were_recorded(name: str, quick: tuple[Path, dict[str, Any]]) -> None:
+    folder, metrics = quick
+    judged = catalog.get(name).judged
+    assert judged is not None
+    rows = judged(folder)
+    assert len(rows.ids) == len(rows.truths) == len(rows.groups)
+    assert metrics["headline"] in rows.statistics
+    for metric, statistic in rows.statistics.items():
+        if metric in metrics["model"]:
+            assert statistic(np.ones(len(rows.ids))) == pytest.approx(metrics["model"][metric]["value"], abs=1e-3), metric
+    assert validation(folder) is not None  # of what was chosen, for `usecases tune`
 
 
 def test_it_loads_elsewhere_without_the_data_and_predicts_the_same(

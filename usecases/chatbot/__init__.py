@@ -8,6 +8,7 @@ from usecases.chatbot.assistant import NAME
 from usecases.chatbot.benchmark import BENCHMARKS
 from usecases.chatbot.checks import check
 from usecases.chatbot.config import ChatConfig
+from usecases.chatbot.judged import judged
 from usecases.chatbot.pipeline import evaluate, train
 from usecases.chatbot.predictor import Chatbot
 from usecases.chatbot.suggesting import suggest
@@ -36,5 +37,14 @@ USECASE = UseCase(
     suggest=suggest,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    judged=judged,
+    widths=lambda config: ("understanding.dim",) if config.understanding.network == "lstm" else (),
+    knobs={
+        "understanding.training.learning_rate": "3e-5..5e-4",
+        "understanding.training.epochs": "2..8",
+        "understanding.smoothing": "0..0.2",
+        "understanding.scale": "8..32",
+        "understanding.contrast": "0,0.1,0.3",
+    },
     demo=demo,
 )

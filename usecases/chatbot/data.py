@@ -57,12 +57,15 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def split(corpus: Corpus, shares: Split, seed: int) -> Parts:
+def split(corpus: Corpus, shares: Split, seed: int, train_share: float = 1.0) -> Parts:
     """The parts that the corpus came with; those it lacks are drawn from its training part, of each intent its share.
 
     Utterances of no part, where others have one, are trained on. One that is the same as another of a later part but for case
     and punctuation is in neither of the earlier ones: a given test stays whole. Messages out of scope count as one more
     intent. Each intent keeps at least one utterance to train on, before it gets any to judge, then to choose by.
+
+    Args:
+        train_share: of each intent's utterances to train on, at least one; those of a smaller share are among those of a larger.
 
     Raises:
         UserError: the shares leave nothing to train on.
@@ -82,17 +85,23 @@ def split(corpus: Corpus, shares: Split, seed: int) -> Parts:
         if parts[place] == TRAIN:
             by_label[corpus.labels[place]].append(int(unit))
     for drawn in by_label.values():
-        _draw(drawn, lacking, parts, units)
+        left = _draw(drawn, lacking, parts, units)
+        parts[np.isin(units, left[max(1, round(train_share * len(left))) :]) & (parts == TRAIN)] = ""
     return Parts(*(np.flatnonzero(parts == part) for part in PARTS))
 
 
-def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, units: np.ndarray) -> None:
-    """Move shares of one intent's units, given in random order, from training to other parts; changes `parts`."""
+def _draw(drawn: Sequence[int], shares: dict[str, float], parts: np.ndarray, units: np.ndarray) -> Sequence[int]:
+    """Move shares of one intent's units, given in random order, from training to other parts; changes `parts`.
+
+    Returns:
+        The units that are left to train on, in that order.
+    """
     left, start = len(drawn), 0
     for part, share in shares.items():
         count = min(max(round(share * len(drawn)), 1 if share else 0), left - 1)
         parts[np.isin(units, drawn[start : start + count])] = part
         start, left = start + count, left - count
+    return drawn[start:]
 
 
 def filled_up(examples: Examples, desk: Desk | None, apart: Sequence[str]) -> Examples:

@@ -38,7 +38,7 @@ def train(config: ChatConfig, run: Run) -> None:
     corpus = data.load(config.data)
     for finding in corpus.findings:
         say(f"{finding.severity}: {finding}")
-    parts = data.split(corpus, config.split, config.seed)
+    parts = data.split(corpus, config.split, config.seed, config.train_share)
     training, validation, test = (_examples(corpus, places) for places in parts)
     say(
         f"{len(corpus.intents)} intents; messages: {len(training.texts):,} train, {len(validation.texts):,} validation, "
@@ -55,6 +55,7 @@ def train(config: ChatConfig, run: Run) -> None:
 
     started = time.monotonic()
     classifier, choice = fitting.fit(config.understanding, training, validation, run, chip, config.seed, outsiders=outsiders)
+    run.validated("accuracy", choice["candidates"][" + ".join(choice["weights"])]["accuracy"])
     library, articles = rehearsal.learn_articles(corpus, config, classifier, run, chip, say)
     if not run.is_main:
         return

@@ -7,6 +7,7 @@ from shared.usecase import UseCase
 from usecases.fraud_detection.benchmark import BENCHMARKS
 from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.detector import NAME
+from usecases.fraud_detection.judged import judged
 from usecases.fraud_detection.pipeline import evaluate, train
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.splits import check
@@ -32,5 +33,15 @@ USECASE = UseCase(
     evaluate=evaluate,
     check=check,
     benchmarks=BENCHMARKS,
+    judged=judged,
+    widths=lambda config: ("model.tabular.hidden", "model.sequence.hidden", "model.anomaly.hidden"),
+    knobs={
+        "model.tabular.training.learning_rate": "1e-3..2e-2",
+        "model.tabular.training.epochs": "3..20",
+        "model.tabular.hidden": "32,64,128,256",
+        "model.tabular.dropout": "0..0.4",
+        "model.sequence.training.learning_rate": "1e-3..2e-2",
+        "model.sequence.hidden": "16,32,64",
+    },
     demo=demo,
 )

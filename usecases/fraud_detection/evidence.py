@@ -156,16 +156,20 @@ class Method:
         }
         for rate in RATES:
             found[f"recall@fpr{rate:g}"] = partial(self.ranked.recall_at_fpr, rate)
-        costs, labels, amounts = self.judge.costs, self.judge.labels, self.judge.amounts
-        nothing = labels * costs.loss(amounts)
-        gained = nothing - costs.per_row(self.alerts, labels, amounts)
-        possible = nothing - np.minimum(nothing, costs.alert)
+        return {**found, "saved_share": saved_share(self.judge.costs, self.alerts, self.judge.labels, self.judge.amounts)}
 
-        def saved(weights: np.ndarray) -> float:
-            most = float(weights @ possible)
-            return float(weights @ gained) / most if most else 0.0
 
-        return {**found, "saved_share": saved}
+def saved_share(costs: Costs, alerts: np.ndarray, labels: np.ndarray, amounts: np.ndarray) -> Callable[[np.ndarray], float]:
+    """What alerts [rows] save under weights of the rows, as a share of what a perfect detector would."""
+    nothing = labels * costs.loss(amounts)
+    gained = nothing - costs.per_row(alerts, labels, amounts)
+    possible = nothing - np.minimum(nothing, costs.alert)
+
+    def saved(weights: np.ndarray) -> float:
+        most = float(weights @ possible)
+        return float(weights @ gained) / most if most else 0.0
+
+    return saved
 
 
 def summarise(judge: Judge, methods: Mapping[str, Method], model: str, best: str | None, name: str) -> dict[str, Any]:

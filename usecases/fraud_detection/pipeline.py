@@ -120,6 +120,7 @@ def fit_and_judge(
     costs = costs_of(config)
     started = time.monotonic()
     recipe, chosen, choosing_fits = _choose(config, prepared, choosing, names, run, chip, say)
+    run.validated("average_precision", recipe.validation[next(iter(recipe.weights)) if recipe.worse else "blend"])
     shares = float(choosing.learnt.mean()), float(final.learnt.mean())
     rules = {name: rule.trained_again(*shares) for name, rule in chosen.items()}
 
@@ -185,6 +186,7 @@ def write_predictions(path: Path, judge: Judge, method: Method) -> np.ndarray:
         "amount": frame["amount"],
         "score": method.probabilities[order],
         "expected_loss": method.at_risk[order],
+        **({"account": frame["account"]} if "account" in frame else {}),
         "alert": method.alerts[order],
         "label": judge.labels[order],
     }

@@ -69,6 +69,7 @@ def split(transactions: Transactions, config: FraudConfig) -> tuple[Part, Part]:
         )
     else:
         choosing = _by_accounts(transactions.frame, final, period, config)
+    choosing, final = (_latest(part, config.train_share) for part in (choosing, final))
     _enough(transactions, choosing, final, config)
     return choosing, final
 
@@ -218,6 +219,15 @@ def _by_accounts(frame: pd.DataFrame, final: Part, period: Period, config: Fraud
     day = (frame["time"].to_numpy()[judge] - period.start) // DAY
     words = f"chosen on {len(judge):,} transactions of a quarter of the accounts in the training days{without}"
     return Part(rows[~held], judge, final.learnt[~held], labels[judge], day, words)
+
+
+def _latest(part: Part, share: float) -> Part:
+    """The part, fitted on the latest share of its rows alone, which are in time order."""
+    if share == 1:
+        return part
+    begin = len(part.fit) - round(share * len(part.fit))
+    words = f"{part.words}; fitted on the latest {share:.3g} of these alone"
+    return replace(part, fit=part.fit[begin:], learnt=part.learnt[begin:], words=words)
 
 
 def _enough(transactions: Transactions, choosing: Part, final: Part, config: FraudConfig) -> None:

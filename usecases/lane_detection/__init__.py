@@ -7,6 +7,7 @@ from shared.usecase import UseCase
 from usecases.lane_detection.benchmark import BENCHMARKS
 from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.data import check
+from usecases.lane_detection.judged import judged
 from usecases.lane_detection.pipeline import evaluate, train
 from usecases.lane_detection.predictor import NAME, LanePredictor
 from usecases.lane_detection.suggesting import suggest
@@ -35,5 +36,14 @@ USECASE = UseCase(
     suggest=suggest,
     benchmarks=BENCHMARKS,
     tools=TOOLS,
+    judged=judged,
+    widths=lambda config: ("model.widths", "model.features"),
+    knobs={
+        "model.training.learning_rate": "3e-4..5e-3",
+        "model.training.weight_decay": "1e-4..1e-1",
+        "model.training.epochs": "3..12",
+        "model.features": "32,64,96",
+        "decide.row": "0.2..0.5",
+    },
     demo=demo,
 )

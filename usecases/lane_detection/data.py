@@ -100,18 +100,18 @@ def load(config: LaneConfig, threads: int) -> Lanes:
     """
     settings = config.data
     if settings.source == SIMULATED:
-        rendered = simulated(settings.simulation, config.seed)
+        rendered = simulated(_share(settings.simulation, config.train_share), config.seed)
         about = {"name": SIMULATED, "simulated": True, "frames": _counts(rendered)}
         train, validation, test = (Part((part,), threads) for part in rendered)
         return Lanes(train, validation, test, about)
     source, findings, looks = inspect(config, training=True)
     labelled = [frame for frame in source.frames if frame.lines is not None]
     prints = {name: one.print for name, one in looks.items()}
-    parts = splits.split(labelled, config.split.validation, config.split.test, config.seed, prints)
+    parts = splits.split(labelled, config.split.validation, config.split.test, config.seed, prints, config.train_share)
     findings += _sound(checks.check_parts(dict(zip(PARTS, parts, strict=True)), settings.source, prints))
     own = [Given(part) for part in parts]
     known = sorted({looks[frame.name].digest for part in parts[:2] for frame in part})
-    beside = simulated(settings.simulation, config.seed)[:1] if settings.simulated_too else ()
+    beside = simulated(_share(settings.simulation, config.train_share), config.seed)[:1] if settings.simulated_too else ()
     about = {
         "name": Path(settings.source).name,
         "simulated": False,
@@ -148,6 +148,11 @@ def all_of(config: LaneConfig, threads: int, known: Collection[str] = ()) -> Lan
         "frames": {"test": len(new), "left out": len(labelled) - len(new)},
     }
     return Lanes(Part(()), Part(()), Part((Given(new),), threads), about, findings)
+
+
+def _share(settings: Simulation, share: float) -> Simulation:
+    """With the first of the frames to train on alone."""
+    return settings.model_copy(update={"frames": round(share * settings.frames)})
 
 
 def _counts(parts: Sequence[Rendered | Given]) -> dict[str, int]:

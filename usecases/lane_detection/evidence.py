@@ -92,7 +92,7 @@ class Judged:
     def statistics(self) -> dict[str, Callable[[np.ndarray], float]]:
         """Metric name to a function of the frames' weights; it is nan where no frame that has the metric has any weight."""
         made: dict[str, Callable[[np.ndarray], float]] = {
-            name: partial(_average, values) for name, values in self.by_frame().items()
+            name: partial(average, values) for name, values in self.by_frame().items()
         }
         made["f1"] = lambda weights: float(metrics.f1(self.hits, weights)[0])
         frames = np.repeat(np.arange(len(self.matched)), [len(one.confidence) for one in self.matched])
@@ -107,7 +107,7 @@ def _mean_size(errors: np.ndarray | None) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
-def _average(values: np.ndarray, weights: np.ndarray) -> float:
+def average(values: np.ndarray, weights: np.ndarray) -> float:
     """Of the frames where the value is known."""
     known = np.isfinite(values)
     return float(np.average(values[known], weights=weights[known])) if weights[known].any() else np.nan

@@ -30,6 +30,7 @@ from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.data import Lanes, Part
 from usecases.lane_detection.detector import LaneDetector, grid_of
 from usecases.lane_detection.evidence import Judged, Seen, counted
+from usecases.lane_detection.judged import SCORES, scores
 from usecases.lane_detection.predictor import LanePredictor
 from usecases.lane_detection.tracking import Detected
 
@@ -97,6 +98,7 @@ def fit(config: LaneConfig, lanes: Lanes, run: Run, chip: Choice) -> Outcome:
     network, fitted = fitting.train_network(config, train, validation, run, chip)
     on_cpu = hardware.select(config.hardware.model_copy(update={"device": "cpu"}))  # where the detector computes
     detector, choice = fitting.choose(LaneDetector(config, network, precision=on_cpu.precision), lanes.validation)
+    run.validated("f1", choice["validation_f1"][detector.method])
     for name, f1 in choice["validation_f1"].items():
         run.say(f"  {name}: F1 {f1:.3f} on validation")
     run.say(f"The {detector.method} is used; lines are reported from a confidence of {detector.least:.2f} on")
@@ -167,7 +169,7 @@ def speed(detector: LaneDetector) -> dict[str, float]:
 
 
 def write_predictions(path: Path, seen: list[Seen], judged: Judged) -> None:
-    """A row for each line that was found in a test frame, points in the frame's own pixels."""
+    """A row for each line that was found in a test frame, points in the frame's own pixels; beside them the frames' scores."""
     columns: dict[str, list[Any]] = {"frame": [], "confidence": [], "right": [], "x": [], "y": []}
     for frame, found, matched in zip(seen, judged.found, judged.matched, strict=True):
         for line, right in zip(found, matched.right.tolist(), strict=True):
@@ -175,7 +177,7 @@ def write_predictions(path: Path, seen: list[Seen], judged: Judged) -> None:
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     with whole(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+        pq.write_table(pa.table(columns, metadata={SCORES: scores(seen, judged)}), partial)
 
 
 def _protocol(lanes: Lanes) -> str:

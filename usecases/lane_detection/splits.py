@@ -17,7 +17,12 @@ Parts = tuple[list[Frame], list[Frame], list[Frame]]
 
 
 def split(
-    frames: Sequence[Frame], share_validation: float, share_test: float, seed: int, known: Mapping[str, Print] | None = None
+    frames: Sequence[Frame],
+    share_validation: float,
+    share_test: float,
+    seed: int,
+    known: Mapping[str, Print] | None = None,
+    share_train: float = 1.0,
 ) -> Parts:
     """Training, validation and test, each in the frames' order; the same for the same seed.
 
@@ -26,6 +31,7 @@ def split(
     Args:
         share_validation, share_test: of the frames, from 0 to below 1, as near as whole clips come; 0: none.
         known: prints of frames, by name; images of others are read.
+        share_train: of the clips to train on, drawn by the seed; those of a smaller share are among those of a larger one.
 
     Raises:
         ValueError: shares that leave nothing to train on.
@@ -50,6 +56,7 @@ def split(
         part_of[[left[place] for place in taken]] = part
         left = [name for place, name in enumerate(left) if place not in taken]
         reserved -= 1
+    part_of[left[max(1, round(share_train * len(left))) :]] = -1
     where = part_of[unit]
     training, validation, test = ([frame for frame, at in zip(frames, where, strict=True) if at == part] for part in range(3))
     return training, validation, test

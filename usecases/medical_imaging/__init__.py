@@ -7,6 +7,7 @@ from shared.usecase import UseCase
 from usecases.medical_imaging.benchmark import BENCHMARKS
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.data import check
+from usecases.medical_imaging.judged import judged
 from usecases.medical_imaging.pipeline import evaluate, train
 from usecases.medical_imaging.predictor import NAME, MedicalPredictor
 from usecases.medical_imaging.suggesting import suggest
@@ -33,5 +34,13 @@ USECASE = UseCase(
     check=check,
     suggest=suggest,
     benchmarks=BENCHMARKS,
+    judged=judged,
+    widths=lambda config: ("model.widths", "model.masks") if config.network.backbone == "residual" else (),
+    knobs={
+        "model.training.learning_rate": "1e-4..1e-2",
+        "model.training.weight_decay": "1e-4..1e-1",
+        "model.training.epochs": "2..16",
+        "model.smoothing": "0..0.2",
+    },
     demo=demo,
 )

@@ -240,6 +240,7 @@ def _given(parts: np.ndarray, where: str) -> tuple[np.ndarray, list[Finding]]:
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:
+    parts = splits.share(found.everything.labels, found.unit, parts, config.train_share, config.seed)
     train, validation, test = (found.everything.take(np.flatnonzero(parts == part)) for part in splits.PARTS)
     about = {
         "name": Path(config.data.source).name,
@@ -274,7 +275,8 @@ def _simulated(config: MedicalConfig, size: int, threads: int, wanted: Collectio
     """
     knobs = config.data.simulation
     people = knobs.patients
-    counts = [people, max(4, round(people * config.split.validation)), max(4, round(people * config.split.test))]
+    judging = [max(4, round(people * share)) for share in (config.split.validation, config.split.test)]
+    counts = [round(people * config.train_share), *judging]
     made = []
     for part, seed, count in zip(splits.PARTS, (1000 + config.seed, 1, 2), counts, strict=True):
         cases = simulator.cases(seed, 0, count if part in wanted else 0, knobs.slices, knobs.ill)

@@ -94,6 +94,7 @@ def train(config: MedicalConfig, run: Run) -> None:
         name = f"fold {number} of {config.split.folds}" if config.split.folds > 1 else ""
         outcomes.append(fit(config, cases, run, chip, name))
         last = cases
+        run.validated("log-likelihood", -float(np.mean([one.choice["loss"] for one in outcomes])))  # with folds, of those so far
         if run.is_main:
             run.say(f"Judging on {len(cases.test):,} images{f' ({name})' if name else ''}")
             judged.append(judge(outcomes[-1], cases.test))

@@ -81,6 +81,22 @@ def within(
     return parts
 
 
+def share(labels: np.ndarray, unit: np.ndarray, parts: np.ndarray, wanted: float, seed: int) -> np.ndarray:
+    """The parts with a share of the units to train on, drawn by the seed, of each class alike and at least one; "" for others.
+
+    Those of a smaller share are among those of a larger one.
+    """
+    made = parts.copy()
+    train = parts == TRAIN
+    order = np.random.default_rng(seed).permutation(unit.max(initial=-1) + 1)
+    kept: set[int] = set()
+    for label in np.unique(labels[train]):
+        own = np.isin(order, unit[train & (labels == label)])
+        kept.update(order[own][: max(1, round(wanted * own.sum()))].tolist())
+    made[train & ~np.isin(unit, list(kept))] = ""
+    return made
+
+
 def folds(
     labels: np.ndarray, unit: np.ndarray, count: int, share_validation: float, seed: int, names: Sequence[str] = ()
 ) -> list[np.ndarray]:

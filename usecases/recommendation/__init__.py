@@ -6,6 +6,7 @@ from typing import Any
 from shared.usecase import UseCase
 from usecases.recommendation.benchmark import BENCHMARKS
 from usecases.recommendation.config import RecommendationConfig
+from usecases.recommendation.judged import judged
 from usecases.recommendation.pipeline import evaluate, train
 from usecases.recommendation.predictor import NAME, Recommender
 from usecases.recommendation.splits import check
@@ -33,5 +34,15 @@ USECASE = UseCase(
     check=check,
     suggest=suggest,
     benchmarks=BENCHMARKS,
+    judged=judged,
+    widths=lambda config: ("model.vae.hidden", "model.vae.latent", "model.transformer.dim"),
+    knobs={
+        "model.vae.training.learning_rate": "5e-4..1e-2",
+        "model.vae.dropout": "0.2..0.7",
+        "model.vae.hidden": "64..512",
+        "model.transformer.training.learning_rate": "5e-4..1e-2",
+        "model.transformer.dim": "32,64,128",
+        "model.transformer.dropout": "0.1..0.6",
+    },
     demo=demo,
 )

@@ -99,6 +99,7 @@ def fit_and_judge(
     if texts is not None:
         penalised = [link_new_items(choosing.catalogue, texts, penalty) for penalty in fitting.PENALTIES]
         recipe.penalty = fitting.choose_penalty(first, recipe, fitted, penalised, say)
+    run.validated(f"ndcg@{config.at[0]}", recipe.validation["blend"])
     final = Workshop(judging, config, run, chip, "final")
     if config.split.refits:
         say(f"Training again on all {len(judging.past.items):,} events before the test part")

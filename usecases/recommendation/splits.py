@@ -148,7 +148,7 @@ def split(interactions: Interactions, config: RecommendationConfig) -> tuple[Sta
     part = _parts(frame, config.split, config.seed)
     stages = []
     for past, judged in ((part < 1, part == 1), (part < 2, part == 2)):
-        trained = past if config.split.refits else part < 1
+        trained = _share(frame, past if config.split.refits else part < 1, config)
         if not trained.any() or not judged.any():
             fix = "Use more data, another split.method, or larger split.test and split.validation"
             raise DataError([Finding("error", "a part of the split is empty", interactions.name, fix)])
@@ -225,6 +225,21 @@ def _parts(frame: pd.DataFrame, config: Split, seed: int) -> np.ndarray:
     part[rank <= tested + np.round((size - tested) * config.validation)] = 1
     part[rank <= tested] = 2
     return part
+
+
+def _share(frame: pd.DataFrame, trained: np.ndarray, config: RecommendationConfig) -> np.ndarray:
+    """The events that are learnt from, [events] of booleans: by time the latest, else those of users drawn by the seed.
+
+    What is known of the users that are judged stays whole.
+    """
+    if config.train_share == 1:
+        return trained
+    if config.split.method == "time":
+        place = np.argsort(frame["timestamp"].to_numpy()[trained], kind="stable")
+        chosen = np.flatnonzero(trained)[place[len(place) - round(config.train_share * len(place)) :]]
+        return np.isin(np.arange(len(frame)), chosen)
+    users = np.random.default_rng(config.seed).permutation(frame["user"].unique())
+    return trained & frame["user"].isin(users[: round(config.train_share * len(users))]).to_numpy()
 
 
 def _stage(
