@@ -19,14 +19,16 @@ TRACED = 2  # samples at least: of one, PyTorch takes the batch for a constant
 SMALL = 256  # numbers of a weight that is left in fp32, as biases and normalisations are
 
 
-def traced(form: Exportable) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
-    """Example inputs, and their axes that may have any length."""
+def traced(form: Exportable) -> torch.export.ExportedProgram:
+    """The module as a program in which the batch, and the axes that are free, may have any length."""
     batch = torch.export.Dim("batch")
     names = sorted({name for axes in form.free.values() for name in axes.values()})
     lengths = {name: torch.export.Dim(name) for name in names}
     arrays = {name: torch.from_numpy(array) for name, array in first(form.samples, TRACED).items()}
     inputs = tuple(arrays[name] if len(arrays[name]) >= TRACED else arrays[name].repeat_interleave(TRACED, 0) for name in form.inputs)
-    return inputs, tuple({0: batch} | {axis: lengths[own] for axis, own in form.free.get(name, {}).items()} for name in form.inputs)
+    axes = tuple({0: batch} | {axis: lengths[own] for axis, own in form.free.get(name, {}).items()} for name in form.inputs)
+    with torch.no_grad():
+        return torch.export.export(form.module, inputs, dynamic_shapes=axes)
 
 
 def write_onnx(form: Exportable, file: Path, precision: str) -> None:
@@ -37,10 +39,10 @@ def write_onnx(form: Exportable, file: Path, precision: str) -> None:
     """
     for module in ("onnx", "onnxscript", "onnxruntime"):
         require(module, "export")
-    inputs, axes = traced(form)
-    names = {"input_names": list(form.inputs), "output_names": list(form.outputs)}
     with _quiet():
-        program = torch.onnx.export(form.module, inputs, dynamo=True, dynamic_shapes=axes, verbose=False, **names)
+        program = torch.onnx.export(
+            traced(form), dynamo=True, verbose=False, input_names=list(form.inputs), output_names=list(form.outputs)
+        )
     assert program is not None
     whole = file.with_name("whole.onnx")
     program.save(str(whole), external_data=False)
@@ -65,9 +67,8 @@ def describe(file: Path, properties: Mapping[str, Any]) -> None:
 
 def write_torch(form: Exportable, file: Path) -> None:
     """A program of torch.export, for `torch.export.load`."""
-    inputs, axes = traced(form)
-    with _quiet(), torch.no_grad():
-        torch.export.save(torch.export.export(form.module, inputs, dynamic_shapes=axes), file)
+    with _quiet():
+        torch.export.save(traced(form), file)
 
 
 def _quantise(whole: Path, file: Path) -> None:

@@ -11,7 +11,6 @@ from torch import nn
 from shared.export import Arrays, Exportable
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.finder import Finder
-from usecases.medical_imaging.fitting import look
 from usecases.medical_imaging.network import FindingNetwork
 
 
@@ -25,10 +24,16 @@ class Graph(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """uint8 [batch, 1 or 3, size, size] to logits and probabilities [batch, classes] and the mask [batch, size, size]."""
-        made = look(list(self.networks), image, self.flips)  # type: ignore[arg-type]
-        logits = made["classes"]
-        masks = [made["mask"].sigmoid()[:, 0]] if "mask" in made else []
-        return logits, (logits / self.temperature).softmax(1), *masks
+        looks = torch.stack([image, image.flip(3)]) if self.flips else image.unsqueeze(0)
+        made = [network(looks.flatten(0, 1)) for network in self.networks]  # all looks at once, as `fitting.look` has it
+        each = {name: torch.stack([one[name].unflatten(0, (len(looks), -1)) for one in made]) for name in made[0]}
+        logits = each["classes"].mean((0, 1))
+        probability = (logits / self.temperature).softmax(1)
+        if "mask" not in each:
+            return logits, probability
+        masks = each["mask"][:, :, :, 0]
+        masks = torch.stack([masks[:, 0], masks[:, 1].flip(3)], 1) if self.flips else masks
+        return logits, probability, masks.mean((0, 1)).sigmoid()
 
 
 def exportable(finder: Finder, pictures: Sequence[Picture]) -> Exportable:
