@@ -95,6 +95,8 @@ def _store_bf16(file: Path) -> None:
             raw = halved.view(torch.uint8).numpy().tobytes()
             tensor.CopyFrom(onnx.helper.make_tensor(f"{name}.bf16", onnx.TensorProto.BFLOAT16, values.shape, raw, raw=True))
             casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    if not casts:
+        raise UserError("This model has no large weights that bf16 would make smaller. Export it with --precision fp32.")
     kept = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *kept])
