@@ -22,11 +22,9 @@ SMALL = 256  # numbers of a weight that is left in fp32, as biases and normalisa
 def traced(form: Exportable) -> torch.export.ExportedProgram:
     """The module as a program in which the batch, and the axes that are free, may have any length."""
     batch = torch.export.Dim("batch")
-    names = sorted({name for axes in form.free.values() for name in axes.values()})
-    lengths = {name: torch.export.Dim(name) for name in names}
     arrays = {name: torch.from_numpy(array) for name, array in first(form.samples, TRACED).items()}
     inputs = tuple(arrays[name] if len(arrays[name]) >= TRACED else arrays[name].repeat_interleave(TRACED, 0) for name in form.inputs)
-    axes = tuple({0: batch} | {axis: lengths[own] for axis, own in form.free.get(name, {}).items()} for name in form.inputs)
+    axes = tuple({0: batch} | dict.fromkeys(form.free.get(name, {}), torch.export.Dim.DYNAMIC) for name in form.inputs)
     with torch.no_grad():
         return torch.export.export(form.module, inputs, dynamic_shapes=axes)
 
