@@ -94,7 +94,10 @@ def _show(target: Path, told: dict[str, Any]) -> None:
     ways = {"exported": told["format"], "pytorch_fp32": "PyTorch in fp32", "pytorch_as_predict": "PyTorch as `predict` has it"}
     threads = times["threads"]
     printing.table(
-        [{"one sample": label, f"ms ({threads} thread{'s' * (threads != 1)})": f"{times[way]:.3g}"} for way, label in ways.items()]
+        [
+            {"one sample": label, f"ms ({threads} thread{'s' * (threads != 1)})": f"{times[way]:.3g}"}
+            for way, label in ways.items()
+        ]
     )
     print(f"{times['times_faster_than_fp32']:.1f} times as fast as PyTorch in fp32. It is in {target}")
     if missing := told["about"].get("not_in_the_graph"):

@@ -26,6 +26,7 @@ class Exportable:
     Attributes:
         module: in fp32, in evaluation mode, on the processor: tensors in the order of `inputs` to a tuple in that of `outputs`.
         samples: of each input, [n, ...] with n at least 1.
+        alone: the first sample by itself, without what fills it up to the others' length; {}: it is as long as they are.
         inputs, outputs: what each one holds: shape, unit, meaning.
         usual: the same function as `predict` computes it on this machine.
         decide: from the outputs to what is decided for each sample, which a lower precision must not change.
@@ -44,9 +45,15 @@ class Exportable:
     decide: Callable[[Arrays], np.ndarray]
     answer: str
     names: Sequence[str]
+    alone: Arrays = field(default_factory=dict)
     free: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def one(self) -> Arrays:
+        """A single sample."""
+        return self.alone or first(self.samples)
 
     def plain(self, arrays: Arrays) -> Arrays:
         """What the module gives in plain PyTorch."""

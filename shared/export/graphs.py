@@ -23,7 +23,9 @@ def traced(form: Exportable) -> torch.export.ExportedProgram:
     """The module as a program in which the batch, and the axes that are free, may have any length."""
     batch = torch.export.Dim("batch")
     arrays = {name: torch.from_numpy(array) for name, array in first(form.samples, TRACED).items()}
-    inputs = tuple(arrays[name] if len(arrays[name]) >= TRACED else arrays[name].repeat_interleave(TRACED, 0) for name in form.inputs)
+    inputs = tuple(
+        arrays[name] if len(arrays[name]) >= TRACED else arrays[name].repeat_interleave(TRACED, 0) for name in form.inputs
+    )
     axes = tuple({0: batch} | dict.fromkeys(form.free.get(name, {}), torch.export.Dim.DYNAMIC) for name in form.inputs)
     with torch.no_grad():
         return torch.export.export(form.module, inputs, dynamic_shapes=axes)
@@ -73,7 +75,9 @@ def _quantise(whole: Path, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
-        quantize_dynamic(str(whole), str(file), op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(
+            str(whole), str(file), op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True
+        )
     same = file.stat().st_size >= whole.stat().st_size
     whole.unlink()
     if same:

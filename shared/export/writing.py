@@ -17,7 +17,7 @@ import torch
 
 from shared.errors import UserError
 from shared.export import graphs, runtime
-from shared.export.contract import Arrays, Compute, Exportable, call, first
+from shared.export.contract import Compute, Exportable, call, first
 from shared.files import read_json, sha256, write_json, write_text
 
 FORMATS = {"onnx": runtime.MODEL, "torch": "model.pt2"}
@@ -69,7 +69,7 @@ def export(form: Exportable, out: Path, *, usecase: str, artifact: Path, kind: s
             shutil.copyfile(Path(__file__).with_name("example.py"), partial / "example.py")
         for name, text in form.files.items():
             write_text(partial / name, text)
-        np.savez_compressed(partial / "sample.npz", **first(form.samples, KEPT))
+        np.savez_compressed(partial / "sample.npz", allow_pickle=False, **first(form.samples, KEPT))
         metadata["sha256"] = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         write_json(partial / runtime.METADATA, metadata)
         if out.exists():
@@ -87,8 +87,8 @@ def verified(form: Exportable, exported: Compute, precision: str) -> dict[str, A
         UserError: too far, or a decision is another.
     """
     largest = dict.fromkeys(form.outputs, 0.0)
-    every = {name: array for name, array in form.samples.items()}
-    for arrays in (every, first(every)):
+    every = form.samples
+    for arrays in (every, form.one):
         wanted, got = form.plain(arrays), exported(arrays)
         for name in form.outputs:
             largest[name] = max(largest[name], difference(wanted[name], got[name]))
@@ -131,7 +131,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def latency(ways: Mapping[str, Compute], form: Exportable) -> dict[str, Any]:
     """Median milliseconds of one sample; the ways take turns, so that what else the machine does strikes all alike."""
-    one = first(form.samples)
+    one = form.one
     taken: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + SECONDS
     for compute in ways.values():

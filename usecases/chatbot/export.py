@@ -40,8 +40,9 @@ class Graph(nn.Module):
             self.weight, self.bias = (nn.Parameter(torch.from_numpy(one).float()) for one in (linear.weight, linear.bias))
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """int64 [batch, length] each to probability and logits [batch, intents], vectors [batch, networks, dim], frozen logits."""
-        vectors = [F.normalize(body.padded(tokens, mask.bool()), dim=-1) for body in self.bodies]
+        """int64 [batch, length] each to the outputs that `exportable` describes."""
+        bodies = (body for body in self.bodies if isinstance(body, Bert))
+        vectors = [F.normalize(body.padded(tokens, mask.bool()), dim=-1) for body in bodies]
         own = zip(vectors, self.intents, strict=False)
         parts = [torch.stack([vector @ intents for vector, intents in own]).mean(0)]
         count = len(self.intents)
@@ -85,11 +86,14 @@ def exportable(classifier: IntentClassifier, texts: Sequence[str]) -> Exportable
     if not all(isinstance(network.body, Bert) for network in classifier.networks):
         fix = "usecases run chatbot understanding.network=encoder"
         raise UserError(f"This assistant's networks are LSTMs, which cannot be exported. Train one with an encoder: {fix}")
+    tokens = tokenise(classifier.tokenizer, texts, classifier.max_tokens)
     weights = {name: weight for name, weight in classifier.weights.items() if name != "tfidf"}
     outside = classifier.weights.keys() - weights
 
     def usual(arrays: Arrays) -> Arrays:
-        seen = classifier.look([row[:length].tolist() for row, length in zip(arrays["tokens"], arrays["mask"].sum(1), strict=True)])
+        seen = classifier.look(
+            [row[:length].tolist() for row, length in zip(arrays["tokens"], arrays["mask"].sum(1), strict=True)]
+        )
         made: Parts = {"network": seen.logits.numpy()} | ({} if seen.frozen is None else {"frozen": seen.frozen})
         told = {"probability": softmax(pool(made, weights), 1), "logits": made["network"]}
         told["vectors"] = torch.stack(seen.vectors, 1).numpy()
@@ -102,7 +106,8 @@ def exportable(classifier: IntentClassifier, texts: Sequence[str]) -> Exportable
     }
     return Exportable(
         module=Graph(classifier).eval(),
-        samples=as_arrays(tokenise(classifier.tokenizer, texts, classifier.max_tokens)),
+        samples=as_arrays(tokens),
+        alone=as_arrays(tokens[:1]),
         inputs={"tokens": "numbers by tokenizer.json, 0 after a text's end", "mask": "1 where there is a token, 0 after the end"},
         outputs=outputs | ({"frozen": "[batch, intents] logits of the encoder as it came"} if classifier.frozen else {}),
         usual=usual,
@@ -116,7 +121,9 @@ def exportable(classifier: IntentClassifier, texts: Sequence[str]) -> Exportable
             "weights": classifier.weights,
             "in_the_graph": f"encoder, mean over tokens, cosines, {', '.join(weights)} with their weights, softmax",
             "not_in_the_graph": "the tokenizer; whether a message is about none of the intents; dialogue, articles and forms"
-            + (f"; {', '.join(outside)}, a linear model on words, so that probabilities differ from `predict`" if outside else ""),
+            + (
+                f"; {', '.join(outside)}, a linear model on words, so that probabilities differ from `predict`" if outside else ""
+            ),
         },
         files={"tokenizer.json": classifier.tokenizer.to_str(pretty=False)},
     )

@@ -16,6 +16,12 @@ from usecases.fraud_detection.model import NAMES, Blend, Boosting, FlatTrees, Ne
 class Trees(nn.Module):
     """`FlatTrees` as tensors: all trees are walked down together."""
 
+    root: torch.Tensor
+    feature: torch.Tensor
+    threshold: torch.Tensor
+    child: torch.Tensor
+    value: torch.Tensor
+
     def __init__(self, flat: FlatTrees) -> None:
         super().__init__()
         for name in ("root", "feature", "threshold", "child", "value"):
@@ -74,7 +80,7 @@ def exportable(detector: Detector, rows: Rows, amounts: np.ndarray) -> Exportabl
 
     inputs = {
         "x": "what is known of the transaction, in the order of about.features, without gaps",
-        "history": "the account's last transactions, oldest first, in numbers as about.steps; the last one is 1 where there is any",
+        "history": "the account's last transactions, oldest first, in numbers as about.steps; the last is 1 where there is one",
     }
     return Exportable(
         module=Graph(blend, rule.calibrator.scale, rule.calibrator.offset).eval(),
@@ -94,6 +100,6 @@ def exportable(detector: Detector, rows: Rows, amounts: np.ndarray) -> Exportabl
             if detector.source.labelled
             else "an alert where the score reaches the threshold",
             "in_the_graph": "standardising, every member of the combination, its weights, calibration",
-            "not_in_the_graph": "the features themselves, which are made from the account's past; the threshold, which is of money",
+            "not_in_the_graph": "the features themselves, made from the account's past; the threshold, which is of money",
         },
     )

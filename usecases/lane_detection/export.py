@@ -10,7 +10,7 @@ from torch import nn
 
 from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
-from shared.export import Arrays, Exportable
+from shared.export import Exportable
 from usecases.lane_detection.anchors import SLOTS, STRIDE
 from usecases.lane_detection.detector import LaneDetector
 from usecases.lane_detection.network import LaneNetwork
@@ -24,7 +24,7 @@ class Graph(nn.Module):
         self.network, self.scale, self.offset = network, calibrator.scale, calibrator.offset
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """uint8 [batch, 3, height, width] to columns [batch, slots, rows, columns], rows [batch, slots, rows], exist [batch, slots]."""
+        """uint8 [batch, 3, height, width] to the three outputs that `exportable` describes."""
         said = self.network(image)
         return said["columns"], said["rows"].sigmoid(), (self.scale * said["exist"] + self.offset).sigmoid()
 
@@ -44,9 +44,9 @@ def exportable(detector: LaneDetector, images: Sequence[np.ndarray]) -> Exportab
     return Exportable(
         module=Graph(detector.network, detector.calibrator).eval(),
         samples={"image": detector.batch(images)},
-        inputs={"image": f"BGR, 0..255: a frame, {place} to {model.width} x {model.height} pixels (averaging where it shrinks)"},
+        inputs={"image": f"BGR, 0..255: a frame, {place} to {model.width} x {model.height} pixels"},
         outputs={
-            "columns": f"[batch, {SLOTS} slots, rows, columns] logits of where each line is in each row, in cells of {STRIDE} pixels",
+            "columns": f"[batch, {SLOTS} slots, rows, columns] logits of a line's place in each row, in cells of {STRIDE} pixels",
             "rows": f"[batch, {SLOTS} slots, rows] chance that the line is in the row; from `row` on it is",
             "exist": f"[batch, {SLOTS} slots] calibrated chance that there is a line; from `least` on it is reported",
         },

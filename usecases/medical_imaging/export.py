@@ -62,7 +62,9 @@ def exportable(finder: Finder, pictures: Sequence[Picture]) -> Exportable:
     return Exportable(
         module=Graph(finder.networks, finder.flips, finder.temperature.temperature).eval(),
         samples={"image": images},
-        inputs={"image": f"{colours}, 0..255; dark borders cut off, aspect kept, in the middle of a black square of {size} pixels"},
+        inputs={
+            "image": f"{colours}, 0..255; dark borders cut off, aspect kept, in the middle of a black square of {size} pixels"
+        },
         outputs=outputs if masked else {name: outputs[name] for name in ("logits", "probability")},
         usual=usual,
         decide=decide,
@@ -77,7 +79,7 @@ def exportable(finder: Finder, pictures: Sequence[Picture]) -> Exportable:
             "area": finder.config.decide.area,
             "temperature": finder.temperature.temperature,
             "abstention": None if finder.abstention is None else finder.abstention.as_dict(),
-            "in_the_graph": "normalisation, each image's standardising, mirrored looks, mean of the networks, temperature, softmax",
+            "in_the_graph": "normalisation, each image's standardising, mirrored looks, mean of networks, temperature, softmax",
             "not_in_the_graph": "cutting the square; whether an image is unlike those of training; limits of the probability; "
             "heat maps; the rule of abstention",
         },

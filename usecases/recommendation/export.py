@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -36,6 +35,8 @@ class Known(nn.Module):
 class Everyone(Known):
     """`model.Popularity`."""
 
+    counts: torch.Tensor
+
     def __init__(self, member: Popularity) -> None:
         super().__init__()
         self.register_buffer("counts", member.counts)
@@ -47,9 +48,11 @@ class Everyone(Known):
 class Products(Known):
     """`linear.Linear`: the sum of the items' rows of a matrix."""
 
+    matrix: torch.Tensor
+
     def __init__(self, member: Linear) -> None:
         super().__init__()
-        matrix = member.matrix.toarray() if sp.issparse(member.matrix) else member.matrix
+        matrix = member.matrix if isinstance(member.matrix, np.ndarray) else member.matrix.toarray()
         self.register_buffer("matrix", torch.from_numpy(np.ascontiguousarray(matrix, np.float32)))
         self.decay = member.settings.decay
 
@@ -102,6 +105,11 @@ class Sequences(Known):
 class Graph(nn.Module):
     """What `Blend.score` computes."""
 
+    popular: torch.Tensor
+    indices: torch.Tensor
+    links: torch.Tensor
+    penalty: torch.Tensor
+
     def __init__(self, blend: Blend) -> None:
         super().__init__()
         self.weights = list(blend.weights.values())
@@ -117,7 +125,9 @@ class Graph(nn.Module):
         """int64 and float32 [batch, length] to scores [batch, items of the catalogue]."""
         given = weights > 0
         there = given & (items < self.warm)
-        if self.cold and self.linked:  # who knows only items that no member is trained on is taken to know what these are linked to
+        if (
+            self.cold and self.linked
+        ):  # who knows only items that no member is trained on is taken to know what these are linked to
             lost = ~there.any(1, keepdim=True)
             cold = given & (items >= self.warm)
             items = torch.where(cold, self.indices[(items - self.warm).clamp(min=0), 0], items)
@@ -175,6 +185,7 @@ def exportable(blend: Blend, ids: Sequence[str], known: Histories) -> Exportable
     return Exportable(
         module=Graph(blend).eval(),
         samples=as_arrays(known),
+        alone=as_arrays(known.take(slice(1))),
         inputs={
             "items": "the user's items, oldest first, as places in answer.names; where the weight is 0, any",
             "weights": "how much each counts: 1, or more for a high rating; 0 fills up a row",
