@@ -20,7 +20,7 @@ SMALL = 256  # numbers of a weight that is left in fp32, as biases and normalisa
 
 
 def traced(form: Exportable) -> torch.export.ExportedProgram:
-    """The module as a program in which the batch, and the axes that are free, may have any length."""
+    """The module as a program in which the batch, and the axes that are free, may have any length; PyTorch raises where not."""
     batch = torch.export.Dim("batch")
     arrays = {name: torch.from_numpy(array) for name, array in first(form.samples, TRACED).items()}
     inputs = tuple(
