@@ -45,6 +45,8 @@ class Predictor(Protocol):
         list[list[Response] | Exception]` besides, for which only those of its own group count. What either raises makes the
         server ask again for each client by itself; an exception in a group's place goes to its client alone.
 
+        One whose network can be exported has `exportable` and `with_network`; see `shared.export.Exportable`.
+
         One that acts on the world has a method `rehearsing() -> Predictor` that gives one that does not: `usecases predict` asks
         that one a record of the command line, unless `act=true` is given.
         """

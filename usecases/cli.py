@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from usecases import check_commands, data_commands, experiment_commands, live_commands, new_commands, printing
+from usecases import check_commands, data_commands, experiment_commands, export_commands, live_commands, new_commands, printing
 from usecases.arguments import (
     DONE,
     INTERRUPTED,
@@ -28,6 +28,7 @@ from usecases.arguments import (
     settings_of,
     source_of,
 )
+from usecases.export_commands import with_export
 from usecases.printing import Json
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.add_typer(live_commands.app)
 app.add_typer(new_commands.app)
 app.add_typer(check_commands.app)
 app.add_typer(experiment_commands.app)
+app.add_typer(export_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 
@@ -155,13 +157,20 @@ def predict(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="a file, folder, camera or URL; or one record as JSON")],
     options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="fields of requests, or settings")] = None,
     out: Annotated[Path | None, typer.Option(metavar="PATH", help="default: INPUT's name with another ending")] = None,
+    runtime: Annotated[
+        str, typer.Option(metavar="torch|onnx", help="onnx: with the network that `usecases export` wrote beside the run")
+    ] = "torch",
     json_: Json = False,
 ) -> None:
     """Predict for a file, folder, camera, or one record as JSON."""
     from shared.errors import UserError
 
-    _, usecase, folder = load_run(run_)
-    predictor = usecase.load(folder / "artifact")
+    if runtime not in ("torch", "onnx"):
+        raise typer.BadParameter(f"--runtime {runtime}: expected torch or onnx.")
+    name, usecase, folder = load_run(run_)
+    predictor: Any = usecase.load(folder / "artifact")
+    if runtime == "onnx":
+        predictor = with_export(predictor, name, folder)
     fields = fields_of(options)
     if source.lstrip()[:1] in ("{", "["):
         from shared.records import parse

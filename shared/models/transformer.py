@@ -46,6 +46,17 @@ class Block(nn.Module):
         x = self.norm1(x + self.drop(self.out(torch.cat(mixed))))
         return self.norm2(x + self.drop(self.feed(x)))
 
+    def padded(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The same for prediction on padded sequences, whose shapes a graph for other programs can know beforehand.
+
+        Args:
+            x: [batch, length, dim].
+            mask: bool, to [batch, heads, length, length]: which places each place looks at, one at least.
+        """
+        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = self.norm1(x + self.out(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)))
+        return self.norm2(x + self.feed(x))
+
     def _attend(self, qkv: torch.Tensor, grid: Grid) -> torch.Tensor:
         """[tokens, dim] from [tokens, 3 * dim]."""
         (batch, length), dim = grid.shape, qkv.shape[1] // 3
@@ -122,6 +133,15 @@ class Bert(nn.Module):
             [batch, dim].
         """
         return mean_of_each(through(self.blocks, self.embedded(tokens, lengths), lengths), lengths)
+
+    def padded(self, tokens: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """The same of padded texts [batch, length], in evaluation; `there`: bool, where there are tokens."""
+        x = self.norm(self.words(tokens) + self.places.weight[: tokens.shape[1]])
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            x = block.padded(x, there[:, None, None])
+        weight = there.unsqueeze(2).to(x.dtype)
+        return (x * weight).sum(1) / weight.sum(1)
 
     def embedded(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """What the first block is given, [tokens, dim]."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,20 @@ WORDS = "words.weight"  # the encoders' word vectors, which training leaves as t
 M = TypeVar("M", bound=nn.Module)
 
 
+class Seen(NamedTuple):
+    """What networks say of n texts.
+
+    Attributes:
+        vectors: of each network [n, dim], of unit length.
+        logits: [n, intents], the networks' mean.
+        frozen: [n, intents] logits; None: there is no such part.
+    """
+
+    vectors: list[torch.Tensor]
+    logits: torch.Tensor
+    frozen: np.ndarray | None
+
+
 @dataclass
 class IntentClassifier:
     """Log-probabilities are the blend's, a weighted sum of those of its parts (a logarithmic opinion pool, Genest & Zidek 1986).
@@ -41,6 +55,7 @@ class IntentClassifier:
         weights: of "network", "frozen" and "tfidf" in the blend.
         spaces: of each network.
         shape: what makes a body again: its `kind`, and its configuration.
+        exported: in place of `look`; see `export`.
     """
 
     intents: tuple[str, ...]
@@ -53,21 +68,28 @@ class IntentClassifier:
     tfidf: tuple[Tfidf, Linear] | None = None
     spaces: list[Space] = field(default_factory=list)
     outside: Outside = field(default_factory=lambda: Outside({outside.FALLBACK: 1.0}, 0.0))
+    exported: Callable[[Sequence[Sequence[int]]], Seen] | None = None
 
     def __call__(self, texts: Sequence[str]) -> Scores:
         if not len(texts):
             return Scores(np.empty((0, len(self.intents))), np.empty(0))
         tokens = tokenise(self.tokenizer, texts, self.max_tokens)
-        vectors = [outside.unit(embed(network.body, tokens)) for network in self.networks]
-        logits = torch.stack([network.logits(one) for network, one in zip(self.networks, vectors, strict=True)]).mean(0)
+        vectors, logits, frozen = self.exported(tokens) if self.exported else self.look(tokens)
         parts = {"network": logits.numpy()}
-        if self.frozen:
-            parts["frozen"] = self.frozen[1](outside.unit(embed(self.frozen[0], tokens)).numpy())
+        if frozen is not None:
+            parts["frozen"] = frozen
         if self.tfidf:
             parts["tfidf"] = self.tfidf[1](self.tfidf[0](texts))
         blended = pool(parts, self.weights)
         scores = outside.of_logits(logits, log_softmax(blended, 1)) | outside.of_spaces(self.spaces, vectors)
         return Scores(softmax(blended, 1), self.outside(scores))
+
+    def look(self, tokens: Sequence[Sequence[int]]) -> Seen:
+        """What the networks, and the frozen encoder's linear model, say of texts' tokens."""
+        vectors = [outside.unit(embed(network.body, tokens)) for network in self.networks]
+        logits = torch.stack([network.logits(one) for network, one in zip(self.networks, vectors, strict=True)]).mean(0)
+        frozen = self.frozen[1](outside.unit(embed(self.frozen[0], tokens)).numpy()) if self.frozen else None
+        return Seen(vectors, logits, frozen)
 
     @property
     def encoder(self) -> tuple[Tokenizer, Bert] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +16,10 @@ from shared import artifact
 from shared.config import Section
 from shared.data import tables
 from shared.errors import UserError
+from shared.export import Compute, Exportable
 from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
-from usecases.chatbot import entities, files
+from usecases.chatbot import entities, export, files
 from usecases.chatbot.answering import Searched
 from usecases.chatbot.answers import ChatRequest, ChatResponse, Found, Guess
 from usecases.chatbot.assistant import NAME, Assistant
@@ -97,6 +99,14 @@ class Chatbot:
     def examples(self) -> list[ChatRequest]:
         """The first utterances of the first intents, and a message about nothing known."""
         return [ChatRequest(message=text) for text in (*self.assistant.samples, "zxcv qwerty 12 blorp")]
+
+    def exportable(self, requests: Sequence[ChatRequest]) -> Exportable:
+        """See `shared.export.Exportable`: the intent classifier's networks."""
+        return export.exportable(self.assistant.classifier, [request.message for request in requests])
+
+    def with_network(self, compute: Compute) -> Chatbot:
+        classifier = replace(self.assistant.classifier, exported=export.looking(compute))
+        return Chatbot(replace(self.assistant, classifier=classifier), self._actions, self._memory)
 
     def predict(self, requests: Sequence[ChatRequest]) -> list[ChatResponse]:
         """Each by itself, in order; with a `state` or a `conversation` it is the next message of that one.

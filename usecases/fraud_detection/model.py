@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
 from shared.errors import require
+from shared.export import Compute
 from shared.models.tabular import PiecewiseLinear
 from usecases.fraud_detection.config import Model
 from usecases.fraud_detection.inputs import Rows
@@ -210,11 +211,15 @@ class Blend:
     Attributes:
         members: the fitted models.
         weights: of their logits.
+        exported: computes in all members' place; see `export`.
     """
 
     members: dict[str, Member]
     weights: dict[str, float]
+    exported: Compute | None = None
 
     def __call__(self, rows: Rows) -> np.ndarray:
         """Logits of fraud [rows]."""
+        if self.exported is not None:
+            return self.exported(vars(rows))["logit"][:, 0].astype(np.float64)
         return sum((weight * self.members[name](rows) for name, weight in self.weights.items()), np.zeros(len(rows)))

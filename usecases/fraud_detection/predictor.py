@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,9 +14,10 @@ import pyarrow as pa
 from shared.data import cleaning, tables
 from shared.data.cleaning import Faults
 from shared.errors import DataError, UserError
+from shared.export import Compute, Exportable
 from shared.records import validate
 from shared.usecase import Progress
-from usecases.fraud_detection import data
+from usecases.fraud_detection import data, export
 from usecases.fraud_detection.answers import DIGITS, FraudDecision, TransactionRequest, answer, columns, records
 from usecases.fraud_detection.detector import Detector, alert_id
 from usecases.fraud_detection.inputs import Rows
@@ -85,13 +86,7 @@ class FraudDetector:
         """The same for lists that know nothing of one another; the model scores all of them together."""
         detector, ledger = self.detector, self.detector.ledger
         newest = int(ledger.columns.time[: len(ledger)].max(initial=0))
-        frames = []
-        for requests in groups:
-            ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
-            try:
-                frames.append(columns(detector, ids, requests))
-            except ValueError as error:
-                raise UserError(f"The input does not fit: {error}.") from None
+        frames = [self._columns(requests) for requests in groups]
         every = [request for requests in groups for request in requests]
         if not every:
             return [[] for _ in groups]
@@ -103,6 +98,21 @@ class FraudDetector:
             decision.notes = self._notes(known, (time - newest) / DAY)
         each = iter(decisions)
         return [[next(each) for _ in requests] for requests in groups]
+
+    def exportable(self, requests: Sequence[TransactionRequest]) -> Exportable:
+        """See `shared.export.Exportable`; each request is by itself, as in `predict_groups`."""
+        frames = [self._columns([request]) for request in requests]
+        return export.exportable(self.detector, self._seen(frames), np.asarray(_joined(frames)["amount"], np.float64))
+
+    def with_network(self, compute: Compute) -> FraudDetector:
+        return FraudDetector(replace(self.detector, blend=replace(self.detector.blend, exported=compute)))
+
+    def _columns(self, requests: Sequence[TransactionRequest]) -> dict[str, list[Any]]:
+        ids = [request.transaction or f"request-{place}" for place, request in enumerate(requests, 1)]
+        try:
+            return columns(self.detector, ids, requests)
+        except ValueError as error:
+            raise UserError(f"The input does not fit: {error}.") from None
 
     def _seen(self, frames: Sequence[Mapping[str, list[Any]]]) -> Rows:
         """What the model sees of each list's transactions, where those of the other lists have not happened."""

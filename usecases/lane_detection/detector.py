@@ -14,6 +14,7 @@ from scipy.special import logit
 
 from shared import hardware
 from shared.evaluation.calibration import Calibrator
+from shared.export import Arrays, Compute
 from shared.models.cnn import fuse
 from usecases.lane_detection.anchors import Grid
 from usecases.lane_detection.classical import Classical
@@ -38,6 +39,7 @@ class LaneDetector:
         least: confidence from which on a line is reported.
         precision: "bf16" or "fp32", of the arithmetic.
         about: the artefact's metadata, once loaded.
+        exported: computes in the network's place; see `export`.
     """
 
     config: LaneConfig
@@ -47,6 +49,7 @@ class LaneDetector:
     method: Literal["network", "classical"] = "network"
     precision: str = "fp32"
     about: dict[str, Any] = field(default_factory=dict)
+    exported: Compute | None = None
 
     @property
     def grid(self) -> Grid:
@@ -75,14 +78,23 @@ class LaneDetector:
         sure = [(one, float(self.calibrator(logits(np.array(one.confidence))))) for one in Classical()(image)]
         return [replace(one, confidence=confidence) for one, confidence in sure if confidence >= self.least]
 
+    def batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """BGR images as the network takes them, uint8 [n, 3, height, width], channels last in memory."""
+        return np.stack([self.grid.cut(image) for image in images]).transpose(0, 3, 1, 2)
+
     @torch.inference_mode()
+    def look(self, batch: np.ndarray) -> Arrays:
+        """What the network says of a `batch`: `columns` logits; the probabilities of `rows`; those of `exist`, calibrated."""
+        if self.exported is not None:
+            return self.exported({"image": batch})
+        output = self.fast(torch.from_numpy(batch))
+        rows, exist = output["rows"].float().sigmoid().numpy(), self.calibrator(output["exist"].float().numpy())
+        return {"columns": output["columns"].float().numpy(), "rows": rows, "exist": exist}
+
     def _some(self, images: Sequence[np.ndarray]) -> list[list[Detected]]:
-        grid = self.grid
-        batch = torch.from_numpy(np.stack([grid.cut(image) for image in images])).permute(0, 3, 1, 2)  # channels last
-        output = self.fast(batch)
-        columns, rows = output["columns"].float().numpy(), output["rows"].float().sigmoid().numpy()
-        exist = self.calibrator(output["exist"].float().numpy())
-        return [self._lines(image, *frame) for image, *frame in zip(images, columns, rows, exist, strict=True)]
+        said = self.look(self.batch(images))
+        frames = zip(images, said["columns"], said["rows"], said["exist"], strict=True)
+        return [self._lines(image, *frame) for image, *frame in frames]
 
     def _lines(self, image: np.ndarray, logits: np.ndarray, rows: np.ndarray, exist: np.ndarray) -> list[Detected]:
         settings, grid = self.config.decide, self.grid

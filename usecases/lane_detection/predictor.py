@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,9 +17,10 @@ from shared import artifact, hardware
 from shared.data.video import is_live
 from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
+from shared.export import Compute, Exportable
 from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
-from usecases.lane_detection import answers, driver, simulator
+from usecases.lane_detection import answers, driver, export, simulator
 from usecases.lane_detection.answers import CameraView, LaneDecision, LaneLine, LaneRequest
 from usecases.lane_detection.config import LaneConfig
 from usecases.lane_detection.detector import LaneDetector
@@ -99,14 +100,14 @@ class LanePredictor:
         Raises:
             RecordError: an image cannot be decoded; names the record.
         """
-        decisions = []
-        for number, request in enumerate(requests, 1):
-            try:
-                image = answers.image_of(request)
-            except ValueError as error:
-                raise RecordError([Fault(number, "image", f"{error}.")]) from None
-            decisions.append(self._decide(image, request.camera))
-        return decisions
+        return [self._decide(_image(number, request), request.camera) for number, request in enumerate(requests, 1)]
+
+    def exportable(self, requests: Sequence[LaneRequest]) -> Exportable:
+        """See `shared.export.Exportable`."""
+        return export.exportable(self.detector, [_image(number, request) for number, request in enumerate(requests, 1)])
+
+    def with_network(self, compute: Compute) -> LanePredictor:
+        return LanePredictor(replace(self.detector, exported=compute))
 
     def accepts(self, source: str) -> bool:
         """Is it a source that is no path: a camera's number or a stream's URL?"""
@@ -157,3 +158,10 @@ class LanePredictor:
             what = "the camera's height is" if camera else "the camera is"
             missing.append(f"metres are approximate: {what} not known, the lane is taken to be {settings.lane_width_m:g} m wide")
         return driving, missing
+
+
+def _image(number: int, request: LaneRequest) -> np.ndarray:
+    try:
+        return answers.image_of(request)
+    except ValueError as error:
+        raise RecordError([Fault(number, "image", f"{error}.")]) from None

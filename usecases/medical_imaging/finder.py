@@ -16,6 +16,7 @@ from shared.evaluation.selective import Abstention, decision_confidence
 from shared.evaluation.temperature import Temperature
 from shared.evaluation.venn_abers import VennAbers, interval_classes
 from shared.explain.gradcam import class_maps
+from shared.export import Compute
 from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.fitting import look, quick
@@ -67,6 +68,7 @@ class Finder:
             no rule could be guaranteed there; without a novelty nothing is refused.
         precision: "bf16" or "fp32", of the arithmetic.
         about: the artefact's metadata, once loaded.
+        exported: computes in the networks' place, but for what maps rest on; see `export`.
     """
 
     config: MedicalConfig
@@ -82,6 +84,7 @@ class Finder:
     novelty: Novelty | None = None
     precision: str = "fp32"
     about: dict[str, Any] = field(default_factory=dict)
+    exported: Compute | None = None
 
     @property
     def simple(self) -> bool:
@@ -108,28 +111,42 @@ class Finder:
         """All cases of a part, a few at a time."""
         probabilities, novelty, masks = [], [], []
         for start in range(0, len(part.images), AT_ONCE):
-            looked = self._look(part.images[start : start + AT_ONCE])
-            probabilities.append(self.temperature(looked["classes"].numpy()))
+            logits, areas = self.look(batched(part.images[start : start + AT_ONCE]))
+            probabilities.append(self.temperature(logits))
             novelty.append(self.unusual(part.images[start : start + AT_ONCE]))
-            if "mask" in looked:
-                masks.append(looked["mask"].float().sigmoid()[:, 0].numpy() > self.config.decide.area)
+            if areas is not None:
+                masks.append(areas > self.config.decide.area)
         sure, unusual = np.concatenate(probabilities), np.concatenate(novelty)
         refer = self.unsure(sure) | (unusual >= 1)
         return Looked(sure, self.decide(sure), self.confidence(sure), refer, unusual, np.concatenate(masks) if masks else None)
 
-    def _look(self, squares: np.ndarray) -> dict[str, torch.Tensor]:
-        return look(self.fast, as_batch(squares), self.flips)
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits [n, classes], and the chance of each pixel [n, size, size] where there are masks.
+
+        Args:
+            images: uint8 [n, 1 or 3, size, size].
+        """
+        if self.exported is not None:
+            made = self.exported({"image": images})
+            return made["logits"], made.get("mask")
+        looked = look(self.fast, torch.from_numpy(images), self.flips)
+        return looked["classes"].numpy(), looked["mask"].float().sigmoid()[:, 0].numpy() if "mask" in looked else None
+
+    def squares(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Pictures as the networks take them, uint8 [n, 1 or 3, size, size]."""
+        frames = [Frame.of(picture.pixels, self.config.network.size) for picture in pictures]
+        made = [frame.image(picture.pixels, self.channels) for frame, picture in zip(frames, pictures, strict=True)]
+        return batched(np.stack(made))
 
     def _some(self, pictures: Sequence[Picture], heat: bool) -> list[Found]:
         frames = [Frame.of(picture.pixels, self.config.network.size) for picture in pictures]
         squares = np.stack([frame.image(picture.pixels, self.channels) for frame, picture in zip(frames, pictures, strict=True)])
-        looked = self._look(squares)
-        probabilities = self.temperature(looked["classes"].numpy())
+        logits, areas = self.look(batched(squares))
+        probabilities = self.temperature(logits)
         labels = self.decide(probabilities)
         low, high = self.limits(probabilities, labels)
         unusual = self.unusual(squares)
         maps = self.maps(squares, labels) if heat else np.zeros(squares.shape[:3], np.float32)
-        areas = looked["mask"].float().sigmoid()[:, 0].numpy() if "mask" in looked else None
         found = []
         for place, (picture, frame) in enumerate(zip(pictures, frames, strict=True)):
             judged = bool(unusual[place] < 1)
@@ -227,9 +244,14 @@ class Finder:
         return tuple(reasons)
 
 
-def as_batch(squares: np.ndarray) -> torch.Tensor:
+def batched(squares: np.ndarray) -> np.ndarray:
     """uint8 [n, size, size] or [n, size, size, 3] as the networks take it: [n, 1 or 3, size, size]."""
-    return torch.from_numpy(squares[:, None] if squares.ndim == 3 else squares.transpose(0, 3, 1, 2))
+    return squares[:, None] if squares.ndim == 3 else squares.transpose(0, 3, 1, 2)
+
+
+def as_batch(squares: np.ndarray) -> torch.Tensor:
+    """The same as a tensor."""
+    return torch.from_numpy(batched(squares))
 
 
 def class_logits(output: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +20,15 @@ from shared.evaluation.novelty import Novelty
 from shared.evaluation.selective import Abstention
 from shared.evaluation.temperature import Temperature
 from shared.evaluation.venn_abers import VennAbers
+from shared.export import Compute, Exportable
 from shared.models.cnn import fuse
 from shared.models.efficientnet import EfficientNetLite0
 from shared.records import Fault, RecordError, read_options
 from shared.usecase import Progress
-from usecases.medical_imaging import anonymous, answers, writing
+from usecases.medical_imaging import anonymous, answers, export, writing
 from usecases.medical_imaging.answers import MedicalDecision, MedicalOptions, MedicalRequest
 from usecases.medical_imaging.baselines import bare
+from usecases.medical_imaging.cases import Picture
 from usecases.medical_imaging.config import MedicalConfig
 from usecases.medical_imaging.finder import Finder
 from usecases.medical_imaging.frozen import Frozen
@@ -114,13 +117,18 @@ class MedicalPredictor:
         """
         decisions = []
         for number, request in enumerate(requests, 1):
-            try:
-                picture = answers.picture_of(request)
-            except ValueError as error:
-                raise RecordError([Fault(number, "image", f"{error}.")]) from None
+            picture = _picture(number, request)
             found = self.finder([picture], heat=request.heat)[0]
             decisions.append(answers.decision(found, picture, self.finder.classes, request.heat, request.mask))
         return decisions
+
+    def exportable(self, requests: Sequence[MedicalRequest]) -> Exportable:
+        """See `shared.export.Exportable`."""
+        return export.exportable(self.finder, [_picture(number, request) for number, request in enumerate(requests, 1)])
+
+    def with_network(self, compute: Compute) -> MedicalPredictor:
+        """The same with an exported network; heat maps, which need gradients, are still PyTorch's."""
+        return MedicalPredictor(replace(self.finder, exported=compute))
 
     def process(self, source: str | Path, out: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Go through a file, a folder, a volume or series; see `writing`.
@@ -131,6 +139,13 @@ class MedicalPredictor:
         """
         settings = read_options(MedicalOptions, options)
         return writing.process(Path(source), out, self.finder, anonymous.salt(), settings, progress)
+
+
+def _picture(number: int, request: MedicalRequest) -> Picture:
+    try:
+        return answers.picture_of(request)
+    except ValueError as error:
+        raise RecordError([Fault(number, "image", f"{error}.")]) from None
 
 
 def _finder(read: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Finder:

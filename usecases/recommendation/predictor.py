@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,8 +16,10 @@ from pydantic import Field, model_validator
 from shared import artifact
 from shared.data import tables
 from shared.errors import DataError, Finding, UserError, nearest
+from shared.export import Compute, Exportable
 from shared.records import validate
 from shared.usecase import Progress, Record
+from usecases.recommendation import export
 from usecases.recommendation.data import tidy_ids
 from usecases.recommendation.formats import usual_column
 from usecases.recommendation.model import CHUNK, Blend, ColdLinks, restore
@@ -155,6 +158,19 @@ class Recommender:
         return [
             response for start in range(0, len(requests), CHUNK) for response in self._answer(requests[start : start + CHUNK])
         ]
+
+    def exportable(self, requests: Sequence[RecommendationRequest]) -> Exportable:
+        """See `shared.export.Exportable`."""
+        return export.exportable(self.blend, self.ids.tolist(), Histories.stack([self._history(one)[0] for one in requests]))
+
+    def with_network(self, compute: Compute) -> Recommender:
+        def score(known: Histories) -> torch.Tensor:
+            """A user at a time: filled up to the longest history, all of them may not fit into memory."""
+            each = [compute(export.as_arrays(known.take(slice(row, row + 1))))["scores"] for row in range(len(known))]
+            return torch.from_numpy(np.concatenate(each))
+
+        blend, users = replace(self.blend, exported=score), self.users.tolist()
+        return Recommender(blend, self.ids.tolist(), self.titles.tolist(), self.vectors, users, self.histories)
 
     def _answer(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
         asked = [self._history(request) for request in requests]
