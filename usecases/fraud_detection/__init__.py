@@ -6,8 +6,9 @@ from typing import Any
 from shared.usecase import UseCase
 from usecases.fraud_detection.benchmark import BENCHMARKS
 from usecases.fraud_detection.config import FraudConfig
-from usecases.fraud_detection.detector import NAME
+from usecases.fraud_detection.detector import NAME, Detector
 from usecases.fraud_detection.pipeline import evaluate, train
+from usecases.fraud_detection.plain_predictor import RowDetector
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.splits import check
 
@@ -19,6 +20,12 @@ def demo(page: Any) -> None:
     build(page)
 
 
+def load(folder: Path) -> FraudDetector | RowDetector:
+    """The model in an artefact: of payments, or of rows that stand for themselves."""
+    detector = Detector.load(folder)
+    return FraudDetector(detector) if detector.source.timed else RowDetector(detector)
+
+
 USECASE = UseCase(
     name=NAME,
     title="Fraud detection",
@@ -26,7 +33,7 @@ USECASE = UseCase(
     config=FraudConfig,
     configs=Path(__file__).parent / "configs",
     train=train,
-    load=FraudDetector.load,
+    load=load,
     request=FraudDetector.Request,
     response=FraudDetector.Response,
     evaluate=evaluate,
