@@ -22,6 +22,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "
 QUOTED = ",;"  # between values that may be quoted; in tables with tabs a quote is a sign like others
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 SHOWN = 5
+MISSING = ["", "NA", "NaN", "null"]  # in text tables
 FIRST = 100  # lines of JSON that tell a table's columns
 
 
@@ -71,6 +72,30 @@ def header(path: Path, encoding: str = "utf-8") -> list[str]:
         for line in islice(file, FIRST):
             found |= dict.fromkeys(_record(line) or ())
         return list(found)
+
+
+def head(path: Path, rows: int, encoding: str = "utf-8") -> pd.DataFrame:
+    """The first rows of a table, with columns as of `read`; lines that cannot be read are passed over, the rest is not read.
+
+    Raises:
+        UserError: as `read`.
+    """
+    kind = _kind(path, None)
+    if kind == "parquet":
+        batch = next(_open_parquet(path).iter_batches(rows), None)
+        return pd.DataFrame(columns=header(path)) if batch is None else batch.to_pandas(integer_object_nulls=True)
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        if kind == "jsonl":
+            records = [record for line in islice(file, rows) if (record := _record(line)) is not None]
+            return pd.DataFrame(records, dtype="object")
+        names = _names(path, file, kind)
+        reader = csv.reader(file, delimiter=kind, quoting=csv.QUOTE_MINIMAL if kind in QUOTED else csv.QUOTE_NONE)
+        try:
+            lines = [line for line in islice(reader, rows) if len(line) == len(names)]
+        except csv.Error as error:
+            raise UserError(f"{path} cannot be read as a table: {error}, near line {reader.line_num + 1}.") from None
+    table = pd.DataFrame(lines, columns=names, dtype="str")
+    return table.mask(table.isin(MISSING))
 
 
 def stream(path: Path, rows: int, encoding: str = "utf-8") -> Iterator[pd.DataFrame]:
@@ -214,7 +239,7 @@ def _read_delimited(path: Path, delimiter: str, encoding: str, header: list[str]
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=True,
-                null_values=["", "NA", "NaN", "null"],
+                null_values=MISSING,
             ),
         )
     except pa.ArrowInvalid as error:

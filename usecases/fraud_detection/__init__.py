@@ -11,13 +11,14 @@ from usecases.fraud_detection.pipeline import evaluate, train
 from usecases.fraud_detection.plain_predictor import RowDetector
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.splits import check
+from usecases.fraud_detection.suggesting import suggest
 
 
 def demo(page: Any) -> None:
     """The page; Gradio is imported only here."""
-    from usecases.fraud_detection.demo import page as build
+    from usecases.fraud_detection import demo, plain_demo
 
-    build(page)
+    (plain_demo if isinstance(page.predictor, RowDetector) else demo).page(page)
 
 
 def load(folder: Path) -> FraudDetector | RowDetector:
@@ -38,6 +39,7 @@ USECASE = UseCase(
     response=FraudDetector.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     demo=demo,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.data import cleaning, columns, kinds, tables
+from shared.data import cleaning, columns, guessing, tables
 from shared.errors import DataError, Finding, UserError
 from usecases.fraud_detection.config import Data
 
@@ -142,7 +142,7 @@ def read(config: Data, seed: int) -> Raw:
         absent = named is None and role not in REQUIRED and column not in table
         wanted[role] = None if absent else column  # not every copy of a public data set has all of its columns
     usual: dict[str, tuple[str, ...]] = dict.fromkeys(USUAL, ()) if known.columns else dict(USUAL)
-    required = REQUIRED
+    required: tuple[str, ...] = REQUIRED
     try:
         if _stand_alone(table, wanted, where):
             required, usual["label"] = ("label",), USUAL["label"] + LABELS
@@ -164,7 +164,8 @@ def _stand_alone(table: pd.DataFrame, wanted: Mapping[str, str | None], where: s
     label = wanted["label"] or columns.usual(USUAL["label"] + LABELS, table.columns)
     if label is None or columns.usual(USUAL["time"], table.columns) is not None:
         return False
-    times = [str(name) for name in table.columns if table.columns.is_unique and kinds.holds_times(table[name])]
+    looked_at = table.iloc[: guessing.ROWS] if table.columns.is_unique else table.iloc[:0]
+    times = [name for name, kind in guessing.kinds(looked_at).items() if kind.what == "time"]
     if times:
         what = f"it cannot be told whether a row happened at a time: {listed(times)} hold times"
         fix = f"Set data.columns.time={times[0]}, or data.columns.time=none if each row stands for itself"

@@ -58,7 +58,7 @@ class Learnt:
     def probabilities(self, prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
         """[rows] of each method."""
         seen = prepared.take(rows, self.inputs)
-        return {name: self.calibrators[name](one(seen)) for name, one in {"blend": self.blend, **self.members}.items()}
+        return {name: self.calibrators[name](one(seen)) for name, one in _with(self.blend, self.members).items()}
 
 
 def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choice, say: Say) -> None:
@@ -210,12 +210,16 @@ def _learn(
     choosing = Workshop(prepared.take(rows[~held], inputs), labels[~held], config, run, chip, f"{stage}-choose")
     seen = prepared.take(rows[held], inputs)
     recipe, fitted = fitting.choose(choosing, names, seen, labels[held], say)
-    every = {"blend": Blend(fitted, recipe.weights), **fitted}
+    every = _with(Blend(fitted, recipe.weights), fitted)
     calibrators = {name: Calibrator.fit(one(seen), labels[held]) for name, one in every.items()}
     inputs = prepared.learn_inputs(rows)
     last = Workshop(prepared.take(rows, inputs), labels, config, run, chip, stage)
     members = {name: last(name, recipe.grid.get(name, fitting.GRID[0])) for name in names}
     return Learnt(recipe, inputs, members, calibrators, last.fits)
+
+
+def _with(blend: Blend, members: Mapping[str, Member]) -> dict[str, Member | Blend]:
+    return {"blend": blend, **members}
 
 
 def sized(config: FraudConfig, rows: int) -> FraudConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from shared.data import kinds, sources
+from shared.data import cleaning, sources
 from shared.data.cleaning import Faults
 from shared.data.columns import normal
 from usecases.fraud_detection import config
@@ -48,7 +48,7 @@ def identified(raw: Raw, named: Words, faults: Faults) -> Raw:
     if "account" in mapping and "transaction" not in mapping and table[mapping["account"]].nunique() > NEARLY_UNIQUE * len(table):
         mapping["transaction"] = mapping.pop("account")
     others = [name for name in table.columns if name not in mapping.values()]
-    ids = [str(name) for name in others if kinds.counts_rows(table[name])]
+    ids = [str(name) for name in others if counts_rows(table[name])]
     if ids and "transaction" not in mapping:
         mapping["transaction"] = ids[0]
     if ids:
@@ -56,6 +56,16 @@ def identified(raw: Raw, named: Words, faults: Faults) -> Raw:
         faults.add("info", what, "They are ids, no inputs; to use one all the same, name it in data.categorical")
     table = table.drop(columns=[name for name in ids if name != mapping.get("transaction")])
     return replace(raw, table=table, mapping=mapping)
+
+
+def counts_rows(values: pd.Series) -> bool:
+    """Whether they number the rows: whole, none twice, and without gaps or under a name of ids."""
+    numbers = cleaning.numbers(values)
+    if len(values) < 2 or numbers.isna().any() or (numbers % 1 != 0).any() or numbers.duplicated().any():
+        return False
+    name = normal(str(values.name))
+    named = name in ("", "id", "index", "rownames", "row", "rownumber") or name.startswith("unnamed") or name.endswith("id")
+    return named or bool(numbers.max() - numbers.min() + 1 == len(numbers))
 
 
 def label_rate(frame: pd.DataFrame, named: Words, faults: Faults) -> None:

@@ -37,6 +37,10 @@ class RowJudge(Judge):
     def _units(self) -> tuple[str, np.ndarray]:
         return ("rows", np.arange(len(self.frame))) if self.accounts is None else ("accounts", self.accounts)
 
+    @property
+    def metrics(self) -> list[str]:
+        return [name for name in super().metrics if self.labels.mean() < RARE or name != "recall@fpr0.001"]
+
     def slices(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for name in self.categorical:
@@ -139,8 +143,8 @@ def decisions(operating: Mapping[str, Any], words: Words, rows: int) -> str:
     bill = operating["bill"]
     return (
         f"Flagged are {operating['flagged']:,} of {rows:,} {words.records}: {operating['precision']:.0%} of them have "
-        f"{words.finding}, and {operating['recall']:.0%} of those with {words.finding} are among them. That saves {bill['saved']:,.0f}, "
-        f"{bill['saved_share']:.0%} of what is possible."
+        f"{words.finding}, and {operating['recall']:.0%} of those with {words.finding} are among them. That saves "
+        f"{bill['saved']:,.0f}, {bill['saved_share']:.0%} of what is possible."
     )
 
 

@@ -156,8 +156,8 @@ def _comparison(result: dict[str, Any], ours: Method, words: Words) -> Section:
     ]
     text = (
         f"All methods score the same rows, none of which they had seen. ROC AUC is the chance that one with {words.finding} "
-        f"scores above one without. Average precision is 1 at best, {ours.judge.labels.mean():.3f} by chance. Money saved is what "
-        f"flagging saves of what a perfect model would. Intervals are {result['intervals']}; the differences are paired."
+        f"scores above one without. Average precision is 1 at best, {ours.judge.labels.mean():.3f} by chance. Money saved is "
+        f"what flagging saves of what a perfect model would. Intervals are {result['intervals']}; the differences are paired."
     )
     columns = ["method", *map(word, metrics), f"model minus it, {word(head)}"]
     return Section(
