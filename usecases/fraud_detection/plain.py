@@ -34,6 +34,7 @@ from usecases.fraud_detection.similar import PastFrauds
 
 ABLE = ("logistic", "boosting", "lightgbm", "tabular")  # the others look at an account's past, or for what is unusual
 INNER = 4  # one part of so many of the rows that are trained on is what methods are chosen on
+GRID = ((4, 0.03, 300), *fitting.GRID[:2])  # the trees' settings, as `fitting.GRID`; small tables bear small trees
 STEPS = 40  # of an epoch at least: tables of this kind are small
 TIMES_ALERT = 5  # a miss costs so many alerts where neither a loss nor an amount is given
 MOST = 1 - 1e-9  # of a probability, so that its logit is finite
@@ -209,12 +210,12 @@ def _learn(
     config = sized(config, int((~held).sum()))
     choosing = Workshop(prepared.take(rows[~held], inputs), labels[~held], config, run, chip, f"{stage}-choose")
     seen = prepared.take(rows[held], inputs)
-    recipe, fitted = fitting.choose(choosing, names, seen, labels[held], say)
+    recipe, fitted = fitting.choose(choosing, names, seen, labels[held], say, GRID)
     every = _with(Blend(fitted, recipe.weights), fitted)
     calibrators = {name: Calibrator.fit(one(seen), labels[held]) for name, one in every.items()}
     inputs = prepared.learn_inputs(rows)
     last = Workshop(prepared.take(rows, inputs), labels, config, run, chip, stage)
-    members = {name: last(name, recipe.grid.get(name, fitting.GRID[0])) for name in names}
+    members = {name: last(name, recipe.grid.get(name, GRID[0])) for name in names}
     return Learnt(recipe, inputs, members, calibrators, last.fits)
 
 

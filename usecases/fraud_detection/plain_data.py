@@ -20,21 +20,23 @@ from usecases.fraud_detection.labels import ASK, PAYMENTS, Words
 if TYPE_CHECKING:
     from usecases.fraud_detection.data import Source
 
-# What is looked for, by the name of the label; a name that says nothing, such as class or target, is a finding.
-FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default": "default", "fraud": "fraud", "bad": "default"}
+# What is looked for, by the name of the label.
+FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default": "default", "fraud": "fraud"}
 FEWEST = 20  # findings, and others: of fewer nothing can be said
 
 
-def words(mapping: Mapping[str, str], asked: config.Words) -> Words:
+def words(mapping: Mapping[str, str], settings: config.FraudConfig) -> Words:
     """What rows and findings are called; payments are called payments."""
     if "time" in mapping:
         return PAYMENTS
-    return Words(asked.record or "record", asked.finding or finding(mapping.get("label", "")))
+    asked = settings.words
+    return Words(asked.record or "record", asked.finding or finding(mapping.get("label", "finding"), settings.data.positive))
 
 
-def finding(label: str) -> str:
-    """The noun that a label's name holds."""
-    return next((noun for part, noun in FINDINGS.items() if part in normal(label)), "finding")
+def finding(label: str, positive: object = None) -> str:
+    """The noun that a label's name holds, or else its name, with the value that is to be found where that is given."""
+    noun = next((noun for part, noun in FINDINGS.items() if part in normal(label)), None)
+    return noun or (label if positive is None else f"{label} = {positive}")
 
 
 def role(name: str, timed: bool) -> str:

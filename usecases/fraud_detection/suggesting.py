@@ -23,11 +23,16 @@ from usecases.fraud_detection.formats import FORMATS, LABELS, NONE, TABLES, USUA
 ROWS = 100_000  # that are looked at: findings may be rare
 FEW_VALUES = 10  # of a label
 FEWEST = 20  # findings by which it is judged whether a column gives them away
-BASE_RATES = 4  # so many times the usual probability is worth a look, or less
+WORTH, BASE_RATES = 0.2, 4  # this probability is worth a look, or so many times the usual one where findings are rarer
 RISING = 0.99  # share of the steps of a count of time that do not fall
 SHORT, DELAYS = 28.0, 6  # days of a record, and its share of them, from which on the delay of labels must be shorter
 OTHERS = ("target", "label", "class", "outcome", "response", "result", "flag")  # names that labels have
-RECORDS = ("customer", "client", "subscriber", "member", "employee", "patient", "applicant", "loan", "policy", "claim", "account")
+RECORDS = {
+    **{
+        word: word for word in ("customer", "client", "subscriber", "employee", "patient", "applicant", "loan", "policy", "claim")
+    },
+    "credit": "loan",
+}
 OF_FINDINGS = {"churn": "customer", "default": "loan"}  # where no column and no file says it
 ROLE = "data.columns."
 
@@ -122,10 +127,9 @@ def _label(table: pd.DataFrame, kinds: Mapping[str, Kind], given: Mapping[str, A
     if payments and not hinted:
         return None
     if not two:
-        columns_ = listed(table.columns)
         raise UserError(
-            f"No column has two values, as a label has. Columns: {columns_}. Name one with data.columns.label=, and the value that is "
-            "to be found with data.positive="
+            f"No column has two values, as a label has. Columns: {listed(table.columns)}. Name one with data.columns.label=, and "
+            "the value that is to be found with data.positive="
         )
     raise ask("It cannot be told which column is the label, which says what is to be found.", ROLE + "label", two, dict(kinds))
 
@@ -153,7 +157,8 @@ def _positive(values: pd.Series, given: Mapping[str, Any], assumed: Assumed) -> 
         rarest = [str(one) for one in counts.index[::-1]]
         amounts = ", ".join(f"'{one}' ({count:,} rows)" for one, count in counts.items())
         raise UserError(
-            f"Which value of '{values.name}' is to be found? It has {amounts}. Say it, for example data.positive={rarest[0]}, the rarest."
+            f"Which value of '{values.name}' is to be found? It has {amounts}. Say it, for example "
+            f"data.positive={rarest[0]}, the rarest."
         )
     found = [str(one) for one in counts.index if meant.get(str(one).lower())]
     if found[0].lower() not in ("1", "1.0"):
@@ -249,20 +254,28 @@ def _alone(
     given: Mapping[str, Any],
 ) -> None:
     """What rows that stand for themselves need: folds, costs, words."""
-    rate, costs = float(found.mean()), AlertCosts()
+    rate, alert = float(found.mean()), float(given.get("costs.alert", AlertCosts().alert))
+    worth = min(WORTH, BASE_RATES * rate)  # the probability from which on a look pays
     group = any(one.key == ROLE + "account" for one in assumed) or ROLE + "account" in given
     assumed.add("split.folds", 5, "rows have no time: each is judged once" + (", whole accounts together" if group else ""))
-    finding = plain_data.finding(label)
+    positive = next((one.value for one in assumed if one.key == "data.positive"), given.get("data.positive"))
+    finding = plain_data.finding(label, positive)
     if amount := named["amount"]:
         assumed.add(ROLE + "amount", amount, "a miss costs costs.loss_share of it; it is an input as well")
+        usual = float(cleaning.numbers(table[amount]).median())
+        if usual > 0:
+            why = (
+                f"{rate:.1%} have {finding}: with this a probability of {worth:.0%} is worth a look at the median of {usual:,.0f}"
+            )
+            assumed.add("costs.alert", float(f"{usual * worth:.2g}"), why)
     else:
-        alert = float(given.get("costs.alert", costs.alert))
-        loss = float(max(5 * alert, round(alert / (BASE_RATES * max(rate, 1e-6)))))
+        loss = float(f"{alert / max(worth, 1e-6):.2g}")
         assumed.add(
             "costs.loss_fixed", loss, f"{rate:.1%} have {finding}: with this a probability of {alert / loss:.1%} is worth a look"
         )
     places = [*map(str, table.columns), file.stem]
-    record = next((word for word in RECORDS for place in places if word in normal(place)), None)
-    why = f"a column or the file says {record}" if record else f"the label is '{label}'"
+    said = next((word for word in RECORDS for place in places if word in normal(place)), None)
+    record = RECORDS[said] if said else None
+    why = f"a column or the file says {said}" if record else f"the label is '{label}'"
     assumed.add("words.finding", finding, f"the label is '{label}'")
     assumed.add("words.record", record or OF_FINDINGS.get(finding, "record"), why)
