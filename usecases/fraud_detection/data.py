@@ -212,7 +212,7 @@ def canonical(
     )
     unusable |= bad_amounts
     if "label" in given:
-        frame["label"] = labels.read(given["label"], positive, faults)
+        frame["label"] = labels.read(given["label"], positive, faults, words)
     inputs = _input_values(table, numeric, categorical, notation, faults)
     if "time" not in mapping:
         return pd.DataFrame(frame | inputs, index=table.index)[~unusable]

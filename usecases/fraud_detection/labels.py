@@ -48,7 +48,7 @@ class Words:
 PAYMENTS = Words()
 
 
-def read(given: pd.Series, positive: bool | int | float | str | None, faults: Faults) -> np.ndarray:
+def read(given: pd.Series, positive: bool | int | float | str | None, faults: Faults, named: Words = PAYMENTS) -> np.ndarray:
     """[rows] 1 finding, 0 not, NaN unknown. An unreadable label is no reason to forget the row.
 
     Args:
@@ -59,7 +59,7 @@ def read(given: pd.Series, positive: bool | int | float | str | None, faults: Fa
     known = meaning(words, positive)
     meant = np.array([*(known.get(word, np.nan) for word in words), np.nan])  # the last is for missing values: code -1
     odd = np.array([*(bool(word) and word not in known for word in words), False])[codes]
-    fix = "Write 1 for fraud, 0 for not, nothing for not known"
+    fix = f"Write 1 for {named.finding}, 0 for not, nothing for not known"
     if len(set(words) - {""}) == 2 and odd.any():
         fix = f"{ASK}{next(kind for kind, word in zip(kinds, words, strict=True) if word)}, or of the other"
     faults.report(given.to_frame(), odd, "a label that is neither 1 nor 0", fix, "they count as not known")

@@ -92,8 +92,9 @@ class RowDetector:
             frame[name] = [number(request.values.get(name)) for request in requests]
         for name in source.categorical:
             frame[name] = [tidy(request.values.get(name)) for request in requests]
-        amounts = [number(request.values.get(self.amount)) if self.amount else 0.0 for request in requests]
-        scored = self.score(frame, np.nan_to_num(np.maximum(amounts, 0)))
+        given = np.array([number(request.values.get(self.amount or "")) for request in requests])
+        usual = self.detector.inputs.medians.get(self.amount or "", 0.0)
+        scored = self.score(frame, np.where(np.isnan(given), usual, given).clip(min=0))
         decisions = self.decisions(frame, scored, [r.reasons for r in requests], [r.similar for r in requests])
         for decision, request in zip(decisions, requests, strict=True):
             if missing := [name for name in self.inputs if tidy(request.values.get(name)) == ""]:

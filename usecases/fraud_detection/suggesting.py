@@ -236,7 +236,7 @@ def _afterwards(table: pd.DataFrame, kinds: Mapping[str, Kind], found: np.ndarra
     order = np.random.default_rng(0).permutation(len(table))
     after = []
     for name, kind in kinds.items():
-        if name in roles or kind.what == "nothing" or kind.distinct < 2:
+        if name in roles or kind.distinct + (kind.count < kind.rows) < 2:
             continue
         values = cleaning.numbers(table[name]) if kind.what == "number" else table[name].astype("object").fillna("")
         if separation(values.to_numpy()[order], found[order]) >= SEPARATES:
