@@ -52,8 +52,7 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     guessing.head(file, encoding)  # says what is wrong with a table without names or rows
     if layout := next((name for name, one in FORMATS.items() if one is recognise(table)), None):
         assumed.add("data.format", layout, f"its columns are those of {layout}: {listed(sorted(FORMATS[layout].marks)[:4])}")
-        if layout == "ulb":
-            assumed.add("data.label_delay_days", 0.0, "it has two days, too few for labels that come later")
+        _few_days(table, FORMATS[layout].columns["time"], FORMATS[layout].unit, assumed)
         return assumed
     kinds = guessing.kinds(table)
     _notation(table, kinds, assumed)
@@ -198,11 +197,18 @@ def _time(table: pd.DataFrame, kinds: Mapping[str, Kind], named: dict[str, Any],
         if "data.time_unit" not in assumed.given:
             raise ask(f"'{time}' counts something from 0 on. Which unit?", "data.time_unit", ("s", "min", "h", "D"))
         return True
-    days = (kinds[time].high - kinds[time].low) / cleaning.DAY_S
-    if 0 < days < SHORT:
-        assumed.add("data.label_delay_days", round(min(7.0, days / DELAYS), 2), f"the rows looked at cover {days:.1f} days alone")
-        assumed.add("split.validation", "accounts", "there are few days")
+    _few_days(table, time, "auto", assumed)
     return True
+
+
+def _few_days(table: pd.DataFrame, time: str, unit: str, assumed: Assumed) -> None:
+    """What a short record needs: one that was looked at as a whole."""
+    seconds = cleaning.seconds(table[time], Faults(""), unit, day_first=True)
+    days = float(seconds.max() - seconds.min()) / cleaning.DAY_S
+    if len(table) < ROWS and 0 < days < SHORT:
+        why = f"the record covers {days:.1f} days alone"
+        assumed.add("data.label_delay_days", float(f"{days / DELAYS:.1g}") if days > 3 else 0.0, why)
+        assumed.add("split.validation", "accounts", why)
 
 
 def _rises(values: pd.Series) -> bool:

@@ -257,5 +257,8 @@ def test_paysim_is_another_bank(shared_data: Path, tmp_path: Path, command_here:
     source = shared_data / "fraud" / "paysim" / "paysim_sample.csv"
     settings = {one.key: one.value for one in USECASE.suggest(source, {})}  # type: ignore[misc]
     given = [f"{key}={value}" for key, value in settings.items()]
-    checked = command_here("check", "fraud_detection", "--quick", "--data", str(source), *given)
-    assert checked.code == 0, checked.out
+    ran = command_here("run", "fraud_detection", "--data", str(source), "--json", *QUICK, "model.members=[boosting]", *given)
+    assert ran.code == 0, ran.err
+    metrics = json.loads(ran.out)
+    assert metrics["data"]["frauds"] > 50
+    assert metrics["model"]["roc_auc"]["value"] > 0.9
