@@ -125,10 +125,10 @@ def choose(
     rows: Rows,
     labels: np.ndarray,
     say: Say,
-    grids: Sequence[tuple[int, float, int]] = GRID,
+    grids: Sequence[tuple[int, float, int]] | None = None,
 ) -> tuple[Recipe, dict[str, Member]]:
-    """Fit every method, settle the trees' settings (one of `grids`) and the blend on validation rows."""
-    recipe, fitted, logits = Recipe(), {}, {}
+    """Fit every method, settle the trees' settings (one of `grids`; None: of `GRID`) and the blend on validation rows."""
+    recipe, fitted, logits, grids = Recipe(), {}, {}, grids or GRID
     for name in names:
         settings = grids if name in ("boosting", "lightgbm") else grids[:1]
         tried = [(workshop(name, grid), grid) for grid in settings]

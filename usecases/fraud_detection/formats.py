@@ -149,6 +149,12 @@ def read(config: Data, seed: int) -> Raw:
             usual = {role: usual[role] for role in ALONE if wanted[role] != NONE}
         mapping = columns.assign(table, usual, {role: wanted[role] for role in usual}, required, where)
     except DataError as error:
+        if wanted["time"] is None and columns.usual(USUAL["time"], table.columns) is None:
+            fix = "Set data.columns.time=none, and data.columns.label to the column that says what is to be found"
+            findings = [
+                *findings,
+                Finding("info", "rows that stand for themselves can be learnt without a time, too", where, fix),
+            ]
         raise DataError([*findings, *error.findings]) from None
     return Raw(table, where, mapping, known, findings)
 
@@ -164,7 +170,7 @@ def _stand_alone(table: pd.DataFrame, wanted: Mapping[str, str | None], where: s
     label = wanted["label"] or columns.usual(USUAL["label"] + LABELS, table.columns)
     if label is None or columns.usual(USUAL["time"], table.columns) is not None:
         return False
-    looked_at = table.iloc[: guessing.ROWS] if table.columns.is_unique else table.iloc[:0]
+    looked_at = table.loc[:, ~table.columns.duplicated()].iloc[: guessing.ROWS]
     times = [name for name, kind in guessing.kinds(looked_at).items() if kind.what == "time"]
     if times:
         what = f"it cannot be told whether a row happened at a time: {listed(times)} hold times"

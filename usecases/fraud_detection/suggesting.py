@@ -45,11 +45,14 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     """
     file = _table(guessing.existing(source, "a table of payments or of labelled rows"))
     assumed = Assumed(given)
-    encoding = str(given.get("data.encoding") or guessing.encoding(file))
+    binary = file.suffix.lower() in (".parquet", ".pq")
+    encoding = str(given.get("data.encoding") or ("utf-8" if binary else guessing.encoding(file)))
     if encoding != "utf-8":
         assumed.add("data.encoding", encoding, "it is no text in utf-8")
     table = tables.head(file, ROWS, encoding)
     guessing.head(file, encoding)  # says what is wrong with a table without names or rows
+    if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
+        raise UserError(f"{file}: more than one column is named {', '.join(twice)}. Give each column a name of its own.")
     if layout := next((name for name, one in FORMATS.items() if one is recognise(table)), None):
         assumed.add("data.format", layout, f"its columns are those of {layout}: {listed(sorted(FORMATS[layout].marks)[:4])}")
         _few_days(table, FORMATS[layout].columns["time"], FORMATS[layout].unit, assumed)
@@ -160,7 +163,7 @@ def _positive(values: pd.Series, given: Mapping[str, Any], assumed: Assumed) -> 
             f"data.positive={rarest[0]}, the rarest."
         )
     found = [str(one) for one in counts.index if meant.get(str(one).lower())]
-    if found[0].lower() not in ("1", "1.0"):
+    if found[0].lower() not in ("1", "1.0", "true"):
         assumed.add("data.positive", found[0], f"of {listed(counts.index[:4])} this says that there is something")
     return text.str.lower().map(meant).fillna(0).to_numpy() == 1
 
