@@ -48,7 +48,7 @@ def write(run: Run, result: dict[str, Any], model: RowDetector, frame: pd.DataFr
     ours, best = methods["blend"], core.rival
     compared = {result["name"]: ours, **({NAMES[best.name]: methods[best.name]} if best else {})}
     order = np.argsort(-ours.at_risk, kind="stable")
-    _predictions(run.folder / "predictions.parquet", frame, ours, order)
+    _predictions(run.folder / "predictions.parquet", frame, model.inputs, ours, order)
     first = order[ours.alerts[order]][:SHOWN]
     shown = frame.iloc[first].reset_index(drop=True)
     decided = model.decisions(shown, model.score(shown, shown["amount"].to_numpy()), [3] * len(shown), [0] * len(shown))
@@ -99,15 +99,15 @@ CHOSEN = (
 )
 
 
-def _predictions(path: Path, frame: pd.DataFrame, ours: Method, order: np.ndarray) -> None:
+def _predictions(path: Path, frame: pd.DataFrame, inputs: Sequence[str], ours: Method, order: np.ndarray) -> None:
     """Every labelled row with what was said of it out of fold, the most to be lost first."""
     told = {
         "id": frame["transaction"].astype("str"), "score": ours.probabilities, "expected_loss": ours.at_risk,
         "flagged": ours.alerts, "label": ours.judge.labels, "amount": frame["amount"],
     }  # fmt: skip
-    inputs = frame.drop(columns=["transaction", "label", "amount", "account", "scenario"], errors="ignore").add_prefix("input ")
+    own = frame[list(inputs)].add_prefix("input ")
     with whole(path) as partial:
-        table = pd.concat([pd.DataFrame(told), inputs], axis=1).iloc[order]
+        table = pd.concat([pd.DataFrame(told), own], axis=1).iloc[order]
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), partial)
 
 
