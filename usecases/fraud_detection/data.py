@@ -116,7 +116,7 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     """
     settings = config.data
     raw = formats.read(settings, config.seed)
-    timed, words = "time" in raw.mapping, plain_data.words(raw.mapping, config)
+    timed, words = "time" in raw.mapping, plain_data.words(raw.table, raw.mapping, config)
     faults = Faults(raw.where, settings.faults == "refuse")
     faults.findings += raw.findings
     if not timed and like is None:

@@ -15,7 +15,7 @@ from shared.data.columns import normal
 from usecases.fraud_detection import config
 from usecases.fraud_detection.checks import NEARLY_UNIQUE
 from usecases.fraud_detection.formats import Raw
-from usecases.fraud_detection.labels import ASK, PAYMENTS, Words
+from usecases.fraud_detection.labels import ASK, PAYMENTS, Words, meaning
 
 if TYPE_CHECKING:
     from usecases.fraud_detection.data import Source
@@ -25,12 +25,17 @@ FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default"
 FEWEST = 20  # findings, and others: of fewer nothing can be said
 
 
-def words(mapping: Mapping[str, str], settings: config.FraudConfig) -> Words:
+def words(table: pd.DataFrame, mapping: Mapping[str, str], settings: config.FraudConfig) -> Words:
     """What rows and findings are called; payments are called payments."""
     if "time" in mapping:
         return PAYMENTS
-    asked = settings.words
-    return Words(asked.record or "record", asked.finding or finding(mapping.get("label", "finding"), settings.data.positive))
+    asked, label, positive = settings.words, mapping["label"], settings.data.positive
+    kinds = [str(kind) for kind in table[label].dropna().unique()[:FEWEST]]
+    meant = meaning([kind.strip().lower() for kind in kinds], positive)
+    found = [kind for kind in kinds if meant.get(kind.strip().lower())]
+    if positive is None and len(found) == 1:
+        positive = found[0]
+    return Words(asked.record or "record", asked.finding or finding(label, positive))
 
 
 def finding(label: str, positive: object = None) -> str:
