@@ -6,18 +6,26 @@ from typing import Any
 from shared.usecase import UseCase
 from usecases.fraud_detection.benchmark import BENCHMARKS
 from usecases.fraud_detection.config import FraudConfig
-from usecases.fraud_detection.detector import NAME
+from usecases.fraud_detection.detector import NAME, Detector
 from usecases.fraud_detection.judged import judged
 from usecases.fraud_detection.pipeline import evaluate, train
+from usecases.fraud_detection.plain_predictor import RowDetector
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.splits import check
+from usecases.fraud_detection.suggesting import suggest
 
 
 def demo(page: Any) -> None:
     """The page; Gradio is imported only here."""
-    from usecases.fraud_detection.demo import page as build
+    from usecases.fraud_detection import demo, plain_demo
 
-    build(page)
+    (plain_demo if isinstance(page.predictor, RowDetector) else demo).page(page)
+
+
+def load(folder: Path) -> FraudDetector | RowDetector:
+    """The model in an artefact: of payments, or of rows that stand for themselves."""
+    detector = Detector.load(folder)
+    return FraudDetector(detector) if detector.source.timed else RowDetector(detector)
 
 
 USECASE = UseCase(
@@ -27,11 +35,12 @@ USECASE = UseCase(
     config=FraudConfig,
     configs=Path(__file__).parent / "configs",
     train=train,
-    load=FraudDetector.load,
+    load=load,
     request=FraudDetector.Request,
     response=FraudDetector.Response,
     evaluate=evaluate,
     check=check,
+    suggest=suggest,
     benchmarks=BENCHMARKS,
     judged=judged,
     widths=lambda config: ("model.tabular.hidden", "model.sequence.hidden", "model.anomaly.hidden"),

@@ -73,7 +73,7 @@ def columns(detector: Detector, ids: Sequence[str], requests: Sequence[Transacti
         "amount": [request.amount for request in requests],
     }
     for name in how.numeric:
-        made[name] = [_number(request.extra.get(name)) for request in requests]
+        made[name] = [number(request.extra.get(name)) for request in requests]
     for name in how.categorical:
         made[name] = [tidy(request.extra.get(name)) for request in requests]
     return made
@@ -110,7 +110,7 @@ def records(frame: Frame, rows: np.ndarray) -> list[dict[str, Any]]:
     return [{name: values[row] for name, values in frame.items()} for row in rows.tolist()]
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from scipy.stats import rankdata
 
 from shared.data.cleaning import Faults
+from usecases.fraud_detection.labels import PAYMENTS, Words
 
 DAY_MS = 86_400_000
 NEARLY_UNIQUE, ENOUGH_ROWS = 0.9, 50
@@ -19,14 +20,17 @@ ENOUGH_FRAUDS, MOST_FRAUDS, MOST_OTHERS = 20, 5_000, 20_000  # of the sample on 
 GAP_TIMES = 20
 
 
-def duplicates(frame: pd.DataFrame, identified: bool, faults: Faults) -> pd.DataFrame:
-    """Without transactions that are given twice; the same id with other content is an error."""
+def duplicates(frame: pd.DataFrame, identified: bool, faults: Faults, words: Words = PAYMENTS) -> pd.DataFrame:
+    """Without rows that are given twice; the same id with other content is an error."""
     if not identified:
-        alike = frame[frame.duplicated([c for c in ("time", "amount", "account") if c in frame], keep=False)]
+        first = [c for c in ("time", "amount", "account") if c in frame] if "time" in frame else frame.columns.drop("transaction")
+        alike = frame[frame.duplicated(first, keep=False)]
         if (again := alike.drop(columns="transaction").duplicated()).any():
-            fix = "They all count, as without ids they may be different transactions; else give ids, or remove them"
+            fix = f"They all count, as without ids they may be different {words.records}; else give ids, or remove them"
             examples = [" / ".join(map(str, row)) for row in alike[again].drop(columns="transaction").head(2).to_numpy()]
-            faults.add("info", "a transaction that says the same as an earlier one", fix, sorted(alike.index[again]), examples)
+            faults.add(
+                "info", f"a {words.record} that says the same as an earlier one", fix, sorted(alike.index[again]), examples
+            )
         return frame
     ids = frame["transaction"]
     if pc.count_distinct(pa.array(ids)).as_py() == len(frame):  # a quarter of the time of duplicated()
@@ -35,13 +39,13 @@ def duplicates(frame: pd.DataFrame, identified: bool, faults: Faults) -> pd.Data
     again = shared.duplicated()
     if (clash := shared[~again]["transaction"].duplicated()).any():
         rows = shared[~again].index[clash]
-        fix = "Give each transaction an id of its own, or check data.columns.transaction"
-        faults.add("error", "the id of another transaction", fix, sorted(rows), list(ids[rows[:2]]), column="transaction")
+        fix = f"Give each {words.record} an id of its own, or check data.columns.transaction"
+        faults.add("error", f"the id of another {words.record}", fix, sorted(rows), list(ids[rows[:2]]), column="transaction")
     if again.any():
         rows = sorted(shared.index[again])
         fix = "They were left out; the first counts"
         examples = list(ids[rows[:2]])
-        faults.add("warning", "a transaction that is given twice", fix, rows, examples, column="transaction", left_out=rows)
+        faults.add("warning", f"a {words.record} that is given twice", fix, rows, examples, column="transaction", left_out=rows)
     return frame.drop(index=shared.index[again])
 
 
@@ -110,8 +114,10 @@ def useful(
     return [c for c in numeric if c not in gone], [c for c in categorical if c not in gone]
 
 
-def leaks(frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], seed: int, faults: Faults) -> None:
-    """Name inputs that alone tell fraud from the rest, on a sample."""
+def leaks(
+    frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], seed: int, faults: Faults, words: Words = PAYMENTS
+) -> None:
+    """Name inputs that alone tell findings from the rest, on a sample."""
     if "label" not in frame:
         return
     rng = np.random.default_rng(seed)
@@ -124,7 +130,7 @@ def leaks(frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str
     for column in (*numeric, *categorical):
         auc = separation(sample[column].to_numpy(), fraud)
         if auc >= SEPARATES:
-            what = f"'{column}' alone tells fraud from the rest (AUC {auc:.3f})"
+            what = f"'{column}' alone tells {words.finding} from the rest (AUC {auc:.3f})"
             fix = f"It is known only afterwards, probably: data.exclude=[{column}]"
             faults.add("warning", what, fix, column=column, count=len(frame))
 

@@ -15,10 +15,14 @@ class ColumnNames(Section):
     """Names of the columns; null: recognised by their usual names (TX_DATETIME, transaction_id, card, merchant, …)."""
 
     transaction: str | None = Field(None, description="id of the transaction; without one, row numbers serve")
-    time: str | None = Field(None, description="when: ISO 8601, Unix seconds or milliseconds, or a count of data.time_unit")
+    time: str | None = Field(
+        None,
+        description="when: ISO 8601, Unix seconds or milliseconds, or a count of data.time_unit; none: there is none, each "
+        "row stands for itself",
+    )
     account: str | None = Field(None, description="account, card or customer who pays; optional")
     counterparty: str | None = Field(None, description="terminal, merchant or account that is paid; optional")
-    amount: str | None = Field(None, description="how much is paid")
+    amount: str | None = Field(None, description="how much is paid; none: there is none, where rows stand for themselves")
     label: str | None = Field(None, description="1 fraud, 0 not, empty not known; without one, only the anomaly model is trained")
     label_time: str | None = Field(
         None, description="when the label became known; null: data.label_delay_days after the transaction"
@@ -42,6 +46,9 @@ class Data(Section):
     thousands: Literal[".", ",", "'", "space"] | None = Field(None, description="sign between groups of three digits; null: none")
     day_first: bool = Field(False, description="whether times in text may be written 24.12.2025 or 24/12/2025, beside ISO 8601")
     columns: ColumnNames = ColumnNames()
+    positive: bool | int | float | str | None = Field(
+        None, description="the label's value that is to be found; null: 1, yes, true, fraud, churned, default, bad, … (told)"
+    )
     numeric: tuple[str, ...] | None = Field(None, description="further numeric inputs; null: every other column of numbers")
     categorical: tuple[str, ...] | None = Field(None, description="further categorical inputs; null: every other column of words")
     exclude: tuple[str, ...] = Field((), description="columns that are no inputs, such as what is known only afterwards")
@@ -65,7 +72,7 @@ class Data(Section):
 
 
 class Split(Section):
-    """Consecutive in time: history (features only), training, the delay of the labels, test."""
+    """Consecutive in time: history (features only), training, the delay of the labels, test; without a time, folds."""
 
     start: date | None = Field(None, description="first day of training; null: as late as the record allows")
     train_days: float | None = Field(
@@ -77,6 +84,16 @@ class Split(Section):
     )
     known_accounts: Literal["remove", "keep"] = Field(
         "remove", description="whether accounts with fraud known before a test day are left out of it, as blocked cards are"
+    )
+    folds: int = Field(5, ge=2, description="of rows without a time: each is judged once, by a model that did not see its fold")
+
+
+class Words(Section):
+    """What reports and pages call a row and what is looked for, where rows have no time; payments are called payments."""
+
+    record: str | None = Field(None, min_length=1, description="a row, in the singular: customer, loan, …; null: record")
+    finding: str | None = Field(
+        None, min_length=1, description="what is looked for: churn, default, …; null: the label's name where that says it"
     )
 
 
@@ -146,3 +163,4 @@ class FraudConfig(RunConfig):
     split: Split = Split()
     model: Model = Model()
     costs: AlertCosts = AlertCosts()
+    words: Words = Words()

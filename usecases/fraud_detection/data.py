@@ -13,20 +13,18 @@ import pandas as pd
 from shared.data import cleaning, sources
 from shared.data.cleaning import DOTTED, PLAIN, Faults, Notation
 from shared.errors import Finding, nearest
-from usecases.fraud_detection import checks, formats
+from usecases.fraud_detection import checks, formats, labels, plain_data
 from usecases.fraud_detection.checks import DAY_MS
 from usecases.fraud_detection.config import Data, FraudConfig
+from usecases.fraud_detection.labels import PAYMENTS, Words
 
-MEANING = dict.fromkeys(("1", "1.0", "true", "t", "yes", "y", "fraud", "fraudulent"), 1.0) | dict.fromkeys(
-    ("0", "0.0", "false", "f", "no", "n", "legit", "legitimate", "genuine"), 0.0
-)
 NO_IDS = ("time", "amount", "label", "label_time")
 NUMBERS = 0.95  # a column of words of which this share are numbers is one of numbers, with faults
 
 
 @dataclass(frozen=True)
 class Transactions:
-    """Valid transactions in time order (stable for equal times); index 0, 1, …
+    """Valid transactions in time order (stable for equal times); index 0, 1, … Or rows that stand for themselves, without time.
 
     Attributes:
         frame: transaction (str), time (int64 ms since 1970), account (str, if the source has accounts), counterparty (str, if
@@ -37,6 +35,7 @@ class Transactions:
         mapping: the source's column of each role; 'a|b' is made of the columns a and b.
         time_unit: of the source's numeric times, as data.time_unit.
         findings: what was noticed, and handled, on the way.
+        words: what rows and findings are called.
     """
 
     frame: pd.DataFrame
@@ -47,10 +46,13 @@ class Transactions:
     mapping: dict[str, str]
     time_unit: str
     findings: list[Finding]
+    words: Words = PAYMENTS
 
     def describe(self) -> dict[str, Any]:
         """For metrics.json and the model card."""
         frame = self.frame
+        if "time" not in frame:
+            return plain_data.describe(self.name, frame, self.words)
         times = pd.to_datetime(frame["time"].iloc[[0, -1]], unit="ms").dt.strftime("%Y-%m-%dT%H:%M:%S")
         return {
             "name": self.name,
@@ -75,6 +77,8 @@ class Source:
     time_unit: str
     delay_days: float
     labelled: bool
+    timed: bool = True
+    words: Words = PAYMENTS
 
     @property
     def payee(self) -> str:
@@ -112,25 +116,44 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     """
     settings = config.data
     raw = formats.read(settings, config.seed)
+    timed, words = "time" in raw.mapping, plain_data.words(raw.table, raw.mapping, config)
     faults = Faults(raw.where, settings.faults == "refuse", names=raw.mapping)
     faults.findings += raw.findings
+    if not timed and like is None:
+        raw = plain_data.identified(raw, words, faults)
     numeric, categorical = _inputs(raw, settings, faults) if like is None else (list(like.numeric), list(like.categorical))
+    if not timed and like is None and (amount := raw.mapping.get("amount")) and amount not in settings.exclude:
+        numeric.append(amount)  # it weighs the costs, and says something besides
     unit = raw.format.unit if settings.time_unit == "auto" else settings.time_unit
     mapping = raw.mapping if like is None else _same_roles(raw.mapping, like.mapping)
-    frame = canonical(raw.table, mapping, numeric, categorical, faults, unit, settings.label_delay_days, settings.notation)
-    frame = checks.duplicates(frame, "transaction" in mapping, faults)
+    frame = canonical(
+        raw.table,
+        mapping,
+        numeric,
+        categorical,
+        faults,
+        unit,
+        settings.label_delay_days,
+        settings.notation,
+        words,
+        settings.positive,
+    )
+    frame = checks.duplicates(frame, "transaction" in mapping, faults, words)
     if frame.empty:
-        faults.add("error", "no usable transaction is left", "Check data.columns and data.time_unit")
+        faults.add("error", f"no usable {words.record} is left", "Check data.columns and data.time_unit")
         cleaning.stop_on_errors(faults.findings)
-    checks.histories(frame, faults)
-    checks.gaps(frame, faults)
-    checks.label_rate(frame, faults)
+    if timed:
+        checks.histories(frame, faults)
+        checks.gaps(frame, faults)
+        checks.label_rate(frame, faults)
+    else:
+        plain_data.label_rate(frame, words, faults)
     if "label" in frame and not (frame["label"] == 1).any():
         frame = frame.drop(columns="label")
     if like is None:
         numeric, categorical = checks.useful(frame, numeric, categorical, faults)
-        checks.leaks(frame, numeric, categorical, config.seed, faults)
-    roles = ", ".join(f"{role} = {column}" for role, column in mapping.items())
+        checks.leaks(frame, numeric, categorical, config.seed, faults, words)
+    roles = ", ".join(f"{plain_data.role(role, timed)} = {column}" for role, column in mapping.items())
     inputs = f"numeric inputs: {formats.listed(numeric)}; categorical inputs: {formats.listed(categorical)}"
     faults.add("info", f"{roles}; {inputs}", "Set data.columns, data.numeric, data.categorical or data.exclude to change that")
     return Transactions(
@@ -142,6 +165,7 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
         mapping,
         unit,
         faults.findings,
+        words,
     )
 
 
@@ -160,6 +184,8 @@ def canonical(
     time_unit: str = "auto",
     label_delay_days: float = 7.0,
     notation: Notation = PLAIN,
+    words: Words = PAYMENTS,
+    positive: bool | int | float | str | None = None,
 ) -> pd.DataFrame:
     """A table of the source's columns, or with columns named by their roles, as `Transactions.frame` describes it.
 
@@ -168,28 +194,34 @@ def canonical(
 
     Args:
         table: index: row numbers, for messages.
-        mapping, numeric, categorical, time_unit: as in `Transactions`.
+        mapping, numeric, categorical, time_unit: as in `Transactions`; without a time in the mapping, rows have none.
+        positive: the label that is to be found, as data.positive.
 
     Returns:
-        in time order, with the index of `table`, so that results can be put back in its order.
+        in time order (without a time, in the table's), with the index of `table`, so that results can be put back in its order.
 
     Raises:
         DataError: there is no time, amount, or account where the mapping has one.
     """
     given = _given(table, mapping, faults)
-    frame, unusable = _ids(table, given, faults)
+    frame, unusable = _ids(table, given, words, faults)
     if "counterparty" in mapping and "counterparty" not in given:
         frame["counterparty"] = pd.Series("", table.index, dtype="str")
-    frame["time"], bad_times = _times(given["time"], time_unit, notation.day_first, faults)
-    frame["amount"], bad_amounts = _amounts(given["amount"], notation, faults)
-    unusable |= bad_times | bad_amounts
+    frame["amount"], bad_amounts = (
+        _amounts(given["amount"], notation, faults) if "amount" in mapping else (np.zeros(len(table)), False)
+    )
+    unusable |= bad_amounts
     if "label" in given:
-        frame["label"] = _labels(given["label"], faults)
+        frame["label"] = labels.read(given["label"], positive, faults, words)
+    inputs = _input_values(table, numeric, categorical, notation, faults)
+    if "time" not in mapping:
+        return pd.DataFrame(frame | inputs, index=table.index)[~unusable]
+    frame["time"], bad_times = _times(given["time"], time_unit, notation.day_first, faults)
+    unusable |= bad_times
     frame["label_time"] = frame["time"] + round(label_delay_days * DAY_MS)
     if "label_time" in given:
         seconds = cleaning.seconds(given["label_time"], faults, time_unit, notation.day_first).to_numpy()
         frame["label_time"] = _label_times(given["label_time"], seconds, frame["time"], frame["label_time"], faults)
-    inputs = _input_values(table, numeric, categorical, notation, faults)
     order = np.argsort(frame["time"], kind="stable")
     roles = {role: frame[role] for role in formats.USUAL if role in frame}
     return pd.DataFrame(roles | inputs, index=table.index).iloc[order[~unusable[order]]]
@@ -218,7 +250,7 @@ def _given(table: pd.DataFrame, mapping: Mapping[str, str], faults: Faults) -> d
     return given
 
 
-def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) -> tuple[dict[str, Any], np.ndarray]:
+def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], words: Words, faults: Faults) -> tuple[dict[str, Any], np.ndarray]:
     """Tidy ids, and the rows that lack one they need; row numbers serve where there are no transaction ids."""
     ids = {role: cleaning.tidy_ids(given[role]).fillna("") for role in given if role not in NO_IDS}
     for role in ids:
@@ -227,7 +259,8 @@ def _ids(table: pd.DataFrame, given: Mapping[str, pd.Series], faults: Faults) ->
     for role in ("transaction", "account"):
         if role in ids:
             missing = (ids[role] == "").to_numpy(bool)
-            faults.report(given[role].to_frame(), missing, f"no {role} id", "Fill in the missing ids")
+            name = words.record if role == "transaction" else role
+            faults.report(given[role].to_frame(), missing, f"no {name} id", "Fill in the missing ids")
             unusable |= missing
     if "counterparty" in ids and (missing := (ids["counterparty"] == "").to_numpy(bool)).any():
         faults.add("info", "no counterparty", "It counts as not known there", table.index[missing], column="counterparty")
@@ -263,20 +296,6 @@ def _amounts(given: pd.Series, notation: Notation, faults: Faults) -> tuple[np.n
     faults.report(given.to_frame(), missing, "no usable amount", fix)
     faults.report(given.to_frame(), negative, "a negative amount", "Leave out refunds, or give their kind as a categorical input")
     return amounts, missing | negative
-
-
-def _labels(given: pd.Series, faults: Faults) -> np.ndarray:
-    """[rows] 1 fraud, 0 not, NaN unknown. An unreadable label is no reason to forget the transaction."""
-    codes, kinds = pd.factorize(given.astype("str").where(given.notna()) if given.dtype == "object" else given)
-    words = [str(kind).strip().lower() for kind in kinds]
-    meant = np.array([*(MEANING.get(word, np.nan) for word in words), np.nan])  # the last is for missing values: code -1
-    odd = np.array([*(bool(word) and word not in MEANING for word in words), False])[codes]
-    fix = "Write 1 for fraud, 0 for not, nothing for not known"
-    faults.report(given.to_frame(), odd, "a label that is neither 1 nor 0", fix, "they count as not known")
-    if odd.sum() > (codes >= 0).sum() / 2:
-        what, fix = f"most values of '{given.name}' are no labels", f"{fix}; or set data.columns.label to another column"
-        faults.add("error", what, fix, given.index[odd], list(dict.fromkeys(given[odd]))[:2], column=str(given.name))
-    return meant[codes]
 
 
 def _label_times(given: pd.Series, seconds: np.ndarray, times: np.ndarray, later: np.ndarray, faults: Faults) -> np.ndarray:

@@ -23,6 +23,7 @@ from usecases.fraud_detection.data import Source
 from usecases.fraud_detection.evidence import Rule
 from usecases.fraud_detection.features import Layout
 from usecases.fraud_detection.inputs import Frame, Inputs, Rows
+from usecases.fraud_detection.labels import Words
 from usecases.fraud_detection.ledger import STEP, Ledger
 from usecases.fraud_detection.model import Blend, Member, restore
 from usecases.fraud_detection.prepare import Prepared
@@ -31,6 +32,7 @@ from usecases.fraud_detection.similar import PastFrauds
 from usecases.fraud_detection.splits import Part
 
 NAME = "fraud_detection"
+KEPT = ("ledger", "typical", "past", "judged", "plain")
 VERSION = 1  # of what the artefact holds
 SMALL = 16  # a few rows are filled up to so many, so that the arithmetic, and the last digit, do not depend on their number
 
@@ -64,6 +66,8 @@ class Detector:
         ledger: the memory as of the end of the training data.
         learnt_days: first and last time of the rows that were trained on, ms since 1970, the last exclusive.
         rival: the strongest simple method beside the model.
+        judged: of rows without a time, [rows] what each method gave those of the training when it had not seen them, as logits.
+        seen: [rows] of these, by which they are known again; see `plain_data.hashes`.
         about: the artefact's metadata, once loaded.
     """
 
@@ -77,6 +81,8 @@ class Detector:
     ledger: Ledger
     learnt_days: tuple[int, int]
     rival: Rival | None = None
+    judged: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,7 +129,8 @@ class Detector:
     def save(self, folder: Path, request: type[BaseModel], response: type[BaseModel], about: Mapping[str, Any]) -> None:
         """Write the artefact."""
         history, memory = self.ledger.state()
-        kept = {"ledger": history, "typical": self.typical.arrays(), "past": self.past.arrays()}
+        kept = {"ledger": history, "typical": self.typical.arrays(), "past": self.past.arrays(), "judged": self.judged}
+        kept |= {"plain": {"seen": self.seen}} if self.judged else {}
         tensors = {
             f"{part}.{name}": torch.from_numpy(array.copy()) for part, arrays in kept.items() for name, array in arrays.items()
         }
@@ -157,9 +164,10 @@ class Detector:
         config = FraudConfig.model_validate(read["config"])
         layout = Layout(**{**read["layout"], "categories": tuple(read["layout"]["categories"])})
         inputs = Inputs.restore(read["inputs"])
-        arrays = {part: {k: t.numpy() for k, t in _below(saved.tensors, part).items()} for part in ("ledger", "typical", "past")}
+        arrays = {part: {k: t.numpy() for k, t in _below(saved.tensors, part).items()} for part in KEPT}
         ledger = Ledger.restore(layout, arrays["ledger"], read["memory"], max(1, torch.get_num_threads()))
         source = read["source"] | {key: tuple(read["source"][key]) for key in ("numeric", "categorical")}
+        source["words"] = Words(**read["source"].get("words", {}))
 
         def member(name: str) -> Member:
             return restore(name, config.model, len(inputs.names), len(ledger.kept), _below(saved.tensors, f"member.{name}"))
@@ -176,6 +184,8 @@ class Detector:
             ledger=ledger,
             learnt_days=tuple(read["learnt_days"]),
             rival=rival and Rival(rival["name"], member(rival["name"]), _rule(rival["rule"])),
+            judged=arrays["judged"],
+            seen=arrays["plain"].get("seen", np.zeros(0, np.int64)),
             about=saved.metadata,
         )
 

@@ -73,9 +73,11 @@ class Judge:
         self.labels = part.truth.astype(np.int64)
         self.amounts = self.frame["amount"].to_numpy()
         self.accounts = pd.factorize(self.frame["account"])[0] if "account" in self.frame else None
-        hours = (self.frame["time"] // HOUR).to_numpy()
-        self.units = hours if self.accounts is None else self.accounts
-        self.unit = "hours" if self.accounts is None else "accounts"
+        self.unit, self.units = self._units()
+
+    def _units(self) -> tuple[str, np.ndarray]:
+        """What is independent of one another: its name, and [rows] which each belongs to."""
+        return ("hours", (self.frame["time"] // HOUR).to_numpy()) if self.accounts is None else ("accounts", self.accounts)
 
     @property
     def metrics(self) -> list[str]:
@@ -180,12 +182,25 @@ def summarise(judge: Judge, methods: Mapping[str, Method], model: str, best: str
         best: the strongest of these on validation.
         name: what to call the model.
     """
-    draws = judge.bootstrap(methods)
-    tables = {name: _metrics(judge, method, draws, name) for name, method in methods.items()}
-    simple = [name for name in methods if name in SIMPLE and name != model]
     result: dict[str, Any] = {
         "usecase": "fraud_detection",
         "headline": HEADLINE,
+        **compare(judge, methods, model, best, name),
+        "intervals": f"95%, bootstrap over {judge.unit}{'' if judge.accounts is None else DAILY.format(judge.days)}",
+        "operating": (operating := _operating(judge, methods[model])),
+        "decisions": decisions(operating, judge.days),
+        "calibration": calibration(methods[model]),
+        "slices": _slices(judge, methods[model], methods[best] if best else None),
+    }
+    return {**result, "conclusion": conclude(result)}
+
+
+def compare(judge: Judge, methods: Mapping[str, Method], model: str, best: str | None, name: str) -> dict[str, Any]:
+    """Every metric of every method with its interval, and the differences to the model; arguments as for `summarise`."""
+    draws = judge.bootstrap(methods)
+    tables = {name: _metrics(judge, method, draws, name) for name, method in methods.items()}
+    simple = [name for name in methods if name in SIMPLE and name != model]
+    return {
         "name": name,
         "model": tables[model],
         "baselines": {NAMES[name]: tables[name] for name in simple},
@@ -196,13 +211,7 @@ def summarise(judge: Judge, methods: Mapping[str, Method], model: str, best: str
             for name in methods
             if name != model
         },
-        "intervals": f"95%, bootstrap over {judge.unit}{'' if judge.accounts is None else DAILY.format(judge.days)}",
-        "operating": (operating := _operating(judge, methods[model])),
-        "decisions": decisions(operating, judge.days),
-        "calibration": calibration(methods[model]),
-        "slices": _slices(judge, methods[model], methods[best] if best else None),
     }
-    return {**result, "conclusion": conclude(result)}
 
 
 def _metrics(judge: Judge, method: Method, draws: Bootstrap, name: str) -> dict[str, dict[str, float]]:

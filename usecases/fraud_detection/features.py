@@ -27,6 +27,7 @@ class Layout:
     counterparties: bool
     categories: tuple[str, ...]
     delay: int  # milliseconds until labels are known
+    timed: bool = True  # else rows stand for themselves, and have their own columns alone
 
 
 def names(layout: Layout) -> list[str]:
@@ -50,7 +51,8 @@ def build(columns: Columns, layout: Layout, fresh: np.ndarray, names: list[str],
 
 
 def _fill(table: Table, columns: Columns, layout: Layout) -> None:
-    table.fill(table.fresh, lambda rows: record(columns, rows))
+    if layout.timed:
+        table.fill(table.fresh, lambda rows: record(columns, rows))
     if layout.accounts:
         account = ByAccount(columns)
         order = table.ordered(account.timeline)

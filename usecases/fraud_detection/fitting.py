@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,11 +119,18 @@ def able(config: Model, accounts: bool, say: Say) -> list[str]:
     return names
 
 
-def choose(workshop: Workshop, names: list[str], rows: Rows, labels: np.ndarray, say: Say) -> tuple[Recipe, dict[str, Member]]:
-    """Fit every method, settle the trees' settings and the blend on validation rows."""
-    recipe, fitted, logits = Recipe(), {}, {}
+def choose(
+    workshop: Workshop,
+    names: list[str],
+    rows: Rows,
+    labels: np.ndarray,
+    say: Say,
+    grids: Sequence[tuple[int, float, int]] | None = None,
+) -> tuple[Recipe, dict[str, Member]]:
+    """Fit every method, settle the trees' settings (one of `grids`; None: of `GRID`) and the blend on validation rows."""
+    recipe, fitted, logits, grids = Recipe(), {}, {}, grids or GRID
     for name in names:
-        settings = GRID if name in ("boosting", "lightgbm") else GRID[:1]
+        settings = grids if name in ("boosting", "lightgbm") else grids[:1]
         tried = [(workshop(name, grid), grid) for grid in settings]
         scored = [(member(rows), member, grid) for member, grid in tried]
         logits[name], fitted[name], grid = max(scored, key=lambda entry: Ranked(labels, entry[0]).average_precision())

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.data import cleaning, columns, tables
+from shared.data import cleaning, columns, guessing, tables
 from shared.errors import DataError, Finding, UserError
 from usecases.fraud_detection.config import Data
 
 SIMULATED = "simulated"
+NONE = "none"  # of a role: the data has no such column
 REQUIRED = ("time", "amount")
+ALONE = ("transaction", "account", "amount", "label", "scenario")  # roles of rows without a time
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 JOIN = "|"
 LISTED = 12
@@ -39,6 +41,10 @@ USUAL = {
     "label_time": ("labeltime", "labelledat", "labeledat", "reportedat", "reporttime", "chargebackdate", "chargebackat"),
     "scenario": ("txfraudscenario", "fraudscenario", "scenario", "fraudtype"),
 }
+LABELS = (  # of rows that stand for themselves, after the usual ones
+    "churn", "churned", "churnflag", "attrition", "attritionflag", "exited", "default", "defaulted", "isdefault", "badloan",
+    "loanstatus", "status", "outcome",
+)
 # fmt: on
 
 
@@ -135,12 +141,42 @@ def read(config: Data, seed: int) -> Raw:
             table[column] = together
         absent = named is None and role not in REQUIRED and column not in table
         wanted[role] = None if absent else column  # not every copy of a public data set has all of its columns
-    usual: Mapping[str, tuple[str, ...]] = dict.fromkeys(USUAL, ()) if known.columns else USUAL
+    usual: dict[str, tuple[str, ...]] = dict.fromkeys(USUAL, ()) if known.columns else dict(USUAL)
+    required: tuple[str, ...] = REQUIRED
     try:
-        mapping = columns.assign(table, usual, wanted, REQUIRED, where)
+        if _stand_alone(table, wanted, where):
+            required, usual["label"] = ("label",), USUAL["label"] + LABELS
+            usual = {role: usual[role] for role in ALONE if wanted[role] != NONE}
+        mapping = columns.assign(table, usual, {role: wanted[role] for role in usual}, required, where)
     except DataError as error:
+        if wanted["time"] is None and columns.usual(USUAL["time"], table.columns) is None:
+            fix = "Set data.columns.time=none, and data.columns.label to the column that says what is to be found"
+            findings = [
+                *findings,
+                Finding("info", "rows that stand for themselves can be learnt without a time, too", where, fix),
+            ]
         raise DataError([*findings, *error.findings]) from None
     return Raw(table, where, mapping, known, findings)
+
+
+def _stand_alone(table: pd.DataFrame, wanted: Mapping[str, str | None], where: str) -> bool:
+    """Whether rows have no time: it is said so, or there is neither a column of that name nor one of times, but a label.
+
+    Raises:
+        DataError: there are columns of times, and nobody has said whether one of them is meant.
+    """
+    if wanted["time"] is not None:
+        return wanted["time"] == NONE
+    label = wanted["label"] or columns.usual(USUAL["label"] + LABELS, table.columns)
+    if label is None or columns.usual(USUAL["time"], table.columns) is not None:
+        return False
+    looked_at = table.loc[:, ~table.columns.duplicated()].iloc[: guessing.ROWS]
+    times = [name for name, kind in guessing.kinds(looked_at).items() if kind.what == "time"]
+    if times:
+        what = f"it cannot be told whether a row happened at a time: {listed(times)} hold times"
+        fix = f"Set data.columns.time={times[0]}, or data.columns.time=none if each row stands for itself"
+        raise DataError([Finding("error", what, where, fix)])
+    return True
 
 
 def recognise(table: pd.DataFrame) -> Format:

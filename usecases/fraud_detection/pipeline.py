@@ -19,7 +19,7 @@ from shared.files import whole
 from shared.hardware import Choice
 from shared.runs import Run
 from shared.training import Fitted
-from usecases.fraud_detection import data, evidence, fitting, report, splits, unlabelled
+from usecases.fraud_detection import data, evidence, fitting, plain, report, splits, unlabelled
 from usecases.fraud_detection.answers import FraudDecision, answer
 from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.data import Transactions
@@ -29,6 +29,7 @@ from usecases.fraud_detection.fitting import Recipe, Workshop
 from usecases.fraud_detection.inputs import Inputs
 from usecases.fraud_detection.ledger import Ledger
 from usecases.fraud_detection.model import NAMES, Blend, Member
+from usecases.fraud_detection.plain_predictor import RowDetector
 from usecases.fraud_detection.predictor import FraudDetector
 from usecases.fraud_detection.prepare import Prepared, prepare
 from usecases.fraud_detection.splits import Part
@@ -67,6 +68,9 @@ def train(config: FraudConfig, run: Run) -> None:
         say("The data is simulated: numbers say nothing about a real bank")
     for finding in transactions.findings:
         say(f"{finding.severity}: {finding}")
+    if "time" not in transactions.frame:
+        plain.train(config, transactions, run, chip, say)
+        return
     if "label" not in transactions.frame:
         unlabelled.train(config, transactions, run, chip, say)
         return
@@ -211,13 +215,15 @@ def speed(outcome: Outcome, detector: FraudDetector) -> dict[str, float]:
     return {"rows_per_s": round(rate), "latency_ms_p50": round(float(p50), 3), "latency_ms_p99": round(float(p99), 3)}
 
 
-def evaluate(detector: FraudDetector, config: FraudConfig) -> dict[str, Any]:
+def evaluate(detector: FraudDetector | RowDetector, config: FraudConfig) -> dict[str, Any]:
     """Judge a trained model on the test part of the data that the configuration names, beside its strongest simple rival.
 
     Raises:
         UserError: it would be judged on transactions that it was trained on, or there is nothing to judge it by.
     """
     core = detector.detector
+    if not core.source.timed:
+        return plain.evaluate(core, config)
     if config.costs != core.config.costs or config.model != core.config.model:
         raise UserError("A trained model is judged as it is: costs.* and model.* are settings of training. Leave them out.")
     transactions = data.load(config, core.source)

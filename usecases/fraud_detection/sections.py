@@ -114,7 +114,7 @@ def bills(result: dict[str, Any], judge: Judge, compared: Mapping[str, Method]) 
         "the best rule would need no choice: an alert wherever the expected loss exceeds a review's cost. "
         f"Here that rule costs {cheaper}."
     )
-    rows = [_bill_row(name, bill, costs) for name, bill in bills.items()]
+    rows = [bill_row(name, bill, costs) for name, bill in bills.items()]
     columns = ["decisions", "alerts", "frauds caught", "missed", "money stopped", "reviews", "lost to fraud", "together", "saved"]
     return Section(
         "What alerts cost and bring",
@@ -124,7 +124,7 @@ def bills(result: dict[str, Any], judge: Judge, compared: Mapping[str, Method]) 
     )
 
 
-def _bill_row(name: str, bill: Bill, costs: Costs) -> list[Any]:
+def bill_row(name: str, bill: Bill, costs: Costs) -> list[Any]:
     reviews = bill.alerts * costs.alert
     digits = 0 if bill.nothing >= 1000 else 2
     sums = [Numeral(f"{value + 0.0:,.{digits}f}") for value in (reviews, bill.cost - reviews, bill.cost, bill.saved)]
@@ -238,7 +238,14 @@ def drift(moved: pd.DataFrame) -> Section:
     )
 
 
-def choice(result: dict[str, Any]) -> Section:
+CHOSEN = (
+    "Settings, weights and threshold were chosen on transactions of the training days that the methods had not seen; then "
+    "all were trained again on all training days, and the test days were scored once."
+)
+
+
+def choice(result: dict[str, Any], chosen: str = CHOSEN) -> Section:
+    """How settings and weights were chosen; `chosen` says on what."""
     choice = result["choice"]
     weights, grid = choice["weights"], choice.get("grid", {})
     rows = []
@@ -252,10 +259,7 @@ def choice(result: dict[str, Any]) -> Section:
         if choice["worse"]
         else f"No other method came within 5% of {NAMES[next(iter(weights))]}, so that alone is used."
     )
-    text = (
-        "Settings, weights and threshold were chosen on transactions of the training days that the methods had not seen; then "
-        f"all were trained again on all training days, and the test days were scored once. {used}"
-    )
+    text = f"{chosen} {used}"
     columns = ["method", "average precision on validation", "weight", "settings"]
     return Section("How it was chosen", text, [], [Table(columns, rows)])
 

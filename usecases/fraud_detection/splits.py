@@ -80,7 +80,7 @@ def check(config: FraudConfig) -> list[Finding]:
     def found() -> list[Finding]:
         transactions = data.inspect(config)
         findings = list(transactions.findings)
-        if not any(finding.severity == "error" for finding in findings):
+        if "time" in transactions.frame and not any(finding.severity == "error" for finding in findings):
             try:
                 split(transactions, config)
             except DataError as error:
