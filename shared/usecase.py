@@ -141,7 +141,8 @@ class UseCase:
         train: `train(config, run)` writes the artefact, metrics.json, report.html and model_card.md into the run.
         load: `load(artifact_dir)` needs nothing but that folder.
         configs: the folder of `quick.yaml`, small settings, and perhaps `default.yaml`, read first: what differs from the code.
-        request, response: the models of one record, the loaded predictor's `Request` and `Response`. A text field of a
+        request, response: the models of one record, before anything is loaded: a predictor's `Request` and `Response` may
+            suit its data better. A text field of a
             request with `json_schema_extra={"contentEncoding": "base64"}` is a file, which clients of the API may also upload.
         evaluate: `evaluate(predictor, config)` judges a trained model on the data that the configuration names.
         check: `check(config)` returns every mismatch of the user's data at once; it never raises for bad data.

@@ -40,7 +40,7 @@ def export(
     predictor = usecase.load(folder / "artifact")
     if not hasattr(predictor, "exportable"):
         raise UserError(f"{name} cannot be exported: its predictor has no `exportable`.")
-    requests = validate(usecase.request, _records(samples), {}) if samples else predictor.examples()
+    requests = validate(predictor.Request, _records(samples), {}) if samples else predictor.examples()
     target = out or folder / ("export" if format_ == "onnx" else f"export-{format_}")
     told = write(
         predictor.exportable(requests), target, usecase=name, artifact=folder / "artifact", kind=format_, precision=precision

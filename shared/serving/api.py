@@ -63,7 +63,7 @@ def _add_predictions(app: FastAPI, services: Services) -> None:
         service = find(usecase)
         request.scope["usecase"] = usecase
         service.check()
-        records, is_list = await records_of(request, service.usecase.request, services.settings)
+        records, is_list = await records_of(request, service.models[0], services.settings)
         request.scope["records"] = len(records)
         answers = [answer.model_dump_json() for answer in await service.predict(records)]
         return Response(f"[{','.join(answers)}]" if is_list else answers[0], media_type=JSON)
@@ -74,8 +74,8 @@ def _add_predictions(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/{usecase}/schema")
     def schema(usecase: str) -> Response:
-        case = find(usecase).usecase
-        return JSONResponse({"request": case.request.model_json_schema(), "response": case.response.model_json_schema()})
+        request, response = (model.model_json_schema() for model in find(usecase).models)
+        return JSONResponse({"request": request, "response": response})
 
     @app.get("/openapi.json")
     def read_openapi() -> Response:

@@ -32,7 +32,7 @@ def describe(services: Services) -> dict[str, Any]:
     """The document. Imports the use cases, so call it in a thread."""
     wanted: list[tuple[type[BaseModel], Any]] = []
     for service in services.values():
-        wanted += [(service.usecase.request, "validation"), (service.usecase.response, "serialization")]
+        wanted += zip(service.models, ("validation", "serialization"), strict=True)
     refs, definitions = models_json_schema(wanted, ref_template=REF)
     paths: dict[str, Any] = {
         "/v1/usecases": {"get": _get("What is served, and its state", "usecases")},
@@ -77,9 +77,9 @@ def _predict(service: Service, request: dict[str, Any], response: dict[str, Any]
         for number, one in enumerate(service.examples, 1)
     }
     body: dict[str, Any] = {reading.JSON: {"schema": {"anyOf": [request, records]}, "examples": examples}}
-    place = reading.file_field(service.usecase.request)
+    place = reading.file_field(service.models[0])
     if place:
-        form = service.usecase.request.model_json_schema(ref_template=REF)
+        form = service.models[0].model_json_schema(ref_template=REF)
         form.pop("$defs", None)
         fields = form["properties"] | {place: {"type": "string", "contentMediaType": "application/octet-stream"}}
         body[reading.FORM] = {"schema": {**form, "properties": fields}}

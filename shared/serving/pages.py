@@ -165,7 +165,7 @@ class Case:
         usecase, predictor = self.service.usecase, self.service.predictor
         commands, expected = content.guide(usecase)
         calls = {
-            "file": file_field(usecase.request),
+            "file": file_field(self.service.models[0]),
             "example": content.example(predictor) if predictor else "",
             "address": request.base_url,
         }

@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from shared.errors import UserError
 from shared.serving.batching import Answers, Batcher, Group
 from shared.serving.settings import ServeSettings
@@ -77,6 +79,13 @@ class Service:
                 raise UserError(reason) from error
             self.predictor, self.examples, self.folder = predictor, examples, folder
             self.state, self.reason = "ready", ""
+
+    @property
+    def models(self) -> tuple[type[BaseModel], type[BaseModel]]:
+        """Of a request and a response: the loaded predictor's, which may suit its data, else the use case's."""
+        if self.predictor is not None:
+            return self.predictor.Request, self.predictor.Response
+        return self.usecase.request, self.usecase.response
 
     async def predict(self, records: Sequence[Any]) -> list[Any]:
         """One response for each record, computed together with what others ask for at the same time.

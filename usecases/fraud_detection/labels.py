@@ -16,7 +16,20 @@ MEANING = dict.fromkeys(("1", "1.0", "true", "t", "yes", "y", "fraud", "fraudule
     ("0", "0.0", "false", "f", "no", "n", "legit", "legitimate", "genuine"), 0.0
 )
 # Words that say by themselves which of two values is to be found, whatever the other one is.
-FOUND = tuple(["churn", "churned", "attrited", "exited", "left", "default", "defaulted", "chargedoff", "bad", "fraud", "yes", "positive"])
+FOUND = (
+    "churn",
+    "churned",
+    "attrited",
+    "exited",
+    "left",
+    "default",
+    "defaulted",
+    "chargedoff",
+    "bad",
+    "fraud",
+    "yes",
+    "positive",
+)
 ASK = "Say which value is to be found: data.positive="
 
 

@@ -76,7 +76,10 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
     fold[known] = folds(labels[known], None if groups is None else groups[known], config.split.folds, config.seed, transactions)
     names = [name for name in fitting.able(config.model, accounts=True, say=say) if name in ABLE]
 
+    order = np.random.default_rng(config.seed).permutation(len(labels))
+
     def learn(rows: np.ndarray, stage: str, told: Say = lambda _: None) -> Learnt:
+        rows = np.sort(rows[np.argsort(order[rows])[: round(config.train_share * len(rows))]])
         return _learn(
             prepared, rows, labels[rows], None if groups is None else groups[rows], names, config, run, chip, stage, told
         )
