@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -117,6 +117,35 @@ def knobs(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, st
             yield prefix + name, info.get_default(call_default_factory=True), info.description or ""
         else:
             yield from knobs(kind, f"{prefix}{name}.")
+
+
+def reference(cls: type[BaseModel]) -> list[dict[str, str]]:
+    """A row for each knob, for people: its key, default (as YAML), what it may be, and what it does."""
+    rows, defaults = [], cls().settled().model_dump(mode="json")
+    for key, _, description in knobs(cls):
+        value: Any = defaults
+        for part in key.split("."):
+            value = value and value.get(part)  # of a section that is by the data there is none
+        written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
+        default = written.strip().removesuffix("...").strip()
+        rows.append({"key": key, "default": default, "may be": _allowed(cls, key), "what it does": description})
+    return rows
+
+
+def _allowed(cls: type[BaseModel], key: str) -> str:
+    """The values of a choice, or the bounds of a number; empty where the type tells nothing more."""
+    *sections, name = key.split(".")
+    for section in sections:
+        cls = _model(cls.model_fields[section].annotation) or cls
+    field = cls.model_fields[name]
+    choices = [
+        one for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal for one in get_args(kind)
+    ]
+    signs = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}", "multiple_of": "a multiple of {}"}
+    bounds = [
+        text.format(f"{getattr(one, sign):g}") for one in field.metadata for sign, text in signs.items() if hasattr(one, sign)
+    ]
+    return ", ".join([*map(str, choices), *bounds])
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:

@@ -1,4 +1,7 @@
-"""`usecases check`: every fault of the data, as text, JSON or a page; and a repaired copy. Heavy imports happen inside."""
+"""What a use case asks for: `usecases keys` lists its settings, `usecases check` the faults of the data, and mends a copy.
+
+Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 HEADS = {"error": "Errors, which stop a run", "warning": "Warnings", "info": "Notes"}
 NOTATION = ("decimal", "thousands", "day_first")  # settings that tell how numbers and dates are read
+
+
+@app.command()
+def keys(name: Name, json_: Json = False) -> None:
+    """List every key of a use case's configuration: its default, what it may be, and what it does."""
+    from shared.config import reference
+    from usecases import catalog
+
+    rows = reference(catalog.get(name).config)
+    printing.show(rows, json_, lambda: printing.table(rows))
 
 
 @app.command()

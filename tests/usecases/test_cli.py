@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.config import resolve
 from tests.usecases.conftest import Ended
 from tests.usecases.test_contract import command
+from usecases import catalog
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -92,3 +94,16 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert f"--resume --out {tmp_path / 'run'}" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("name", sorted(catalog.MODULES))
+def test_the_keys_that_are_listed_are_taken_with_the_defaults_that_are_told(
+    name: str, command_here: Callable[..., Ended]
+) -> None:
+    config = catalog.get(name).config
+    rows = json.loads(command_here("keys", name, "--json").out)
+    told = {row["key"]: row["default"] for row in rows if row["default"] != "null"}
+    assert {"seed", "data.source", "hardware.threads"} <= set(told)
+    assert resolve(config, [], [f"{key}={value}" for key, value in told.items()]).settled() == config().settled()
+    assert next(row for row in rows if row["key"] == "hardware.device")["may be"] == "auto, cpu, cuda, mps"
+    assert all(row["what it does"] for row in rows)
