@@ -119,7 +119,7 @@ def knobs(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, st
             yield from knobs(kind, f"{prefix}{name}.")
 
 
-def reference(cls: type[BaseModel]) -> list[dict[str, str]]:
+def reference(cls: type[RunConfig]) -> list[dict[str, str]]:
     """A row for each knob, for people: its key, default (as YAML), what it may be, and what it does."""
     rows, defaults = [], cls().settled().model_dump(mode="json")
     for key, _, description in knobs(cls):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -116,6 +116,10 @@ class Copy:
                     rows.setdefault(file, {}).update(dict.fromkeys(numbers or [0], finding.what))
         faults, before = Collector(self.out), len(self.dropped)
         for file, reasons in rows.items():
+            if 0 not in reasons and _are_all(file, reasons):
+                what = "no row can be used as it is read now, so none is left out"
+                faults.add("info", what, "Mend what check says of the copy", where=file)
+                continue
             if 0 in reasons:
                 gone = [Dropped(file, 0, reasons[0], "")]
                 file.unlink()
@@ -173,6 +177,11 @@ def _write(table: pd.DataFrame, out: Path) -> None:
             table.to_json(partial, orient="records", lines=True, force_ascii=False)
         else:
             table.to_csv(partial, sep=tables.delimiter(out), index=False)
+
+
+def _are_all(file: Path, rows: Collection[int]) -> bool:
+    """Would a table have no row left?"""
+    return file.suffix.lower() not in TEXTS and len(rows) == len(tables.read(file)[0])
 
 
 def _without(file: Path, rows: Iterable[int]) -> list[tuple[int, str]]:

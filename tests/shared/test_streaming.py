@@ -302,7 +302,7 @@ class Predictor:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`usecases stream toy ...` with a toy for a run; returns the exit code."""
-    from usecases import cli
+    from usecases import cli, live_commands
 
     class UseCase:
         predictor: Any = Predictor()
@@ -312,7 +312,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
 
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "metadata.json").write_text("{}")
-    monkeypatch.setattr(cli, "_load", lambda run: ("toy", UseCase(), tmp_path))
+    monkeypatch.setattr(live_commands, "load_run", lambda run: ("toy", UseCase(), tmp_path))
 
     def run(*arguments: object, predictor: Any = UseCase.predictor) -> int:
         monkeypatch.setattr(UseCase, "predictor", predictor)

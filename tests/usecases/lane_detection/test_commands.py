@@ -73,7 +73,7 @@ def asked_of(bright: LanePredictor, folder: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(bright, "process", process)
     usecase = SimpleNamespace(load=lambda folder: bright)
-    monkeypatch.setattr(cli, "_load", lambda run: ("lane_detection", usecase, folder))
+    monkeypatch.setattr(cli, "load_run", lambda run: ("lane_detection", usecase, folder))
     monkeypatch.chdir(folder)
     return asked
 
