@@ -27,8 +27,8 @@ first block of commands and its section "The data".
 - Every component has a `label`, a picture its `alt`. Chats and images get `buttons=[...]` without "share", which would send
   them away. Nothing may be wider than 390 px without scrolling by itself: rows of `gr.Row` wrap if their columns have a
   `min_width` of 290 at most.
-- A slider is listened to by `change`, with `trigger_mode="always_last"`: `release` does not hear the keyboard. A text that
-  filters while it is typed is listened to by `change`, too.
+- Sliders are this module's `Slider`. One is listened to by `change`, with `trigger_mode="always_last"`: `release` does not
+  hear the keyboard. A text that filters while it is typed is listened to by `change`, too.
 - A file that is uploaded (`gr.File(type="filepath")`) arrives as a path in a folder for temporary files, from which it is
   deleted within two hours. Its name is the visitor's: it is text to be escaped, and never part of a path.
 - Its test walks through it in a browser: see `tests/browsing.py` and `tests/usecases/recommendation/test_demo.py`.
@@ -92,6 +92,14 @@ class Demo:
             UserError: a record does not fit, or the model cannot answer it.
         """
         return self.service.predict_now(validate(self.predictor.Request, list(records), {}))
+
+
+class Slider(gr.Slider):
+    """Gradio's, which counts as it began while its number is rubbed out to write another one."""
+
+    def preprocess(self, payload: float | None) -> float:
+        value: float = super().preprocess(self.value if payload is None else payload)
+        return value
 
 
 def plain(demo: Demo) -> None:
