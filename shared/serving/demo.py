@@ -27,7 +27,7 @@ first block of commands and its section "The data".
 - Every component has a `label`, a picture its `alt`. Chats and images get `buttons=[...]` without "share", which would send
   them away. Nothing may be wider than 390 px without scrolling by itself: rows of `gr.Row` wrap if their columns have a
   `min_width` of 290 at most.
-- Sliders are this module's `Slider`. One is listened to by `change`, with `trigger_mode="always_last"`: `release` does not
+- Sliders are this module's `slider`. One is listened to by `change`, with `trigger_mode="always_last"`: `release` does not
   hear the keyboard. A text that filters while it is typed is listened to by `change`, too.
 - A file that is uploaded (`gr.File(type="filepath")`) arrives as a path in a folder for temporary files, from which it is
   deleted within two hours. Its name is the visitor's: it is text to be escaped, and never part of a path.
@@ -94,12 +94,12 @@ class Demo:
         return self.service.predict_now(validate(self.predictor.Request, list(records), {}))
 
 
-class Slider(gr.Slider):
+def slider(*given: Any, **named: Any) -> gr.Slider:
     """Gradio's, which counts as it began while its number is rubbed out to write another one."""
-
-    def preprocess(self, payload: float | None) -> float:
-        value: float = super().preprocess(self.value if payload is None else payload)
-        return value
+    made = gr.Slider(*given, **named)
+    own = made.preprocess
+    made.preprocess = lambda payload: own(made.value if payload is None else payload)  # type: ignore[method-assign]
+    return made
 
 
 def plain(demo: Demo) -> None:

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 from markupsafe import Markup
 
-from shared.serving.demo import Demo, Slider
+from shared.serving.demo import Demo, slider
 from shared.serving.pieces import bars, facts, notice, table
 from usecases.fraud_detection.answers import FraudDecision, tidy
 from usecases.fraud_detection.desk import Desk, money, when
@@ -40,8 +40,8 @@ def page(demo: Demo) -> None:
         with gr.Column(scale=2, min_width=290):
             step = costs.alert / 10
             most = max(40 * costs.alert, 4 * costs.loss_fixed)
-            review = Slider(step, 100 * step, costs.alert, step=step, label=REVIEW, info="Dearer reviews: fewer alerts")
-            miss = Slider(0, most, costs.loss_fixed, step=step, label=MISS, info="Beside its amount, such as a fee")
+            review = slider(step, 100 * step, costs.alert, step=step, label=REVIEW, info="Dearer reviews: fewer alerts")
+            miss = slider(0, most, costs.loss_fixed, step=step, label=MISS, info="Beside its amount, such as a fee")
         with gr.Column(scale=5, min_width=290):
             effect = gr.HTML(effects(desk, costs.alert, costs.loss_fixed), label="What the costs change", padding=False)
     if desk.core.source.numeric:
@@ -92,7 +92,7 @@ def effects(desk: Desk, review: float, miss: float) -> str:
     return tiles + chart + Markup('<p class="soft">{}</p>').format(words)
 
 
-def queue_tab(desk: Desk, review: Slider, miss: Slider) -> None:
+def queue_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     """The alerts of a day, and all about the chosen one."""
 
     def offer(day: str, review: float, miss: float, chosen: str | None = None) -> gr.Radio:
@@ -204,7 +204,7 @@ class Played:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
 
-def live_tab(desk: Desk, review: Slider, miss: Slider) -> None:
+def live_tab(desk: Desk, review: gr.Slider, miss: gr.Slider) -> None:
     """Payments of the test days, decided one after another as they came."""
     gr.HTML(
         Markup('<p class="soft">{}</p>').format(

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from shared.evaluation.costs import Bill, Costs
-from shared.serving.demo import Demo, Slider
+from shared.serving.demo import Demo, slider
 from shared.serving.pieces import bars, facts, notice, table
 from usecases.fraud_detection.demo import Given, choice
 from usecases.fraud_detection.plain_predictor import RowDecision, RowDetector
@@ -56,8 +56,8 @@ def page(demo: Demo) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=290):
             step = costs.alert / 10
-            look = Slider(step, 100 * step, costs.alert, step=step, label=LOOK, info="Dearer looks: fewer are flagged")
-            miss = Slider(0, max(40 * costs.alert, 4 * costs.loss_fixed), costs.loss_fixed, step=step, label=MISS)
+            look = slider(step, 100 * step, costs.alert, step=step, label=LOOK, info="Dearer looks: fewer are flagged")
+            miss = slider(0, max(40 * costs.alert, 4 * costs.loss_fixed), costs.loss_fixed, step=step, label=MISS)
         with gr.Column(scale=5, min_width=290):
             effect = gr.HTML(effects(rows, costs.alert, costs.loss_fixed), label="What the costs change", padding=False)
     gr.HTML(notice(WITHOUT), label="What is left out", padding=False)
@@ -86,7 +86,7 @@ def effects(rows: Rows, look: float, miss: float) -> str:
     return facts(tiles) + Markup('<p class="soft">{}</p>').format(said)
 
 
-def queue_tab(rows: Rows, look: Slider, miss: Slider) -> None:
+def queue_tab(rows: Rows, look: gr.Slider, miss: gr.Slider) -> None:
     """The flagged rows, and all about the chosen one."""
 
     def offer(look: float, miss: float, chosen: str | None = None) -> gr.Radio:

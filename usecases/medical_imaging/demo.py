@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sklearn.datasets import load_sample_images
 
 from shared.errors import UserError
-from shared.serving.demo import Demo, Slider
+from shared.serving.demo import Demo, slider
 from shared.serving.pieces import bars, facts, notice, picture
 from usecases.medical_imaging import found as finding
 from usecases.medical_imaging import reading, simulator
@@ -95,10 +95,10 @@ def page(demo: Demo) -> None:
         found = finder([shown])[0]  # not `demo.predict`: a response has no heat map by itself
         return layers(shown, found, finder.classes), verdict(finder, shown, found)
 
-    def choose(case: str) -> tuple[None, Slider, Markup, Markup]:
+    def choose(case: str) -> tuple[None, gr.Slider, Markup, Markup]:
         return None, frames(len(cases[case])), *look(case, None, 1)
 
-    def upload(path: str | None) -> tuple[None, Slider, Markup, Markup]:
+    def upload(path: str | None) -> tuple[None, gr.Slider, Markup, Markup]:
         return None, frames(reading.count(Path(path)) if path else 1), *look(None, path, 1)
 
     rests = f"What speaks for {finder.classes[1]}" if len(finder.classes) == 2 else "What the finding rests on"
@@ -120,10 +120,10 @@ def page(demo: Demo) -> None:
             number = frames(len(cases[first]))
             image = gr.HTML(begun[0], label="The picture", padding=False)
             with gr.Group(elem_id="lay"):
-                heat = Slider(0, 100, HEAT, step=5, label="Heat map, %", info=rests)
-                mask = Slider(0, 100, OUTLINE, step=5, label="Outline, %", info="Where it is", visible=outlines(finder))
-    for slider, name in ((heat, "heat"), (mask, "mask")):
-        slider.change(None, slider, None, js=LAY.format(name))
+                heat = slider(0, 100, HEAT, step=5, label="Heat map, %", info=rests)
+                mask = slider(0, 100, OUTLINE, step=5, label="Outline, %", info="Where it is", visible=outlines(finder))
+    for layer, name in ((heat, "heat"), (mask, "mask")):
+        layer.change(None, layer, None, js=LAY.format(name))
     # One after the other: what was asked for last is shown last.
     turn: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_limit": 1, "concurrency_id": "look"}
     case.input(choose, case, [file, number, image, said], show_progress="minimal", **turn)
@@ -153,9 +153,9 @@ def image_of(path: str, number: int) -> Picture:
     return found
 
 
-def frames(count: int) -> Slider:
+def frames(count: int) -> gr.Slider:
     """What chooses one of several images of a file."""
-    return Slider(1, max(2, count), 1, step=1, label=f"Slice, of {count}", visible=count > 1)
+    return slider(1, max(2, count), 1, step=1, label=f"Slice, of {count}", visible=count > 1)
 
 
 def outlines(finder: Finder) -> bool:

@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 from markupsafe import Markup
 
-from shared.serving.demo import Demo, Slider
+from shared.serving.demo import Demo, slider
 from shared.serving.pieces import card, notice, shelf
 from usecases.recommendation.predictor import Line, RecommendationResponse, Recommender
 
@@ -51,7 +51,7 @@ def page(demo: Demo) -> None:
                 again = gr.Button("Start again", size="sm")
             with gr.Column(visible=False) as known:
                 user = gr.Dropdown(catalogue.users(USERS), label="User", info="The model knows what this user chose")
-            diversity = Slider(
+            diversity = slider(
                 0, 1, value=0.2, step=0.05, label="Variety", info=f"0: the best scores; towards 1: {what} unlike each other"
             )
         with gr.Column(scale=5, min_width=290):
