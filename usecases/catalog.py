@@ -41,7 +41,7 @@ def get(name: str) -> UseCase:
         usecase = point.load()
     except UserError:
         raise
-    except Exception as error:  # whatever somebody's package raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever somebody's package raises when it is imported
         said = f"{type(error).__name__}: {error}"
         raise UserError(f'The use case {name} cannot be loaded ({said}). See where: python -c "import {point.module}"') from error
     if not isinstance(usecase, UseCase) or usecase.name != name:

@@ -68,10 +68,11 @@ def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: 
     Raises:
         UserError: the address cannot be listened at, or a package is missing.
     """
-    for package in ("fastapi", "prometheus_client", "multipart"):
+    for package in ("fastapi", "prometheus_client", "multipart", "httptools"):
         require(package, "serve")
     from shared.serving import logs
     from shared.serving.api import make_app
+    from shared.serving.protocol import Protocol
     from shared.serving.service import Services
 
     listener = _listen(settings)
@@ -92,6 +93,7 @@ def serve(chosen: Mapping[str, Path | None], settings: ServeSettings, *, train: 
         app.state.trainings.start(name)
     config = uvicorn.Config(
         app,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -67,8 +67,9 @@ def _read(folder: Path, label: str, judge: Judge | None) -> Compared:
         return Compared(folder, label, metrics, settings, None, "this use case's predictions hold no row for each that is judged")
     try:
         return Compared(folder, label, metrics, settings, judge(folder))
-    except UserError as error:
-        return Compared(folder, label, metrics, settings, None, str(error))
+    except (UserError, OSError, KeyError) as error:  # an older run's predictions may lack what is asked for
+        why = str(error) if isinstance(error, UserError) else f"its predictions tell not enough ({error!r})"
+        return Compared(folder, label, metrics, settings, None, why)
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -61,9 +61,13 @@ def read_space(texts: Mapping[str, str], config: RunConfig) -> dict[str, BaseDis
             raise UserError(
                 f"{key} is {default}, from which no range can be searched. Set it to a number, or give values: a,b,c."
             )
+        if isinstance(default, int):
+            if any(end != int(end) for end in ends):
+                raise UserError(f"{key} is a whole number, {default}. Give whole ends: low..high.")
+            ends = [int(end) for end in ends]  # 1e2 is one, too
         ends = [min(ends[0], default), max(ends[1], default)]
         by_order = ends[0] > 0 and ends[1] / ends[0] >= ORDERS
-        kind = distributions.IntDistribution if _whole([*ends, default]) else distributions.FloatDistribution
+        kind = distributions.IntDistribution if isinstance(default, int) else distributions.FloatDistribution
         made[key] = kind(ends[0], ends[1], log=by_order)
     return made
 
@@ -79,10 +83,6 @@ def _value(text: str) -> Any:
         return float(text) if "e" in text.lower() else read_value(text)
     except ValueError:
         return read_value(text)
-
-
-def _whole(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int) for value in values)
 
 
 def check_space(texts: Mapping[str, str], config: RunConfig) -> None:

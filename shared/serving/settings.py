@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 
 from shared.config import Section
 from shared.errors import UserError
 
+Hosts = tuple[Annotated[str, StringConstraints(to_lower=True)], ...]
 KEY = "USECASES_API_KEY"
 SHORTEST_KEY = 16  # characters
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -20,7 +22,7 @@ class ServeSettings(Section):
 
     host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: every network")
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
-    hosts: tuple[str, ...] = Field(
+    hosts: Hosts = Field(
         (), description="names by which clients may call it; none: any, or this machine's own if it listens there alone"
     )
     api_key: SecretStr | None = Field(

@@ -58,7 +58,7 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
         _out_of_scope(raw.utterances.labels, assumed)
         _language(raw.utterances.texts[: guessing.ROWS], assumed)
         return assumed
-    _of_table(file, several, assumed)
+    _of_table(file, assumed)
     return assumed
 
 
@@ -85,7 +85,7 @@ def _file(source: Path) -> tuple[Path, bool]:
     return chosen[0], False
 
 
-def _of_table(file: Path, several: bool, assumed: Assumed) -> None:
+def _of_table(file: Path, assumed: Assumed) -> None:
     """Columns, encoding, labels and language of a table."""
     written = str(assumed.given.get("data.encoding") or "utf-8")
     if file.suffix.lower() not in (".parquet", ".pq") and "data.encoding" not in assumed.given:

@@ -83,6 +83,8 @@ class Judged:
 
 def train(config: MedicalConfig, run: Run) -> None:
     """Fit networks on some patients, choose on others, judge on the last; write artefact and report."""
+    if run.until_validated and config.split.folds > 1:
+        raise UserError("With folds, a search would choose by images that are judged later. Search with split.folds=1.")
     chip = hardware.select(config.hardware)
     run.say(f"Computing on {chip}")
     run.say("Simulating images" if config.data.source == SIMULATED else "Reading images")
@@ -94,7 +96,7 @@ def train(config: MedicalConfig, run: Run) -> None:
         name = f"fold {number} of {config.split.folds}" if config.split.folds > 1 else ""
         outcomes.append(fit(config, cases, run, chip, name))
         last = cases
-        run.validated("log-likelihood", -float(np.mean([one.choice["loss"] for one in outcomes])))  # with folds, of those so far
+        run.validated("log-likelihood", -float(np.mean([one.choice["loss"] for one in outcomes])))
         if run.is_main:
             run.say(f"Judging on {len(cases.test):,} images{f' ({name})' if name else ''}")
             judged.append(judge(outcomes[-1], cases.test))

@@ -130,7 +130,7 @@ def summarise(
     difference = judge.difference(ours, others[best])
     return {
         "usecase": "recommendation",
-        "name": "blend",
+        "name": "blend" if len(chosen) > 1 else chosen[0],
         "headline": metric,
         "model": ours.intervals(),
         "baselines": {name: others[name].intervals() for name in baselines if name in others},

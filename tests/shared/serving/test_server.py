@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -12,7 +13,9 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import schemathesis
 import uvicorn
@@ -22,6 +25,7 @@ from schemathesis.checks import not_a_server_error
 from shared.errors import UserError
 from shared.serving import load
 from shared.serving.api import make_app
+from shared.serving.protocol import Protocol
 from shared.serving.settings import KEY, ServeSettings, read_key
 from tests.shared.serving.standin import Doubler, served, until
 from usecases import serve
@@ -41,7 +45,7 @@ def test_nothing_that_the_description_allows_or_forbids_breaks_the_server(case: 
 def address() -> Iterator[str]:
     """Of a server in a thread."""
     listener = serve._listen(ServeSettings(port=0))
-    server = uvicorn.Server(uvicorn.Config(make_app(served(Doubler())), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(make_app(served(Doubler())), http=Protocol, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     until(lambda: server.started)
@@ -58,6 +62,27 @@ def test_a_load_test_counts_answers_and_times_them(address: str) -> None:
     assert told["accepted_ms"]["p50"] <= told["accepted_ms"]["p99"] <= told["accepted_ms"]["max"]
     refused = asyncio.run(load.load(url, [b'{"number": 13}'], clients=2, seconds=0.2))
     assert set(refused["statuses"]) == {422}
+
+
+def test_a_head_that_is_too_large_or_does_not_come_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = urlsplit(address)
+    for head in (b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 3_000_000, b"GET /" + b"a" * 3_000_000):
+        with socket.create_connection((place.hostname, place.port), timeout=20) as client:
+            said = b""
+            with contextlib.suppress(ConnectionError):  # the server leaves while it is still being sent
+                client.sendall(head)
+                said = client.recv(12)
+            assert said in (b"HTTP/1.1 431", b"")  # waiting for the rest of it would end in a time-out
+    monkeypatch.setattr(Protocol, "seconds", 0.2)
+    for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):
+        with socket.create_connection((place.hostname, place.port), timeout=20) as client:
+            client.sendall(begun)
+            assert client.recv(1) == b""
+    with httpx.Client(base_url=address) as client:  # one connection, whose bodies are no heads
+        for _ in range(3):
+            content = '{"number": 1' + 300_000 * " " + "}"
+            assert client.post("/v1/doubling/predict", content=content, headers={"content-type": "application/json"}).is_success
+    assert urllib.request.urlopen(f"{address}/healthz").status == 200
 
 
 def test_serve_says_where_it_is_and_stops_when_told(tmp_path: Path) -> None:
