@@ -119,16 +119,16 @@ def knobs(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, st
             yield from knobs(kind, f"{prefix}{name}.")
 
 
-def reference(cls: type[RunConfig]) -> list[dict[str, str]]:
-    """A row for each knob, for people: its key, default (as YAML), what it may be, and what it does."""
-    rows, defaults = [], cls().settled().model_dump(mode="json")
-    for key, _, description in knobs(cls):
-        value: Any = defaults
+def reference(config: RunConfig) -> list[dict[str, str]]:
+    """A row for each knob, for people: its key, value in this configuration (as YAML), what it may be, and what it does."""
+    rows, values = [], config.settled().model_dump(mode="json")
+    for key, _, description in knobs(type(config)):
+        value: Any = values
         for part in key.split("."):
             value = value and value.get(part)  # of a section that is by the data there is none
         written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
         default = written.strip().removesuffix("...").strip()
-        rows.append({"key": key, "default": default, "may be": _allowed(cls, key), "what it does": description})
+        rows.append({"key": key, "default": default, "may be": _allowed(type(config), key), "what it does": description})
     return rows
 
 

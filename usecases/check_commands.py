@@ -33,7 +33,7 @@ def keys(name: Name, json_: Json = False) -> None:
     from shared.config import reference
     from usecases import catalog
 
-    rows = reference(catalog.get(name).config)
+    rows = reference(settings_of(catalog.get(name), False, None, None, []))
     printing.show(rows, json_, lambda: printing.table(rows))
 
 

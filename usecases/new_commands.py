@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -181,7 +182,8 @@ def _command(arguments: list[str], environment: Mapping[str, str], captured: boo
     while True:
         try:
             said = process.communicate()[0]
-            return process.returncode, said or ""
+            code = INTERRUPTED if process.returncode == -signal.SIGINT else process.returncode
+            return code, said or ""
         except KeyboardInterrupt:  # that process gets it as well, and says how to go on
             continue
 

@@ -42,7 +42,7 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
         table.add_column(column, overflow="fold", no_wrap=(short and column != "") or "\n" in column)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def show_metrics(metrics: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import torch
 from shared.errors import UserError, require
 from shared.export.contract import Exportable, first
 
-TRACED = 2  # samples at least: of one, PyTorch takes the batch for a constant
+TRACED = 5  # samples at least: of one, or of as many as another axis has by chance, PyTorch takes the batch for a constant
 SMALL = 256  # numbers of a weight that is left in fp32, as biases and normalisations are
 
 

@@ -40,3 +40,8 @@ def test_a_long_value_does_not_push_out_what_it_is_of(
     said = capsys.readouterr().out
     assert "cases" in said
     assert "notice  a notice" in said.replace(" ┃", "")
+
+
+def test_what_is_in_brackets_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.table([{"key": "data.classes", "value": "[ok, crack]"}])
+    assert "[ok, crack]" in capsys.readouterr().out
