@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -172,11 +173,18 @@ def _fits(source: Path, out: Path) -> None:
 
 
 def _write(table: pd.DataFrame, out: Path) -> None:
+    """In JSON lines a key that a record does not have is NaN in the table, and null is None."""
     with whole(out) as partial:
         if out.suffix.lower() in JSON_LINES:
-            table.to_json(partial, orient="records", lines=True, force_ascii=False)
+            records = ({key: one for key, one in row.items() if not _is_nan(one)} for row in table.to_dict("records"))
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         else:
             table.to_csv(partial, sep=tables.delimiter(out), index=False)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _are_all(file: Path, rows: Collection[int]) -> bool:

@@ -11,6 +11,7 @@ import cv2
 import pandas as pd
 import pytest
 
+from shared.data.repair import Copy
 from tests.usecases.broken import cut, events, labelled, payments, road, scans, utterances
 from tests.usecases.conftest import Ended
 from tests.usecases.test_broken_files import hashes
@@ -77,6 +78,15 @@ def test_what_can_be_read_in_two_ways_is_left_as_it_is(tmp_path: Path, command_h
     told = {one["column"]: one["what"] for one in json.loads(done.out)["changes"] if "left as they are" in one["what"]}
     assert set(told) == {"time", "fee"} or set(told) == {"fee", "time"}
     assert (tmp_path / "b.csv").read_text().splitlines()[1] == lines[1]
+
+
+def test_json_lines_keep_numbers_absent_keys_and_nulls(tmp_path: Path) -> None:
+    source, out = tmp_path / "shop.jsonl", tmp_path / "fixed.jsonl"
+    rows = ['{"user": " u1 ", "p": 1.5e-11, "n": null, "id": 123456789012345678901}', '{"user": null, "at": 52.123456789012345}']
+    source.write_text("\n".join([*rows, '{"user": "ü", "tags": [1, null]}']))
+    Copy(source, out)
+    records = [json.loads(line) for line in source.read_text().splitlines()]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [records[0] | {"user": "u1"}, *records[1:]]
 
 
 def test_events_that_are_there_twice_and_bad_ones_are_left_out(tmp_path: Path, command_here: Command) -> None:
