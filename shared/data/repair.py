@@ -180,7 +180,15 @@ def _write(table: pd.DataFrame, out: Path) -> None:
             with partial.open("w", encoding="utf-8", newline="") as file:
                 file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         else:
-            table.to_csv(partial, sep=tables.delimiter(out), index=False)
+            delimiter = tables.delimiter(out)
+            missing = "" if len(table.columns) > 1 else tables.MISSING[1]  # a line of nothing is no row
+            plain = table.replace("", missing)
+            plain.to_csv(partial, sep=delimiter, index=False, na_rep=missing, quoting=_quoting(delimiter))
+
+
+def _quoting(delimiter: str) -> Literal[0, 3]:
+    """As `tables.read` takes it."""
+    return csv.QUOTE_MINIMAL if delimiter in tables.QUOTED else csv.QUOTE_NONE
 
 
 def _is_nan(value: Any) -> bool:
@@ -217,7 +225,7 @@ def _without(file: Path, rows: Iterable[int]) -> list[tuple[int, str]]:
 def _without_rows(file: Path, gone: set[int]) -> list[tuple[int, str]]:
     csv.field_size_limit(LONGEST)
     delimiter = tables.delimiter(file)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter in tables.QUOTED else csv.QUOTE_NONE
+    quoting = _quoting(delimiter)
     taken: list[tuple[int, str]] = []
     with ExitStack() as stack:
         read = stack.enter_context(file.open(encoding="utf-8", newline=""))

@@ -89,6 +89,16 @@ def test_json_lines_keep_numbers_absent_keys_and_nulls(tmp_path: Path) -> None:
     assert [json.loads(line) for line in out.read_text().splitlines()] == [records[0] | {"user": "u1"}, *records[1:]]
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [('item\tname\ni1\t 12" pipe\ni2\t"a"\n', 'item\tname\ni1\t12" pipe\ni2\t"a"\n'), ("n\n a\n \nNA\n", "n\na\nNA\nNA\n")],
+)
+def test_a_quote_in_a_table_with_tabs_stays_a_sign_like_others(given: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "items.tsv").write_text(given)
+    Copy(tmp_path / "items.tsv", tmp_path / "fixed.tsv")
+    assert (tmp_path / "fixed.tsv").read_text() == wanted
+
+
 def test_events_that_are_there_twice_and_bad_ones_are_left_out(tmp_path: Path, command_here: Command) -> None:
     lines = events()
     lines[5] = lines[5].replace("u0", " ")
