@@ -158,12 +158,13 @@ class Copy:
 
 def side_file(out: Path) -> Path:
     """Where it is listed what a copy does without."""
-    return out.with_name(f"{out.name}.dropped.csv")
+    out = out.resolve()
+    return out.parent / f"{out.name}.dropped.csv"
 
 
 def _fits(source: Path, out: Path) -> None:
     """Raises UserError if a copy of the source cannot be there."""
-    for path in (out, side_file(out)):
+    for path in (out, out.resolve(), side_file(out)):  # of "none/.." only the second is there
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} is there already. Give a path that is not: nothing is overwritten.")
     if out.resolve().is_relative_to(source.resolve()):

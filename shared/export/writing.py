@@ -41,11 +41,14 @@ def export(form: Exportable, out: Path, *, usecase: str, artifact: Path, kind: s
         metadata.json's content.
 
     Raises:
-        UserError: the folder holds something else; or the exported model differs from the original too much, or decides
-            otherwise: then nothing is written.
+        UserError: the folder holds something else, or is where this runs; or the exported model differs from the original too
+            much, or decides otherwise: then nothing is written.
     """
     if kind == "torch" and precision != "fp32":
         raise UserError(f"A program of torch.export is written in fp32 only. For {precision} use --format onnx.")
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise UserError(f"{out} is where this runs, so that it cannot be replaced by a new folder. Give another --out.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not _is_export(out):
         raise UserError(f"{out} holds something else than an export. Give another --out.")
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")

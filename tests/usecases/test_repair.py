@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from shared.data.repair import Copy
+from shared.errors import UserError
 from tests.usecases.broken import cut, events, labelled, payments, road, scans, utterances
 from tests.usecases.conftest import Ended
 from tests.usecases.test_broken_files import hashes
@@ -153,6 +154,18 @@ def test_nothing_is_written_over_or_into_the_data(tmp_path: Path, command_here: 
         assert done.code == 1
         assert said in done.err
     assert hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", [".", "none/..", "/"])
+def test_a_folder_that_is_there_is_refused_and_kept_however_it_is_written(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match="is there already"):
+        Copy(tmp_path / "data", Path(out))
+    assert (tmp_path / "here").is_dir()
 
 
 def test_the_page_has_every_finding_and_nothing_from_elsewhere(tmp_path: Path, command_here: Command) -> None:
