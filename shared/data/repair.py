@@ -78,13 +78,14 @@ class Copy:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self._copy_file(source, self.out, faults)
             return
-        for folder, _, names in os.walk(source):
+        for folder, folders, names in os.walk(source):
             place = self.out / Path(folder).relative_to(source)
             place.mkdir(parents=True)
-            for name in sorted(names):
+            linked = [name for name in folders if Path(folder, name).is_symlink()]
+            for name in sorted([*names, *linked]):
                 file = Path(folder) / name
                 if file.is_symlink() or not file.is_file():
-                    faults.add("info", "a link that was not copied", "Copy the file itself where it is needed", name)
+                    faults.add("info", "a link that was not copied", "Copy what it leads to where it is needed", name)
                 else:
                     self._copy_file(file, place / name, faults)
 

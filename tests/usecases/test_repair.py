@@ -168,6 +168,17 @@ def test_a_folder_that_is_there_is_refused_and_kept_however_it_is_written(
     assert (tmp_path / "here").is_dir()
 
 
+def test_links_to_files_and_folders_are_told_and_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.txt").write_text("a")
+    (tmp_path / "data" / "folder").symlink_to(tmp_path / "more")
+    (tmp_path / "data" / "file").symlink_to(tmp_path / "more" / "a.txt")
+    told = Copy(tmp_path / "data", tmp_path / "fixed").changes
+    assert [(one.what, one.examples) for one in told] == [("a link that was not copied", ["file", "folder"])]
+    assert list((tmp_path / "fixed").iterdir()) == []
+
+
 def test_the_page_has_every_finding_and_nothing_from_elsewhere(tmp_path: Path, command_here: Command) -> None:
     (tmp_path / "shop.csv").write_text("\n".join([*events(), "<b>,i1,x,1700000000"]))
     done = command_here(
