@@ -174,6 +174,12 @@ def test_what_somebody_keeps_in_the_folder_is_not_overwritten(run: Path) -> None
     with pytest.raises(UserError, match="something else than an export"):
         write(run, form())
     assert (run / "export" / "thesis.txt").read_text() == "precious"
+    (run / "export" / "thesis.txt").unlink()
+    write(run, form())
+    (run / "export" / "notes.md").write_text("precious")
+    with pytest.raises(UserError, match=r"something else than an export: notes\.md\."):
+        write(run, replace(form(), files={}))
+    assert (run / "export" / "notes.md").read_text() == "precious"
 
 
 def test_the_folder_where_it_runs_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
