@@ -153,6 +153,9 @@ def test_nothing_is_written_over_or_into_the_data(tmp_path: Path, command_here: 
         done = command_here("check", "recommendation", "--data", str(data), "--fix", str(out))
         assert done.code == 1
         assert said in done.err
+    done = command_here("check", "recommendation", "--data", str(source), "--fix", str(tmp_path / "b.csv"), "--html", str(source))
+    assert done.code == 1
+    assert "ends in .html" in done.err
     assert hashes(tmp_path) == before
 
 
