@@ -185,7 +185,9 @@ def _write(table: pd.DataFrame, out: Path) -> None:
             delimiter = tables.delimiter(out)
             missing = "" if len(table.columns) > 1 else tables.MISSING[1]  # a line of nothing is no row
             plain = table.replace("", missing)
-            plain.to_csv(partial, sep=delimiter, index=False, na_rep=missing, quoting=_quoting(delimiter))
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow(table.columns)  # read with quotes always
+                plain.to_csv(file, sep=delimiter, index=False, header=False, na_rep=missing, quoting=_quoting(delimiter))
 
 
 def _quoting(delimiter: str) -> Literal[0, 3]:

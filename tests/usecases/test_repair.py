@@ -92,7 +92,11 @@ def test_json_lines_keep_numbers_absent_keys_and_nulls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [('item\tname\ni1\t 12" pipe\ni2\t"a"\n', 'item\tname\ni1\t12" pipe\ni2\t"a"\n'), ("n\n a\n \nNA\n", "n\na\nNA\nNA\n")],
+    [
+        ('item\tname\ni1\t 12" pipe\ni2\t"a"\n', 'item\tname\ni1\t12" pipe\ni2\t"a"\n'),
+        ('"a\tb"\tc\n1\t x\n', '"a\tb"\tc\n1\tx\n'),
+        ("n\n a\n \nNA\n", "n\na\nNA\nNA\n"),
+    ],
 )
 def test_a_quote_in_a_table_with_tabs_stays_a_sign_like_others(given: str, wanted: str, tmp_path: Path) -> None:
     (tmp_path / "items.tsv").write_text(given)
