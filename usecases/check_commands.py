@@ -57,6 +57,10 @@ def check(
     usecase = catalog.get(name)
     given = ["--quick"] * quick + (["--config", str(config)] if config else []) + (overrides or [])
     settings = settings_of(usecase, quick, data, config, overrides or [])
+    if html is not None:
+        from shared.report.html import fits
+
+        fits(html)
     changes: list[Finding] = []
     told: dict[str, Any] = {}
     if fix is None:

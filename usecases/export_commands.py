@@ -64,14 +64,18 @@ def with_export(predictor: Any, name: str, folder: Path) -> Any:
 
 def _records(file: Path) -> list[Any]:
     """Raises:
-    UserError: a line is no JSON, or there is none.
+    UserError: the file is not in UTF-8, a line is no JSON, or there is none.
     """
     import json
 
     from shared.errors import UserError
 
     records = []
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from None
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             records += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -77,13 +78,14 @@ class Copy:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self._copy_file(source, self.out, faults)
             return
-        for folder, _, names in os.walk(source):
+        for folder, folders, names in os.walk(source):
             place = self.out / Path(folder).relative_to(source)
             place.mkdir(parents=True)
-            for name in sorted(names):
+            linked = [name for name in folders if Path(folder, name).is_symlink()]
+            for name in sorted([*names, *linked]):
                 file = Path(folder) / name
                 if file.is_symlink() or not file.is_file():
-                    faults.add("info", "a link that was not copied", "Copy the file itself where it is needed", name)
+                    faults.add("info", "a link that was not copied", "Copy what it leads to where it is needed", name)
                 else:
                     self._copy_file(file, place / name, faults)
 
@@ -157,12 +159,13 @@ class Copy:
 
 def side_file(out: Path) -> Path:
     """Where it is listed what a copy does without."""
-    return out.with_name(f"{out.name}.dropped.csv")
+    out = out.resolve()
+    return out.parent / f"{out.name}.dropped.csv"
 
 
 def _fits(source: Path, out: Path) -> None:
     """Raises UserError if a copy of the source cannot be there."""
-    for path in (out, side_file(out)):
+    for path in (out, out.resolve(), side_file(out)):  # of "none/.." only the second is there
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} is there already. Give a path that is not: nothing is overwritten.")
     if out.resolve().is_relative_to(source.resolve()):
@@ -172,11 +175,28 @@ def _fits(source: Path, out: Path) -> None:
 
 
 def _write(table: pd.DataFrame, out: Path) -> None:
+    """In JSON lines a key that a record does not have is NaN in the table, and null is None."""
     with whole(out) as partial:
         if out.suffix.lower() in JSON_LINES:
-            table.to_json(partial, orient="records", lines=True, force_ascii=False)
+            records = ({key: one for key, one in row.items() if not _is_nan(one)} for row in table.to_dict("records"))
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         else:
-            table.to_csv(partial, sep=tables.delimiter(out), index=False)
+            delimiter = tables.delimiter(out)
+            missing = "" if len(table.columns) > 1 else tables.MISSING[1]  # a line of nothing is no row
+            plain = table.replace("", missing)
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow(table.columns)  # read with quotes always
+                plain.to_csv(file, sep=delimiter, index=False, header=False, na_rep=missing, quoting=_quoting(delimiter))
+
+
+def _quoting(delimiter: str) -> Literal[0, 3]:
+    """As `tables.read` takes it."""
+    return csv.QUOTE_MINIMAL if delimiter in tables.QUOTED else csv.QUOTE_NONE
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _are_all(file: Path, rows: Collection[int]) -> bool:
@@ -209,7 +229,7 @@ def _without(file: Path, rows: Iterable[int]) -> list[tuple[int, str]]:
 def _without_rows(file: Path, gone: set[int]) -> list[tuple[int, str]]:
     csv.field_size_limit(LONGEST)
     delimiter = tables.delimiter(file)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter in tables.QUOTED else csv.QUOTE_NONE
+    quoting = _quoting(delimiter)
     taken: list[tuple[int, str]] = []
     with ExitStack() as stack:
         read = stack.enter_context(file.open(encoding="utf-8", newline=""))

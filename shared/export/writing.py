@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.errors import UserError
+from shared.errors import SHOWN, UserError
 from shared.export import graphs, runtime
 from shared.export.contract import Compute, Exportable, call, first
 from shared.files import read_json, sha256, write_json, write_text
@@ -41,13 +41,16 @@ def export(form: Exportable, out: Path, *, usecase: str, artifact: Path, kind: s
         metadata.json's content.
 
     Raises:
-        UserError: the folder holds something else; or the exported model differs from the original too much, or decides
-            otherwise: then nothing is written.
+        UserError: the folder holds something else, or is where this runs; or the exported model differs from the original too
+            much, or decides otherwise: then nothing is written.
     """
     if kind == "torch" and precision != "fp32":
         raise UserError(f"A program of torch.export is written in fp32 only. For {precision} use --format onnx.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not _is_export(out):
-        raise UserError(f"{out} holds something else than an export. Give another --out.")
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise UserError(f"{out} is where this runs, so that it cannot be replaced by a new folder. Give another --out.")
+    if others := _others(out):
+        raise UserError(f"{out} holds something else than an export: {', '.join(others[:SHOWN])}. Give another --out.")
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     partial.mkdir(parents=True)
     try:
@@ -179,8 +182,13 @@ def _rows(decisions: np.ndarray) -> np.ndarray:
     return np.array([json.dumps(row) for row in np.asarray(decisions).tolist()])
 
 
-def _is_export(folder: Path) -> bool:
+def _others(out: Path) -> list[str]:
+    """Names of what is there already and was not written by an export."""
+    if not out.is_dir():
+        return [out.name] * out.exists()
     try:
-        return "artifact_sha256" in read_json(folder / runtime.METADATA)
-    except (OSError, ValueError, TypeError):
-        return False
+        told = read_json(out / runtime.METADATA)
+        own = {runtime.METADATA, *told["sha256"]} if "artifact_sha256" in told else set()
+    except (OSError, ValueError, TypeError, KeyError):
+        own = set()
+    return sorted(path.name for path in out.iterdir() if path.name not in own)

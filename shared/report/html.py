@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from shared.errors import UserError
 from shared.files import write_text
 
 
@@ -63,11 +64,19 @@ class Report:
     tiles: Sequence[tuple[str, str]] = ()
 
     def write(self, path: Path) -> None:
+        """Raises a UserError as `fits`."""
+        fits(path)
         environment = Environment(loader=PackageLoader("shared.report", "."), autoescape=True)
         environment.filters["svg"] = _svg
         environment.tests["numeral"] = _is_number
         environment.filters |= {"cell": _cell, "kind": _kind}
         write_text(path, environment.get_template("report.html.j2").render(report=self))
+
+
+def fits(path: Path) -> None:
+    """Raises a UserError if the file is not named as a page is: it might be somebody's data, which a page would replace."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"A page cannot be written to {path}. Give a name that ends in .html.")
 
 
 def _is_number(cell: Any) -> bool:

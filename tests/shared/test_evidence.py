@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from shared.errors import UserError
 from shared.evaluation.intervals import Interval, bootstrap_mean, t_mean
 from shared.report import Report, Section, Table, plots, write_card
 
@@ -69,3 +70,10 @@ def test_the_card_has_every_metric(tmp_path: Path) -> None:
                "protocol": "by time", "conclusion": "fine", "hardware": {"device": "cpu"}, "seed": 1}  # fmt: skip
     write_card(tmp_path / "card.md", title="T", summary="S", intended="I", limits=["L"], metrics=metrics)
     assert "| auc | 0.5000 | 0.4000 to 0.6000 | 0.5000 |" in (tmp_path / "card.md").read_text()
+
+
+def test_a_page_is_not_written_over_data(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("user,item")
+    with pytest.raises(UserError, match=r"ends in \.html"):
+        Report("T", "V", [], []).write(tmp_path / "shop.csv")
+    assert (tmp_path / "shop.csv").read_text() == "user,item"

@@ -174,3 +174,17 @@ def test_what_somebody_keeps_in_the_folder_is_not_overwritten(run: Path) -> None
     with pytest.raises(UserError, match="something else than an export"):
         write(run, form())
     assert (run / "export" / "thesis.txt").read_text() == "precious"
+    (run / "export" / "thesis.txt").unlink()
+    write(run, form())
+    (run / "export" / "notes.md").write_text("precious")
+    with pytest.raises(UserError, match=r"something else than an export: notes\.md\."):
+        write(run, replace(form(), files={}))
+    assert (run / "export" / "notes.md").read_text() == "precious"
+
+
+def test_the_folder_where_it_runs_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run / "artifact")
+    for out in (Path(), Path("..")):
+        with pytest.raises(UserError, match="is where this runs"):
+            export(form(), out, usecase="tiny", artifact=run / "artifact", kind="onnx", precision="fp32")
+    assert (run / "artifact" / "metadata.json").exists()

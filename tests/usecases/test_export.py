@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from shared.errors import UserError
 from tests.shared.test_export import BLOCKED
 from tests.twins import Twins
 from tests.usecases.conftest import Ended
-from usecases import catalog
+from usecases import catalog, export_commands
 
 PLAIN: dict[str, dict[str, Any]] = {"medical_imaging": {"heat": False, "mask": False}, "recommendation": {"because": 0}}
 OWN = {"chatbot": ("state", "reply"), "fraud_detection": ("reasons", "similar")}
@@ -79,3 +80,10 @@ def test_a_run_is_exported_runs_elsewhere_and_predicts_the_same(
         for field in OWN.get(name, ()):
             one.pop(field, None), other.pop(field, None)
         assert close(one, other), (one, other)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b'{"text": "caf\xe9"}', "no text in UTF-8"), (b"{", "line 1 is not valid JSON")])
+def test_samples_that_cannot_be_read_are_told(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        export_commands._records(tmp_path / "samples.jsonl")

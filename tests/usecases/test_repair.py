@@ -11,6 +11,8 @@ import cv2
 import pandas as pd
 import pytest
 
+from shared.data.repair import Copy
+from shared.errors import UserError
 from tests.usecases.broken import cut, events, labelled, payments, road, scans, utterances
 from tests.usecases.conftest import Ended
 from tests.usecases.test_broken_files import hashes
@@ -79,6 +81,29 @@ def test_what_can_be_read_in_two_ways_is_left_as_it_is(tmp_path: Path, command_h
     assert (tmp_path / "b.csv").read_text().splitlines()[1] == lines[1]
 
 
+def test_json_lines_keep_numbers_absent_keys_and_nulls(tmp_path: Path) -> None:
+    source, out = tmp_path / "shop.jsonl", tmp_path / "fixed.jsonl"
+    rows = ['{"user": " u1 ", "p": 1.5e-11, "n": null, "id": 123456789012345678901}', '{"user": null, "at": 52.123456789012345}']
+    source.write_text("\n".join([*rows, '{"user": "ü", "tags": [1, null]}']))
+    Copy(source, out)
+    records = [json.loads(line) for line in source.read_text().splitlines()]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [records[0] | {"user": "u1"}, *records[1:]]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ('item\tname\ni1\t 12" pipe\ni2\t"a"\n', 'item\tname\ni1\t12" pipe\ni2\t"a"\n'),
+        ('"a\tb"\tc\n1\t x\n', '"a\tb"\tc\n1\tx\n'),
+        ("n\n a\n \nNA\n", "n\na\nNA\nNA\n"),
+    ],
+)
+def test_a_quote_in_a_table_with_tabs_stays_a_sign_like_others(given: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "items.tsv").write_text(given)
+    Copy(tmp_path / "items.tsv", tmp_path / "fixed.tsv")
+    assert (tmp_path / "fixed.tsv").read_text() == wanted
+
+
 def test_events_that_are_there_twice_and_bad_ones_are_left_out(tmp_path: Path, command_here: Command) -> None:
     lines = events()
     lines[5] = lines[5].replace("u0", " ")
@@ -132,7 +157,33 @@ def test_nothing_is_written_over_or_into_the_data(tmp_path: Path, command_here: 
         done = command_here("check", "recommendation", "--data", str(data), "--fix", str(out))
         assert done.code == 1
         assert said in done.err
+    done = command_here("check", "recommendation", "--data", str(source), "--fix", str(tmp_path / "b.csv"), "--html", str(source))
+    assert done.code == 1
+    assert "ends in .html" in done.err
     assert hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", [".", "none/..", "/"])
+def test_a_folder_that_is_there_is_refused_and_kept_however_it_is_written(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match="is there already"):
+        Copy(tmp_path / "data", Path(out))
+    assert (tmp_path / "here").is_dir()
+
+
+def test_links_to_files_and_folders_are_told_and_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.txt").write_text("a")
+    (tmp_path / "data" / "folder").symlink_to(tmp_path / "more")
+    (tmp_path / "data" / "file").symlink_to(tmp_path / "more" / "a.txt")
+    told = Copy(tmp_path / "data", tmp_path / "fixed").changes
+    assert [(one.what, one.examples) for one in told] == [("a link that was not copied", ["file", "folder"])]
+    assert list((tmp_path / "fixed").iterdir()) == []
 
 
 def test_the_page_has_every_finding_and_nothing_from_elsewhere(tmp_path: Path, command_here: Command) -> None:
