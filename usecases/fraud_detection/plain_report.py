@@ -104,6 +104,7 @@ def _predictions(path: Path, frame: pd.DataFrame, inputs: Sequence[str], ours: M
     told = {
         "id": frame["transaction"].astype("str"), "score": ours.probabilities, "expected_loss": ours.at_risk,
         "flagged": ours.alerts, "label": ours.judge.labels, "amount": frame["amount"],
+        **({"account": frame["account"]} if "account" in frame else {}),
     }  # fmt: skip
     own = frame[list(inputs)].add_prefix("input ")
     with whole(path) as partial:

@@ -127,6 +127,15 @@ def test_it_is_judged_again_and_on_other_rows_but_not_on_its_own(run: Run, model
         USECASE.evaluate(model, configuration(run, tmp_path / "new.csv", costs={"alert": 1}))
 
 
+def test_its_predictions_tell_its_metrics_and_which_rows_belong_together(run: Run) -> None:
+    assert USECASE.judged is not None
+    rows, metrics = USECASE.judged(run.folder), json.loads((run.folder / "metrics.json").read_text())
+    told = {name: statistic(np.ones(600)) for name, statistic in rows.statistics.items() if name in metrics["model"]}
+    assert told == pytest.approx({name: number["value"] for name, number in metrics["model"].items()}, abs=1e-3)
+    households = make_table().astype({"rownames": "str"}).set_index("rownames")["household"]
+    assert list(rows.groups) == households[list(rows.ids)].tolist()
+
+
 def test_the_page_counts_what_the_run_found(run: Run) -> None:
     demo = demo_of(run.folder)
     rows, metrics = plain_demo.Rows(demo), json.loads((run.folder / "metrics.json").read_text())
