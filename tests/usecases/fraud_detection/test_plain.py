@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shared.config import resolve
 from shared.errors import DataError, UserError
 from shared.runs import Run
 from tests.usecases.conftest import Ended
 from tests.usecases.fraud_detection.conftest import TINY, configured, run_on
 from tests.usecases.fraud_detection.test_demo import demo_of
 from usecases.fraud_detection import USECASE, data, labels, plain, plain_demo, plain_evidence
+from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.plain_predictor import RowDetector
 
 PAYMENTS = re.compile(r".{0,40}(?:fraud(?!_detection)|transaction|(?<!costs\.)\balert).{0,40}", re.IGNORECASE)
@@ -134,6 +136,16 @@ def test_its_predictions_tell_its_metrics_and_which_rows_belong_together(run: Ru
     assert told == pytest.approx({name: number["value"] for name, number in metrics["model"].items()}, abs=1e-3)
     households = make_table().astype({"rownames": "str"}).set_index("rownames")["household"]
     assert list(rows.groups) == households[list(rows.ids)].tolist()
+
+
+def test_tuning_is_refused_before_anything_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_table().to_csv(tmp_path / "data.csv", index=False)
+    config = resolve(FraudConfig, [], [f"data.source={tmp_path / 'data.csv'}", *OURS])
+    trial = Run.create("fraud_detection", config, tmp_path / "run")
+    trial.until_validated = True
+    monkeypatch.setattr(plain, "_learn", lambda *_: pytest.fail("it was fitted"))
+    with pytest.raises(UserError, match="Tuning needs a table with a time"):
+        USECASE.train(config, trial)
 
 
 def test_the_page_counts_what_the_run_found(run: Run) -> None:
