@@ -70,8 +70,8 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
     """
     if run.until_validated:  # in folds there is none that is not of rows that are judged, too
         raise UserError(
-            "Tuning needs a table with a time: without one every row is judged in a fold, and none is left to compare settings on."
-            " Name the column of the time with data.columns.time=, or set the knobs yourself."
+            "Tuning needs a table with a time: without one every row is judged in a fold, and none is left to compare settings"
+            " on. Name the column of the time with data.columns.time=, or set the knobs yourself."
         )
     config, assumed = priced(config, "amount" in transactions.mapping)
     if assumed:
