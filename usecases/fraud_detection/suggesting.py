@@ -49,8 +49,8 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     encoding = str(given.get("data.encoding") or ("utf-8" if binary else guessing.encoding(file)))
     if encoding != "utf-8":
         assumed.add("data.encoding", encoding, "it is no text in utf-8")
-    table = tables.head(file, ROWS, encoding)
     guessing.head(file, encoding)  # says what is wrong with a table without names or rows
+    table = tables.head(file, ROWS, encoding)
     if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
         raise UserError(f"{file}: more than one column is named {', '.join(twice)}. Give each column a name of its own.")
     if layout := next((name for name, one in FORMATS.items() if one is recognise(table)), None):
