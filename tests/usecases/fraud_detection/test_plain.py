@@ -18,7 +18,7 @@ from shared.runs import Run
 from tests.usecases.conftest import Ended
 from tests.usecases.fraud_detection.conftest import TINY, configured, run_on
 from tests.usecases.fraud_detection.test_demo import demo_of
-from usecases.fraud_detection import USECASE, data, labels, plain, plain_demo, plain_evidence
+from usecases.fraud_detection import USECASE, data, labels, plain, plain_data, plain_demo, plain_evidence
 from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.plain_predictor import RowDetector
 
@@ -205,6 +205,17 @@ def test_ids_are_no_inputs_and_an_amount_is_one(tmp_path: Path) -> None:
     assert loaded.mapping == {"transaction": "customerID", "amount": "Amount", "label": "churn"}
     assert (loaded.numeric, loaded.categorical) == (("months", "visits", "Amount"), ("plan",))
     assert "rownames only numbers the records" in "\n".join(map(str, loaded.findings))
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (("id", "ID", "member_id", "Member ID", "MEMBER_ID", "memberId", "memberID", "Unnamed: 0"), True),
+        (("amount_paid", "AMOUNT PAID", "amountPaid", "bid", "Bid"), False),
+    ],
+)
+def test_unique_whole_numbers_are_ids_under_a_name_of_ids_alone(names: tuple[str, ...], count: bool) -> None:
+    assert [plain_data.counts_rows(pd.Series([7, 1200, 31, 4], name=name)) for name in names] == [count] * len(names)
 
 
 def test_a_fold_has_both_labels_and_whole_accounts() -> None:
