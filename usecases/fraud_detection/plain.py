@@ -100,7 +100,7 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
         rows = np.flatnonzero(fold == number)
         for name, values in learnt.probabilities(prepared, rows).items():
             judged.setdefault(name, np.full(len(labels), np.nan))[rows] = values
-    say(f"Training on all {len(known):,} {transactions.words.records}")
+    say(f"Training on {plain_evidence.share_of(config.train_share)}all {len(known):,} {transactions.words.records}")
     final = learn(known, "final", say)
     if not run.is_main:
         return

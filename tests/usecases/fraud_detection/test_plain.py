@@ -148,6 +148,13 @@ def test_tuning_is_refused_before_anything_is_fitted(tmp_path: Path, monkeypatch
         USECASE.train(config, trial)
 
 
+@pytest.mark.parametrize(("part", "said"), [(1.0, "then learnt from all"), (0.5, "then learnt from a random 50% of all")])
+def test_the_protocol_tells_the_share_that_was_learnt_from(run: Run, model: RowDetector, part: float, said: str) -> None:
+    frame = data.load(configuration(run, run.folder.parent / "data.csv")).frame  # type: ignore[arg-type]
+    model.detector.config = model.detector.config.model_copy(update={"train_share": part})
+    assert plain_evidence.again(model.detector, frame)["protocol"].endswith(said)
+
+
 def test_the_page_counts_what_the_run_found(run: Run) -> None:
     demo = demo_of(run.folder)
     rows, metrics = plain_demo.Rows(demo), json.loads((run.folder / "metrics.json").read_text())
