@@ -106,6 +106,7 @@ def assume(usecase: UseCase, data: str | None, given: Mapping[str, Any]) -> list
     seen: list[Assumption] = []
     data = data or given.get("data.source")
     if data is not None:
+        resolve(usecase.config, [], [f"{key}={flow(value)}" for key, value in ({"data.source": data} | given).items()])
         path = Path(data).expanduser().resolve()
         found = path if path.exists() else sources.locate(data)
         seen = [Assumption("data.source", str(path) if path.exists() else data, "the data that was named")]

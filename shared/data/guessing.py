@@ -106,7 +106,15 @@ def encoding(path: Path) -> str:
 
 
 def head(path: Path, written: str = "utf-8") -> pd.DataFrame:
-    """The first rows of a table, fit to be looked at; see `usable`."""
+    """The first rows of a table, fit to be looked at; see `usable`.
+
+    Raises:
+        UserError: it is not usable, or there is no such encoding.
+    """
+    try:
+        "".encode(written)
+    except LookupError:
+        raise UserError(f"There is no text encoding named '{written}'. Try utf-8, latin-1 or cp1252.") from None
     return usable(tables.head(path, ROWS, written), path)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from shared.data import guessing, tables
+from shared.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,13 @@ def test_the_head_of_other_tables_has_their_first_rows(tmp_path: Path, name: str
     head = tables.head(tmp_path / name, 2)
     assert head["a"].tolist() == [1, 2]
     assert head["b"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("written", ["utf8x", "base64"])
+def test_an_encoding_that_no_text_is_in_is_refused(tmp_path: Path, written: str) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,x\n")
+    with pytest.raises(UserError, match=f"no text encoding named '{written}'"):
+        guessing.head(tmp_path / "a.csv", written)
 
 
 def test_an_answer_is_what_the_command_line_reads_back() -> None:

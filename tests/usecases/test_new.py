@@ -210,6 +210,16 @@ def test_what_is_given_wins_over_what_the_use_case_sees_in_the_data(tmp_path: Pa
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.source", 5), ("costs.alert", "cheap"), ("data.columns.label", ["a"]), ("data.encoding", "utf8x")],
+)
+def test_a_value_that_cannot_be_is_told_before_the_data_is_looked_at(tmp_path: Path, key: str, value: Any) -> None:
+    (tmp_path / "mine.csv").write_text("months,churn\n3,yes\n4,no\n")
+    with pytest.raises(UserError, match=value if value == "utf8x" else re.escape(key)):
+        assume(catalog.get("fraud_detection"), None, {"data.source": str(tmp_path / "mine.csv"), key: value})
+
+
 def test_the_default_configuration_is_read_first(tmp_path: Path) -> None:
     (tmp_path / "default.yaml").write_text("seed: 7\nat: [3]\nmodel: {text: none}\n")
     (tmp_path / "quick.yaml").write_text("at: [4]\n")

@@ -16,10 +16,12 @@ from shared.files import read_json
 from shared.usecase import JudgedRows
 from usecases.fraud_detection.evidence import HEADLINE, RATES, saved_share
 
+PLAIN = {"id": "transaction", "flagged": "alert"}  # what they are called of rows without a time
+
 
 def judged(folder: Path) -> JudgedRows:
     """See `UseCase.judged`. Card precision is not among the metrics: predictions do not tell the day it is counted from."""
-    table = pd.read_parquet(folder / "predictions.parquet")
+    table = pd.read_parquet(folder / "predictions.parquet").rename(columns=PLAIN)
     if "label" not in table:
         raise UserError("predictions without labels tell no metric")
     known = table[[name for name in ("time", "amount", "label") if name in table]]

@@ -63,7 +63,16 @@ class Learnt:
 
 
 def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choice, say: Say) -> None:
-    """Cross-validate the procedure, then let it learn from all rows; write artefact and report."""
+    """Cross-validate the procedure, then let it learn from all rows; write artefact and report.
+
+    Raises:
+        UserError: only a validation figure is wanted.
+    """
+    if run.until_validated:  # in folds there is none that is not of rows that are judged, too
+        raise UserError(
+            "Tuning needs a table with a time: without one every row is judged in a fold, and none is left to compare settings"
+            " on. Name the column of the time with data.columns.time=, or set the knobs yourself."
+        )
     config, assumed = priced(config, "amount" in transactions.mapping)
     if assumed:
         say(assumed)
@@ -91,7 +100,7 @@ def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choic
         rows = np.flatnonzero(fold == number)
         for name, values in learnt.probabilities(prepared, rows).items():
             judged.setdefault(name, np.full(len(labels), np.nan))[rows] = values
-    say(f"Training on all {len(known):,} {transactions.words.records}")
+    say(f"Training on {plain_evidence.share_of(config.train_share)}all {len(known):,} {transactions.words.records}")
     final = learn(known, "final", say)
     if not run.is_main:
         return

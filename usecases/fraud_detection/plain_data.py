@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # What is looked for, by the name of the label.
 FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default": "default", "fraud": "fraud"}
+ID = re.compile(r"(?:^|[\W_])(?i:id)$|[a-z0-9]I[dD]$")  # as a word by itself, which that of bid and amount_paid is not
 FEWEST = 20  # findings, and others: of fewer nothing can be said
 
 
@@ -71,8 +73,8 @@ def counts_rows(values: pd.Series) -> bool:
     if len(values) < 2 or numbers.isna().any() or (numbers % 1 != 0).any() or numbers.duplicated().any():
         return False
     name = normal(str(values.name))
-    named = name in ("", "id", "index", "rownames", "row", "rownumber") or name.startswith("unnamed") or name.endswith("id")
-    return named or bool(numbers.max() - numbers.min() + 1 == len(numbers))
+    named = name in ("", "index", "rownames", "row", "rownumber") or name.startswith("unnamed")
+    return named or bool(ID.search(str(values.name))) or bool(numbers.max() - numbers.min() + 1 == len(numbers))
 
 
 def label_rate(frame: pd.DataFrame, named: Words, faults: Faults) -> None:

@@ -71,12 +71,18 @@ def again(detector: Detector, frame: pd.DataFrame) -> dict[str, Any]:
     """The numbers on the labelled rows of the training, in their order; the folds' models are not kept, what they gave is."""
     judge, words, split = judge_of(detector, frame), detector.source.words, detector.config.split
     whole = " of whole accounts" if "account" in frame else ""
+    of = share_of(detector.config.train_share)
     protocol = (
         f"each of {len(frame):,} {words.records} was judged once, in one of {split.folds} folds{whole}, by a model that had not "
-        "seen the fold; settings and weights were chosen, each time anew, within the other folds; the model that is kept then "
-        "learnt from all"
+        f"seen the fold; settings and weights were chosen, each time anew, within {of}the other folds; the model that is kept "
+        f"then learnt from {of}all"
     )
     return {**summarise(judge, methods_of(detector, judge), detector), "protocol": protocol}
+
+
+def share_of(train_share: float) -> str:
+    """What stands before the rows that are learnt from, where it is not all of them."""
+    return "" if train_share == 1 else f"a random {100 * train_share:.3g}% of "
 
 
 def other(detector: Detector, frame: pd.DataFrame, name: str) -> dict[str, Any]:

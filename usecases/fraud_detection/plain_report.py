@@ -31,7 +31,7 @@ LIMITS = (
     "A label that is filled in late, or only where somebody looked, makes what is learnt follow the looking.",
     "Fairness was not assessed: whether some groups are flagged more often than others must be checked before use.",
     "The threshold rests on the given costs of a look and of a miss.",
-    "The model that is kept learnt from all rows; the numbers are those of models that learnt in the same way from a part.",
+    "The model that is kept learnt from more rows than those of the folds, which learnt in the same way and gave the numbers.",
 )
 
 
@@ -95,7 +95,7 @@ def write(run: Run, result: dict[str, Any], model: RowDetector, frame: pd.DataFr
 
 CHOSEN = (
     "Settings and weights of the model that is kept were chosen on a quarter of the rows that the methods had not seen; then all "
-    "were trained again on all rows. In each fold the same was done with the rows of the other folds."
+    "were trained again on all rows that are learnt from. In each fold the same was done with the rows of the other folds."
 )
 
 
@@ -104,6 +104,7 @@ def _predictions(path: Path, frame: pd.DataFrame, inputs: Sequence[str], ours: M
     told = {
         "id": frame["transaction"].astype("str"), "score": ours.probabilities, "expected_loss": ours.at_risk,
         "flagged": ours.alerts, "label": ours.judge.labels, "amount": frame["amount"],
+        **({"account": frame["account"]} if "account" in frame else {}),
     }  # fmt: skip
     own = frame[list(inputs)].add_prefix("input ")
     with whole(path) as partial:

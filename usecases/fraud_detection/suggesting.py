@@ -18,7 +18,7 @@ from shared.usecase import Assumption
 from usecases.fraud_detection import labels, plain_data
 from usecases.fraud_detection.checks import NEARLY_UNIQUE, SEPARATES, separation
 from usecases.fraud_detection.config import AlertCosts
-from usecases.fraud_detection.formats import FORMATS, LABELS, NONE, TABLES, USUAL, recognise
+from usecases.fraud_detection.formats import FORMATS, LABELS, NONE, TABLES, USUAL, joined, recognise
 
 ROWS = 100_000  # that are looked at: findings may be rare
 FEW_VALUES = 10  # of a label
@@ -49,17 +49,21 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     encoding = str(given.get("data.encoding") or ("utf-8" if binary else guessing.encoding(file)))
     if encoding != "utf-8":
         assumed.add("data.encoding", encoding, "it is no text in utf-8")
-    table = tables.head(file, ROWS, encoding)
     guessing.head(file, encoding)  # says what is wrong with a table without names or rows
+    table = tables.head(file, ROWS, encoding)
     if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]}):
         raise UserError(f"{file}: more than one column is named {', '.join(twice)}. Give each column a name of its own.")
     if layout := next((name for name, one in FORMATS.items() if one is recognise(table)), None):
         assumed.add("data.format", layout, f"its columns are those of {layout}: {listed(sorted(FORMATS[layout].marks)[:4])}")
         _few_days(table, FORMATS[layout].columns["time"], FORMATS[layout].unit, assumed)
         return assumed
+    wanted = [str(value) for key, value in given.items() if key.startswith(ROLE)]
+    for column in wanted:
+        if (together := joined(table, column)) is not None:
+            table[column] = together
     kinds = guessing.kinds(table)
     _notation(table, kinds, assumed)
-    named = {role: given.get(ROLE + role) or columns.usual(USUAL[role], table.columns) for role in USUAL}
+    named = {role: _named(role, table, kinds, given) for role in USUAL}
     label = _label(table, kinds, given)
     timed = _time(table, kinds, named, label, assumed)
     _ids(table, kinds, named, label, timed, assumed)
@@ -71,7 +75,7 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
         label,
         f"it has {listed(map(str, table[label].dropna().unique()[:4]))}: {found.mean():.1%} are to be found",
     )
-    roles = {one.value for one in assumed if one.key.startswith(ROLE)} | {label}
+    roles = {one.value for one in assumed if one.key.startswith(ROLE)} | {label, *wanted}
     if after := _afterwards(table, kinds, found, roles):
         why = (
             f"alone {'it tells' if len(after) == 1 else 'each of them tells'} the label, so it is known only afterwards, probably"
@@ -109,6 +113,22 @@ def _notation(table: pd.DataFrame, kinds: dict[str, Kind], assumed: Assumed) -> 
             kinds[name] = Kind("number", len(table), len(values), values.nunique())
 
 
+def _named(role: str, table: pd.DataFrame, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> Any:
+    """The column that is given for a role, or has a usual name of it; None: there is none.
+
+    Raises:
+        UserError: there is no column of the given name.
+    """
+    column = given.get(ROLE + role)
+    if column is None:
+        return columns.usual(USUAL[role], table.columns)
+    if column == NONE and role != "label":
+        return None
+    if column not in table:
+        raise ask(f"There is no column '{column}' for the {role.replace('_', ' ')}.", ROLE + role, kinds, dict(kinds))
+    return column
+
+
 def _label(table: pd.DataFrame, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> str | None:
     """The column of the label; None: there is none, for payments without labels can be searched for the unusual.
 
@@ -116,8 +136,6 @@ def _label(table: pd.DataFrame, kinds: Mapping[str, Kind], given: Mapping[str, A
         UserError: it cannot be told which one it is.
     """
     if named := given.get(ROLE + "label"):
-        if named not in table:
-            raise ask(f"There is no column '{named}' for the label.", ROLE + "label", kinds, dict(kinds))
         return str(named)
     able = [name for name, kind in kinds.items() if _able(table[name], kind)]
     usual = columns.usual(USUAL["label"] + LABELS, able)
@@ -265,7 +283,7 @@ def _alone(
     """What rows that stand for themselves need: folds, costs, words."""
     rate, alert = float(found.mean()), float(given.get("costs.alert", AlertCosts().alert))
     worth = min(WORTH, BASE_RATES * rate)  # the probability from which on a look pays
-    group = any(one.key == ROLE + "account" for one in assumed) or ROLE + "account" in given
+    group = any(one.key == ROLE + "account" for one in assumed) or given.get(ROLE + "account") not in (None, NONE)
     assumed.add("split.folds", 5, "rows have no time: each is judged once" + (", whole accounts together" if group else ""))
     positive = next((one.value for one in assumed if one.key == "data.positive"), given.get("data.positive"))
     finding = plain_data.finding(label, positive)

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shared.config import resolve
 from shared.errors import DataError, UserError
 from shared.runs import Run
 from tests.usecases.conftest import Ended
 from tests.usecases.fraud_detection.conftest import TINY, configured, run_on
 from tests.usecases.fraud_detection.test_demo import demo_of
-from usecases.fraud_detection import USECASE, data, labels, plain, plain_demo, plain_evidence
+from usecases.fraud_detection import USECASE, data, labels, plain, plain_data, plain_demo, plain_evidence
+from usecases.fraud_detection.config import FraudConfig
 from usecases.fraud_detection.plain_predictor import RowDetector
 
 PAYMENTS = re.compile(r".{0,40}(?:fraud(?!_detection)|transaction|(?<!costs\.)\balert).{0,40}", re.IGNORECASE)
@@ -127,6 +129,32 @@ def test_it_is_judged_again_and_on_other_rows_but_not_on_its_own(run: Run, model
         USECASE.evaluate(model, configuration(run, tmp_path / "new.csv", costs={"alert": 1}))
 
 
+def test_its_predictions_tell_its_metrics_and_which_rows_belong_together(run: Run) -> None:
+    assert USECASE.judged is not None
+    rows, metrics = USECASE.judged(run.folder), json.loads((run.folder / "metrics.json").read_text())
+    told = {name: statistic(np.ones(600)) for name, statistic in rows.statistics.items() if name in metrics["model"]}
+    assert told == pytest.approx({name: number["value"] for name, number in metrics["model"].items()}, abs=1e-3)
+    households = make_table().astype({"rownames": "str"}).set_index("rownames")["household"]
+    assert list(rows.groups) == households[list(rows.ids)].tolist()
+
+
+def test_tuning_is_refused_before_anything_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_table().to_csv(tmp_path / "data.csv", index=False)
+    config = resolve(FraudConfig, [], [f"data.source={tmp_path / 'data.csv'}", *OURS])
+    trial = Run.create("fraud_detection", config, tmp_path / "run")
+    trial.until_validated = True
+    monkeypatch.setattr(plain, "_learn", lambda *_: pytest.fail("it was fitted"))
+    with pytest.raises(UserError, match="Tuning needs a table with a time"):
+        USECASE.train(config, trial)
+
+
+@pytest.mark.parametrize(("part", "said"), [(1.0, "then learnt from all"), (0.5, "then learnt from a random 50% of all")])
+def test_the_protocol_tells_the_share_that_was_learnt_from(run: Run, model: RowDetector, part: float, said: str) -> None:
+    frame = data.load(configuration(run, run.folder.parent / "data.csv")).frame  # type: ignore[arg-type]
+    model.detector.config = model.detector.config.model_copy(update={"train_share": part})
+    assert plain_evidence.again(model.detector, frame)["protocol"].endswith(said)
+
+
 def test_the_page_counts_what_the_run_found(run: Run) -> None:
     demo = demo_of(run.folder)
     rows, metrics = plain_demo.Rows(demo), json.loads((run.folder / "metrics.json").read_text())
@@ -184,6 +212,17 @@ def test_ids_are_no_inputs_and_an_amount_is_one(tmp_path: Path) -> None:
     assert loaded.mapping == {"transaction": "customerID", "amount": "Amount", "label": "churn"}
     assert (loaded.numeric, loaded.categorical) == (("months", "visits", "Amount"), ("plan",))
     assert "rownames only numbers the records" in "\n".join(map(str, loaded.findings))
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (("id", "ID", "member_id", "Member ID", "MEMBER_ID", "memberId", "memberID", "Unnamed: 0"), True),
+        (("amount_paid", "AMOUNT PAID", "amountPaid", "bid", "Bid"), False),
+    ],
+)
+def test_unique_whole_numbers_are_ids_under_a_name_of_ids_alone(names: tuple[str, ...], count: bool) -> None:
+    assert [plain_data.counts_rows(pd.Series([7, 1200, 31, 4], name=name)) for name in names] == [count] * len(names)
 
 
 def test_a_fold_has_both_labels_and_whole_accounts() -> None:

@@ -60,6 +60,7 @@ def test_a_count_that_is_called_time_is_none_and_rare_findings_are_worth_a_look_
         (lambda t: t.drop(columns="member_state"), {}, ["data.columns.label=", "data.positive="]),
         (lambda t: t.assign(churn=np.where(t["months"] > 9, "A", "B")), {}, ["'A' (", "data.positive=B"]),
         (lambda t: t, {"data.columns.label": "nothing"}, ["There is no column 'nothing'", "member_state"]),
+        (lambda t: t, {"data.columns.account": "housed"}, ["There is no column 'housed' for the account", "household"]),
     ],
 )  # fmt: skip
 def test_what_the_data_cannot_tell_is_asked_for_with_the_key_to_give(
@@ -68,6 +69,16 @@ def test_what_the_data_cannot_tell_is_asked_for_with_the_key_to_give(
     with pytest.raises(UserError) as asked:
         suggested(change(make_table()), tmp_path, **given)
     assert [words for words in asks if words not in str(asked.value)] == []
+
+
+def test_a_role_may_have_no_column_or_several(tmp_path: Path) -> None:
+    table = make_table().rename(columns={"member_state": "churn", "visits": "amount", "plan": "customer"})
+    absent = {"data.columns.account": "none", "data.columns.amount": "none"}
+    found = suggested(table, tmp_path, **absent)
+    assert "costs.loss_fixed" in found
+    assert not {*absent} & {*found}
+    several = suggested(table, tmp_path, **{"data.columns.account": "household|customer"})
+    assert (several["data.columns.amount"], several.get("data.exclude")) == ("amount", None)
 
 
 def test_numbers_and_dates_in_another_writing_are_told(tmp_path: Path) -> None:
