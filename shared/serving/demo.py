@@ -18,7 +18,8 @@ first block of commands and its section "The data".
 - `demo.predictor` is the loaded model, `demo.about` its artefact's metadata, `demo.run` the run's folder (report, predictions),
   `demo.metrics` what metrics.json says. `demo.predictor.examples()` are requests that work.
 - Handlers run in threads, several at once and for several visitors: what belongs to one visitor is kept in `gr.State`.
-- What is wrong with what a visitor gave: raise `UserError`, in any handler; the visitor sees its text. Anything else that
+- What is wrong with what a visitor gave: raise `UserError`, in any handler; the visitor sees its text, with `@in_place` where
+  the answer would be. Anything else that
   is raised shows "Something went wrong here" and goes to the log.
 - What is shown is HTML from `shared.serving.pieces`: `notice`, `facts` (tiles), `table`, `bars` (reasons, probabilities),
   `shelf` of `card`s, `picture` (an image with a text for the blind). They escape. Own HTML: `Markup("<p>{}</p>").format(text)`,
@@ -47,9 +48,11 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from shared.errors import UserError
 from shared.files import read_json
 from shared.records import parse, validate
 from shared.serving import problems
+from shared.serving.pieces import notice
 from shared.serving.service import Service
 
 LOG = logging.getLogger("usecases.serving")
@@ -113,6 +116,19 @@ def plain(demo: Demo) -> None:
         return [response.model_dump(mode="json") for response in demo.predict(parse(demo.predictor.Request, text, {}))]
 
     ask.click(predict, record, answer)
+
+
+def in_place(handler: Callable[..., str]) -> Callable[..., str]:
+    """A handler that makes HTML, which says a visitor's mistake there: an answer to what was given before would mislead."""
+
+    @functools.wraps(handler)
+    def call(*given: Any) -> str:
+        try:
+            return handler(*given)
+        except UserError as error:
+            return notice(str(error), "bad")
+
+    return call
 
 
 def tell(handler: Callable[..., Any]) -> Callable[..., Any]:

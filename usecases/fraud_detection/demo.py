@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 from markupsafe import Markup
 
-from shared.serving.demo import Demo, slider
+from shared.serving.demo import Demo, in_place, slider
 from shared.serving.pieces import bars, facts, notice, table
 from usecases.fraud_detection.answers import FraudDecision, tidy
 from usecases.fraud_detection.desk import Desk, money, when
@@ -275,6 +275,7 @@ def own_tab(demo: Demo, desk: Desk) -> None:
     """A payment that the visitor makes up."""
     usual = desk.usual(desk.accounts[0] if desk.accounts else "")
 
+    @in_place
     def judge(*given: Given) -> str:
         record = desk.request(given)
         decision: FraudDecision = demo.predict([record | REASONS])[0]

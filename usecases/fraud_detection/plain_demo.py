@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from shared.evaluation.costs import Bill, Costs
-from shared.serving.demo import Demo, slider
+from shared.serving.demo import Demo, in_place, slider
 from shared.serving.pieces import bars, facts, notice, table
 from usecases.fraud_detection.demo import Given, choice
 from usecases.fraud_detection.plain_predictor import RowDecision, RowDetector
@@ -141,6 +141,7 @@ def own_tab(rows: Rows) -> None:
     usual, inputs = rows.model.examples()[0].values, rows.core.inputs
     names = rows.model.inputs[:FIELDS]
 
+    @in_place
     def judge(*given: Given) -> str:
         values = {**usual, **dict(zip(names, given, strict=True))}
         decision: RowDecision = rows.demo.predict([{"id": "yours", "values": values, "reasons": 5}])[0]

@@ -72,9 +72,13 @@ def page(demo: Demo) -> None:
     def uploaded(file: str, progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         yield gr.skip(), gr.skip(), gr.skip(), None, None  # the next file can come, also if this one cannot be used
         with tempfile.TemporaryDirectory(prefix="lanes-") as folder:  # Gradio has a copy when it goes on after `yield`
-            shown, told = look_at(
-                demo.predictor, Path(file), Path(folder), lambda share: progress(share, desc="The model watches")
-            )
+            try:
+                shown, told = look_at(
+                    demo.predictor, Path(file), Path(folder), lambda share: progress(share, desc="The model watches")
+                )
+            except UserError as error:  # what was shown before is not of this file
+                yield gr.Video(None, visible=False), still(), notice(str(error), "bad"), gr.skip(), gr.skip()
+                return
             image = shown if isinstance(shown, Markup) else None
             film = gr.Video(None if image else shown, visible=not image)
             yield film, still(image), told, gr.skip(), gr.skip()

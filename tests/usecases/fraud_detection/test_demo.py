@@ -85,6 +85,7 @@ def test_alerts_costs_live_payments_and_one_of_your_own(run: Run) -> None:
         expect(page.get_by_text(re.compile("^Alert A-"))).to_be_visible()
         page.get_by_role("textbox", name="Time").fill("yesterday")
         page.get_by_role("button", name="Judge it").click()
-        expect(page.get_by_text("'yesterday' is no time")).to_be_visible()
+        expect(page.get_by_role("status").get_by_text("'yesterday' is no time")).to_be_visible()
+        expect(page.get_by_text(re.compile("^Alert A-"))).to_have_count(0)  # of the payment before
         page.get_by_role("button", name="As usual").click()
         expect(page.get_by_text("No alert by the run's own threshold.")).to_be_visible()

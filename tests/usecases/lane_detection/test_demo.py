@@ -50,7 +50,8 @@ def test_a_rendered_drive_plays_and_a_visitors_files_are_measured(page: Page, tm
 
     (tmp_path / "list.mp4").write_text("#EXTM3U\n/etc/passwd\n")
     upload.set_input_files(tmp_path / "list.mp4")
-    expect(page.get_by_text("list.mp4 is neither an image nor a video").first).to_be_visible()
+    expect(page.get_by_role("status").get_by_text("list.mp4 is neither an image nor a video")).to_be_visible()
+    expect(page.get_by_role("img", name="the image with the lines")).to_be_hidden()  # of the file before
 
 
 def test_what_a_visitor_gives_wrong_is_told_without_its_place_on_the_server(tmp_path: Path) -> None:
