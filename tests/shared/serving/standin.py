@@ -29,7 +29,7 @@ class Answer(Record):
 
 
 class Doubler:
-    """Refuses 13, has a defect with 666, and computes only while `go` is set. `seen`: the batches."""
+    """Refuses 13, has a defect with 666, and computes only while `go` is set. `seen`: the batches; `begun`: one is there."""
 
     Request, Response = Ask, Answer
 
@@ -37,8 +37,10 @@ class Doubler:
         self.seen: list[list[float]] = []
         self.go = Event()
         self.go.set()
+        self.begun = Event()
 
     def predict(self, requests: Sequence[Ask]) -> list[Answer]:
+        self.begun.set()
         self.go.wait(10)
         self.seen.append([request.number for request in requests])
         for place, request in enumerate(requests, 1):
