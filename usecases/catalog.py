@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import usecases
 from shared.errors import UserError, nearest
@@ -35,7 +36,10 @@ def get(name: str) -> UseCase:
         UserError: there is none of this name, which offers the nearest one; or what has this name cannot be used.
     """
     if name not in MODULES:
-        raise UserError(f"There is no use case '{name}'. {nearest(name, MODULES)}")
+        how = nearest(name, MODULES)
+        if (Path(name) / "pyproject.toml").is_file():  # as `usecases new` writes it
+            how = f"The project in ./{name} is to be installed first: pip install -e ./{name}"
+        raise UserError(f"There is no use case '{name}'. {how}")
     point = MODULES[name]
     try:
         usecase = point.load()

@@ -107,3 +107,13 @@ def test_the_keys_that_are_listed_are_taken_with_the_defaults_that_are_told(
     assert resolve(config, [], [f"{key}={value}" for key, value in told.items()]).settled() == config().settled()
     assert next(row for row in rows if row["key"] == "hardware.device")["may be"] == "auto, cpu, cuda, mps"
     assert all(row["what it does"] for row in rows)
+
+
+def test_a_project_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_here: Callable[..., Ended]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "churn").mkdir()
+    assert "Valid: chatbot" in command_here("run", "churn").err
+    (tmp_path / "churn" / "pyproject.toml").touch()
+    assert "is to be installed first: pip install -e ./churn" in command_here("run", "churn").err
