@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,8 @@ from shared.errors import UserError
 from shared.hardware import Choice, keep_memory
 from shared.runs import Run
 from shared.training import checkpoints
+
+LINE_S = 15  # seconds between lines of progress, where there is no bar
 
 Batch = Any
 Collate = Callable[[list[Any]], Batch]
@@ -94,14 +97,13 @@ def fit(
     if progress["epoch"]:
         run.event("resumed", fit=name, epoch=progress["epoch"])
     total = config.epochs * len(loader)
-    with _bar(accelerator, run) as bar:
-        task = bar.add_task(name, total=total, completed=progress["epoch"] * len(loader), note="")
+    with _progress(accelerator, run, name, progress["epoch"] * len(loader), total) as (tell, end):
         while not progress["done"]:
             epoch = progress["epoch"]
             torch.manual_seed(hash((seed, epoch, accelerator.process_index)) % 2**63)
             loader.iteration = epoch
             step = _Step(accelerator, net, kept, objective, optimizer, config, epoch * len(loader), total)
-            entry = {"epoch": epoch + 1, **step.epoch(loader, lambda note: bar.update(task, advance=1, note=note))}
+            entry = {"epoch": epoch + 1, **step.epoch(loader, tell)}
             _stop_if_diverged(accelerator, entry, name, config)
             if judge is not None:
                 entry["metric"] = judge()
@@ -113,7 +115,7 @@ def fit(
                 parts = {"weights": model.state_dict(), "average": kept.state_dict(), "best": best}
                 checkpoints.save(path, parts, optimizer, progress)
             run.scalars(name, epoch + 1, entry)
-        bar.update(task, completed=total, note=f"best epoch {progress['best_epoch']}")
+        end(f"best epoch {progress['best_epoch']}")
     accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # the caller's model computes as it is, not in autocast
     model.load_state_dict(best)
     model.to(accelerator.device).eval()
@@ -189,7 +191,7 @@ class _Step:
         for batch in loader:
             losses += self(batch)
             speed = self.taken / (time.monotonic() - self.begun)
-            tell(f"loss {losses.item() / self.taken:.3f}, {speed:.0f} steps/s")
+            tell(f"loss {losses.item() / self.taken:.3f}, {speed:,.1f} steps/s")
         seconds = time.monotonic() - self.begun
         return {"loss": losses.item() / self.taken, "seconds": seconds, "examples_per_s": len(loader.dataset) / seconds}
 
@@ -261,13 +263,35 @@ def _resume(path: Path, model: nn.Module, kept: nn.Module, optimizer: Any) -> tu
     return parts["best"], progress
 
 
-def _bar(accelerator: Accelerator, run: Run) -> Progress:
-    return Progress(
+@contextmanager
+def _progress(
+    accelerator: Accelerator, run: Run, name: str, done: int, total: int
+) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """What tells of a step that was made, and of the end: by a bar, or where stderr is no terminal by a line now and then."""
+    console = Console(stderr=True)
+    with Progress(
         TextColumn("  {task.description:<12}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not accelerator.is_local_main_process,
-    )
+        console=console,
+        disable=not (accelerator.is_local_main_process and console.is_terminal),
+    ) as bar:
+        task = bar.add_task(name, total=total, completed=done, note="")
+        said = time.monotonic()
+
+        def tell(note: str) -> None:
+            nonlocal done, said
+            done += 1
+            bar.update(task, advance=1, note=note)
+            if not console.is_terminal and time.monotonic() - said >= LINE_S:
+                said = time.monotonic()
+                run.say(f"  {name} {done:,} of {total:,} steps, {note}")
+
+        def end(note: str) -> None:
+            bar.update(task, completed=total, note=note)
+            if not console.is_terminal:
+                run.say(f"  {name} ended after {done:,} steps, {note}")
+
+        yield tell, end

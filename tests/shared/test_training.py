@@ -186,5 +186,15 @@ def _as_one_of_two(folder: Path) -> None:
     leave()
 
 
+def test_where_there_is_no_terminal_lines_tell_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "LINE_S", 0)
+    train(Run.create("toy", RunConfig(), tmp_path / "run"), network(), epochs=2)
+    said = capfd.readouterr().err
+    assert "net 3 of 14 steps, loss " in said
+    assert "net ended after 14 steps, best epoch 2" in said
+
+
 if __name__ == "__main__":
     _as_one_of_two(Path(sys.argv[1]))

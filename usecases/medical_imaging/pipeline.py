@@ -155,6 +155,7 @@ def fit(config: MedicalConfig, cases: Cases, run: Run, chip: Choice, name: str) 
     train, validation = cases.train, settling.packed(cases.validation, count)
     changed = Packed(train.images, train.labels, count, train.masks, config.augmentation.of(len(train)))
     networks, fits = fitting.train_networks(config.network, changed, validation, run, chip, config.seed, name)
+    run.say("Choosing on validation, and fitting the simple methods")
     precision = hardware.select(config.hardware.model_copy(update={"device": "cpu"})).precision  # where the finder computes
     networks, flips, choice = fitting.choose(networks, validation, config.augmentation.mirror, precision)
     channels = 1 if train.images.ndim == 3 else 3
