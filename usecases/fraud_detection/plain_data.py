@@ -14,7 +14,7 @@ from shared.data import cleaning, sources
 from shared.data.cleaning import Faults
 from shared.data.columns import normal
 from usecases.fraud_detection import config
-from usecases.fraud_detection.checks import NEARLY_UNIQUE
+from usecases.fraud_detection.checks import ENOUGH_ROWS, NEARLY_UNIQUE
 from usecases.fraud_detection.formats import Raw
 from usecases.fraud_detection.labels import ASK, PAYMENTS, Words, meaning
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # What is looked for, by the name of the label.
 FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default": "default", "fraud": "fraud"}
 ID = re.compile(r"(?:^|[\W_])(?i:id)$|[a-z0-9]I[dD]$")  # as a word by itself, which that of bid and amount_paid is not
+SLIPS = 100  # rows, of which one may have another's number
 FEWEST = 20  # findings, and others: of fewer nothing can be said
 
 
@@ -58,8 +59,8 @@ def identified(raw: Raw, named: Words, faults: Faults) -> Raw:
         mapping["transaction"] = mapping.pop("account")
     others = [name for name in table.columns if name not in mapping.values()]
     ids = [str(name) for name in others if counts_rows(table[name])]
-    if ids and "transaction" not in mapping:
-        mapping["transaction"] = ids[0]
+    if "transaction" not in mapping and (single := [name for name in ids if table[name].is_unique]):
+        mapping["transaction"] = single[0]
     if ids:
         what = f"{', '.join(ids)} only number{'s' if len(ids) == 1 else ''} the {named.records}"
         faults.add("info", what, "They are ids, no inputs; to use one all the same, name it in data.categorical")
@@ -68,13 +69,14 @@ def identified(raw: Raw, named: Words, faults: Faults) -> Raw:
 
 
 def counts_rows(values: pd.Series) -> bool:
-    """Whether they number the rows: whole, none twice, and without gaps or under a name of ids."""
+    """Whether they number the rows: whole, none twice, and without gaps or under a name of ids; of many rows all but a few."""
     numbers = cleaning.numbers(values)
-    if len(values) < 2 or numbers.isna().any() or (numbers % 1 != 0).any() or numbers.duplicated().any():
+    few = max(1, len(values) // SLIPS) if len(values) >= ENOUGH_ROWS else 0
+    if len(values) < 2 or numbers.isna().any() or (numbers % 1 != 0).any() or numbers.duplicated().sum() > few:
         return False
     name = normal(str(values.name))
     named = name in ("", "index", "rownames", "row", "rownumber") or name.startswith("unnamed")
-    return named or bool(ID.search(str(values.name))) or bool(numbers.max() - numbers.min() + 1 == len(numbers))
+    return named or bool(ID.search(str(values.name))) or bool(abs(numbers.max() - numbers.min() + 1 - len(numbers)) <= few)
 
 
 def label_rate(frame: pd.DataFrame, named: Words, faults: Faults) -> None:

@@ -66,8 +66,9 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     named = {role: _named(role, table, kinds, given) for role in USUAL}
     label = _label(table, kinds, given)
     timed = _time(table, kinds, named, label, assumed)
-    _ids(table, kinds, named, label, timed, assumed)
+    numbered = _ids(table, kinds, named, label, timed, assumed)
     if label is None:
+        _exclude(numbered, [], assumed)
         return assumed
     found = _positive(table[label], given, assumed)
     assumed.add(
@@ -75,12 +76,8 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
         label,
         f"it has {listed(map(str, table[label].dropna().unique()[:4]))}: {found.mean():.1%} are to be found",
     )
-    roles = {one.value for one in assumed if one.key.startswith(ROLE)} | {label, *wanted}
-    if after := _afterwards(table, kinds, found, roles):
-        why = (
-            f"alone {'it tells' if len(after) == 1 else 'each of them tells'} the label, so it is known only afterwards, probably"
-        )
-        assumed.add("data.exclude", after, why)
+    roles = {one.value for one in assumed if one.key.startswith(ROLE)} | {label, *wanted, *numbered}
+    _exclude(numbered, _afterwards(table, kinds, found, roles), assumed)
     if not timed:
         _alone(table, file, label, found, named, assumed, given)
     return assumed
@@ -240,8 +237,8 @@ def _rises(values: pd.Series) -> bool:
 
 def _ids(
     table: pd.DataFrame, kinds: Mapping[str, Kind], named: Mapping[str, Any], label: str | None, timed: bool, assumed: Assumed
-) -> None:
-    """Ids of rows, and of who comes again."""
+) -> list[str]:
+    """Ids of rows, and of who comes again; returns columns that number the rows as well."""
     account, row = named["account"], named["transaction"]
     if account and not kinds[account].repeats and kinds[account].distinct > NEARLY_UNIQUE * kinds[account].count:
         account, row = None, row or account
@@ -249,11 +246,26 @@ def _ids(
         how = "its past counts" if timed else "it stays in one part of the split"
         assumed.add(ROLE + "account", account, f"{kinds[account]}: it comes again, and {how}")
     numbered = [name for name in table.columns if name not in (label, account) and plain_data.counts_rows(table[name])]
-    row = row or next(iter(numbered), None)
+    row = row or next((name for name in numbered if table[name].is_unique), None)
     if row and row not in (label, account) and kinds[row].distinct == kinds[row].rows:
         assumed.add(ROLE + "transaction", row, "another value in every row: it names the row, and is no input")
     if timed and (other := named["counterparty"]):
         assumed.add(ROLE + "counterparty", other, str(kinds[other]))
+    given = {value for key, value in assumed.given.items() if key.startswith(ROLE)}
+    return [name for name in numbered if name not in {row, *named.values(), *given}]
+
+
+def _exclude(numbered: list[str], after: list[str], assumed: Assumed) -> None:
+    """Columns that are no inputs: those that number the rows, and those that alone tell the label."""
+    why = []
+    if numbered:
+        number = "numbers" if len(numbered) == 1 else "number"
+        why.append(f"{listed(numbered)} {number} the rows, if with a slip here and there: ids, no inputs")
+    if after:
+        tells = "it tells" if len(after) == 1 else "each of them tells"
+        why.append(f"alone {tells} the label, so it is known only afterwards, probably" + f" ({listed(after)})" * bool(numbered))
+    if why:
+        assumed.add("data.exclude", [*numbered, *after], "; ".join(why))
 
 
 def _afterwards(table: pd.DataFrame, kinds: Mapping[str, Kind], found: np.ndarray, roles: set[Any]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from shared.config import resolve
 from shared.errors import UserError
+from tests.usecases.fraud_detection.conftest import configured
 from tests.usecases.fraud_detection.test_plain import make_table
 from usecases.fraud_detection import USECASE, data
 from usecases.fraud_detection.config import FraudConfig
@@ -17,8 +18,12 @@ from usecases.fraud_detection.suggesting import suggest
 
 
 def suggested(table: pd.DataFrame, folder: Path, name: str = "table.csv", **given: Any) -> dict[str, Any]:
+    return {one.key: one.value for one in suggest(_written(table, folder, name), given)}
+
+
+def _written(table: pd.DataFrame, folder: Path, name: str = "table.csv") -> Path:
     table.to_csv(folder / name, index=False)
-    return {one.key: one.value for one in suggest(folder / name, given)}
+    return folder / name
 
 
 def test_a_table_of_leavers_needs_no_question_and_its_settings_are_what_a_run_needs(tmp_path: Path) -> None:
@@ -51,6 +56,19 @@ def test_a_count_that_is_called_time_is_none_and_rare_findings_are_worth_a_look_
     assert found["data.columns.time"] == "none"
     assert found["costs.loss_fixed"] == pytest.approx(5 / 0.08, rel=0.05)
     assert found["words.finding"] == "target"
+
+
+def test_a_row_number_with_a_slip_is_no_input(tmp_path: Path) -> None:
+    table = make_table().drop(columns="rownames").assign(nr=np.arange(600) + 1, churn=lambda t: t["member_state"] == "left")
+    table = table.drop(columns="member_state")
+    table.loc[300, "nr"] = 300
+    found = {one.key: one for one in suggest(_written(table, tmp_path), {})}
+    assert "data.columns.transaction" not in found
+    assert found["data.exclude"].value == ["nr"]
+    assert "nr numbers the rows" in found["data.exclude"].why
+    loaded = data.load(configured(data={"source": str(tmp_path / "table.csv"), "columns": {"label": "churn", "time": "none"}}))
+    assert "nr" not in loaded.numeric
+    assert "nr only numbers the records" in "\n".join(map(str, loaded.findings))
 
 
 @pytest.mark.parametrize(
