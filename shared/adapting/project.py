@@ -120,14 +120,23 @@ def _copy(template: Template, new: Names, assumed: Sequence[Assumption], to: Pat
         elif source.suffix == ".py":
             content = renaming.code(content, old, new)
         elif part == Path("README.md"):
-            rest = renaming.readme(content, old, new, any(one.key == "data.source" for one in assumed))
-            content = _render("readme.md.j2", new=new, old=old, assumed=assumed, rest=rest)
+            guide, place = renaming.guide(content, old, new), _guide_of(template, new)
+            content = _render(
+                "readme.md.j2", new=new, old=old, assumed=assumed, heading=renaming.ADAPTING, guide=guide, place=place
+            )
         else:
             content = renaming.text(content, old, new)
         target.write_text(content, encoding="utf-8")
     if assumed:
         (to / "configs").mkdir(exist_ok=True)
         (to / "configs" / "default.yaml").write_text(defaults.document(new.name, assumed), encoding="utf-8")
+
+
+def _guide_of(template: Template, new: Names) -> str:
+    """Where the template's own README is, as Markdown."""
+    if "." in new.package:
+        return f"[its README](../{template.folder.name}/README.md)"
+    return f"`{template.names.package.replace('.', '/')}/README.md` of its package (`{template.folder / 'README.md'}`)"
 
 
 def _write_tests(template: Template, new: Names, to: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-UNTRUE = "Numbers to expect"  # the README's section that is measured on the template's data
+ADAPTING = "Adapting it"  # the README's section that copies keep: the rest is about the template's own data
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,8 @@ def front(content: str, old: Names, new: Names) -> str:
     return re.sub(r'\A""".*?"""', f'"""{new.title}. Made from {old.name} by `usecases new`."""', content, count=1, flags=re.S)
 
 
-def readme(content: str, old: Names, new: Names, has_data: bool) -> str:
-    """The template's README without its title and without what was measured on the template's data.
-
-    `has_data`: the copy's configuration names data of its own.
-    """
-    content = re.sub(rf"^## {UNTRUE}\n.*?(?=^## |\Z)", "", content, flags=re.S | re.M)
-    content = re.sub(r"\A# .*\n+", "", content)
-    content = re.sub(r"\AMade from the use case `[^#]*?prints yours\.\n+", "", content)  # of a template that is a copy itself
-    content = re.sub(r"\AUnless told otherwise it runs on .*\n+(?:\|.*\n)+\n*", "", content)
-    if has_data:  # the first block of commands says what the template runs on
-        content = re.sub(rf"^(usecases run {old.name} +)#.*$", r"\g<1># on the data named above", content, count=1, flags=re.M)
-    return text(content, old, new).rstrip() + "\n"
+def guide(content: str, old: Names, new: Names) -> str:
+    """What a README's section on adapting says of "my metric", "my model" and the like; "my data" differs in every copy."""
+    _, _, section = content.partition(f"\n## {ADAPTING}\n")
+    points = re.findall(r"^- \*\*My (?!data\*\*).*\n(?:  .*\n)*", section.partition("\n## ")[0] + "\n", flags=re.M)
+    return text("".join(points), old, new).rstrip()

@@ -126,10 +126,34 @@ def test_a_copy_has_another_name_everywhere_and_is_as_tidy_as_its_template(
         assert not wrong.search(content), file
         assert not titled.search(content), file
         assert "Numbers to expect" not in content
+    _readme_speaks_of_the_copy(folder / name / "README.md", name, template)
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     own = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]
     assert own["ruff"] == known["ruff"]
     assert own["mypy"] == known["mypy"] | {"packages": [name]}
+
+
+def _readme_speaks_of_the_copy(readme: Path, name: str, template: str) -> None:
+    """It is short, answers the four questions with the copy's own name, says where the guide is and has no figures of others."""
+    content = readme.read_text(encoding="utf-8")
+    assert len(content) < 4000
+    for question in ("data", "metric", "model", "deployment"):
+        assert content.count(f"- **My {question}**: ") == 1
+    assert f"usecases serve {name}" in content
+    assert (catalog.get(template).configs.parent / "README.md").as_posix() in content
+    assert not re.search(r"\d%|\d,\d{3}|\.\d{3}", content)
+
+
+def test_the_readme_of_a_copy_says_what_was_assumed_of_its_data_and_not_what_its_template_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_here: Callable[..., Ended]
+) -> None:
+    lines = [f"{n},{n % 31},{'Yes' if n % 4 == 0 else 'No'}" for n in range(200)]
+    (tmp_path / "customers.csv").write_text("\n".join(["customerID,months,churn", *lines]))
+    monkeypatch.chdir(tmp_path)
+    assert command_here("new", "churn", "--from", "fraud_detection", "--data", "customers.csv", "--no-run").code == 0
+    content = (tmp_path / "churn" / "churn" / "README.md").read_text(encoding="utf-8")
+    assert "| `data.columns.label` | `churn` | it has " in content
+    assert not re.search(r"(?i)payment|transaction(?!`)|credit|terminal", content)
 
 
 def test_in_a_clone_it_becomes_a_subpackage_with_tests_and_a_line_in_the_contract(
