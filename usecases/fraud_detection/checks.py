@@ -73,7 +73,8 @@ def gaps(frame: pd.DataFrame, faults: Faults) -> None:
         faults.add("warning", "a gap in the record before this transaction", fix, frame.index[gaps + 1], examples, column="time")
 
 
-def label_rate(frame: pd.DataFrame, faults: Faults) -> None:
+def label_rate(frame: pd.DataFrame, faults: Faults, spelled: tuple[str, str] = ("1", "0")) -> None:
+    """`spelled`: how a fraud, and that there is none, are written."""
     if "label" not in frame:
         faults.add("info", "there is no label", "Only the anomaly model can be trained; else set data.columns.label")
         return
@@ -84,7 +85,13 @@ def label_rate(frame: pd.DataFrame, faults: Faults) -> None:
         faults.add("warning", what, fix, column="label", count=max(1, known))
     elif frauds > known / 2:
         what = f"{frauds / known:.0%} of the labels say fraud"
-        faults.add("warning", what, "Are 1 and 0 swapped? 1 is fraud", frame.index[frame["label"] == 1], column="label")
+        faults.add(
+            "warning",
+            what,
+            f"Are {spelled[0]} and {spelled[1]} swapped? {spelled[0]} is fraud",
+            frame.index[frame["label"] == 1],
+            column="label",
+        )
 
 
 def useful(

@@ -142,12 +142,14 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     if frame.empty:
         faults.add("error", f"no usable {words.record} is left", "Check data.columns and data.time_unit")
         cleaning.stop_on_errors(faults.findings)
+    label = raw.table.get(mapping.get("label"))
+    spelled = ("1", "0") if label is None else labels.spelled(label, settings.positive)
     if timed:
         checks.histories(frame, faults)
         checks.gaps(frame, faults)
-        checks.label_rate(frame, faults)
+        checks.label_rate(frame, faults, spelled)
     else:
-        plain_data.label_rate(frame, words, faults)
+        plain_data.label_rate(frame, words, faults, spelled)
     if "label" in frame and not (frame["label"] == 1).any():
         frame = frame.drop(columns="label")
     if like is None:

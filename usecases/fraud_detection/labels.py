@@ -59,14 +59,23 @@ def read(given: pd.Series, positive: bool | int | float | str | None, faults: Fa
     known = meaning(words, positive)
     meant = np.array([*(known.get(word, np.nan) for word in words), np.nan])  # the last is for missing values: code -1
     odd = np.array([*(bool(word) and word not in known for word in words), False])[codes]
-    fix = f"Write 1 for {named.finding}, 0 for not, nothing for not known"
+    yes, no = spelled(given, positive)
+    fix = f"Write {yes} for {named.finding}, {no} for not, nothing for not known"
     if len(set(words) - {""}) == 2 and odd.any():
         fix = f"{ASK}{next(kind for kind, word in zip(kinds, words, strict=True) if word)}, or of the other"
-    faults.report(given.to_frame(), odd, "a label that is neither 1 nor 0", fix, "they count as not known")
+    faults.report(given.to_frame(), odd, f"a label that is neither {yes} nor {no}", fix, "they count as not known")
     if odd.sum() > (codes >= 0).sum() / 2:
         what, fix = f"most values of '{given.name}' are no labels", f"{fix}; or set data.columns.label to another column"
         faults.add("error", what, fix, given.index[odd], list(dict.fromkeys(given[odd]))[:2], column=str(given.name))
     return meant[codes]
+
+
+def spelled(given: pd.Series, positive: bool | int | float | str | None) -> tuple[str, str]:
+    """How a column mostly writes a finding, and that there is none; 1 and 0 where it does not have both."""
+    kinds = [str(kind) for kind in cleaning.tidy_ids(pd.Series(given.value_counts().index))]
+    meant = meaning([kind.lower() for kind in kinds], positive)
+    senses = {meant[kind.lower()]: kind for kind in reversed(kinds) if kind.lower() in meant}
+    return (senses[1.0], senses[0.0]) if len(senses) == 2 else ("1", "0")
 
 
 def meaning(words: Collection[str], positive: bool | int | float | str | None) -> dict[str, float]:

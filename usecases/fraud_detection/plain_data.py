@@ -79,17 +79,17 @@ def counts_rows(values: pd.Series) -> bool:
     return named or bool(ID.search(str(values.name))) or bool(abs(numbers.max() - numbers.min() + 1 - len(numbers)) <= few)
 
 
-def label_rate(frame: pd.DataFrame, named: Words, faults: Faults) -> None:
+def label_rate(frame: pd.DataFrame, named: Words, faults: Faults, spelled: tuple[str, str]) -> None:
     """Without both labels, enough of each, nothing can be learnt here: unlike payments, rows are not searched for the unusual."""
     known, found = int(frame["label"].notna().sum()), int(frame["label"].sum())
     if min(found, known - found) < FEWEST:
         what = (
             f"{found:,} of {known:,} labelled {named.records} have {named.finding}; {FEWEST} with and {FEWEST} without are needed"
         )
-        faults.add("error", what, f"Give more, or check data.columns.label. {ASK}… where it is written otherwise")
+        faults.add("error", what, f"Give more, or check data.columns.label. {ASK}… where it is not {spelled[0]}")
     elif found > known / 2:
         what = f"{found / known:.0%} of the labels say {named.finding}"
-        faults.add("warning", what, f"Are the two swapped? {ASK}…")
+        faults.add("warning", what, f"Are {spelled[0]} and {spelled[1]} swapped? {ASK}{spelled[1]}")
 
 
 def describe(name: str, frame: pd.DataFrame, named: Words) -> dict[str, Any]:

@@ -225,6 +225,27 @@ def test_unique_whole_numbers_are_ids_under_a_name_of_ids_alone(names: tuple[str
     assert [plain_data.counts_rows(pd.Series([7, 1200, 31, 4], name=name)) for name in names] == [count] * len(names)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "positive", "said"),
+    [
+        (["Yes"] * 3 + ["No"] * 2 + ["perhaps"], None, ["neither Yes nor No", "Write Yes for fraud, No for not"]),
+        ([1.0, 0.0, 2.0, None], None, ["neither 1 nor 0", "Write 1 for fraud, 0 for not"]),
+    ],
+)
+def test_advice_about_labels_names_the_columns_own_values(kinds: list[object], positive: str | None, said: list[str]) -> None:
+    faults = data.Faults("x")
+    labels.read(pd.Series(kinds, name="left"), positive, faults)
+    assert [words for words in said if words not in "\n".join(map(str, faults.findings))] == []
+
+
+def test_labels_that_may_be_swapped_are_named_as_they_are_written(tmp_path: Path) -> None:
+    table = make_table().assign(churn=lambda t: np.where(t["member_state"] == "left", "No", "Yes")).drop(columns="member_state")
+    table = table[(table["churn"] == "Yes") | (table.index % 2 == 0)]
+    table.to_csv(tmp_path / "a.csv", index=False)
+    told = "\n".join(map(str, USECASE.check(configured(data={"source": str(tmp_path / "a.csv")}))))
+    assert "Are Yes and No swapped? Say which value is to be found: data.positive=No" in told
+
+
 def test_a_fold_has_both_labels_and_whole_accounts() -> None:
     rng = np.random.default_rng(0)
     wanted, groups = (rng.random(500) < 0.1).astype(float), np.repeat(np.arange(125), 4)
