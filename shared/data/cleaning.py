@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ SECONDS = {"s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "D": DAY_S}
 SHOWN = 5
 ARROW_FAILURES = (pa.ArrowException, OverflowError, TypeError)
 DAY_FIRST = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,2})(:\d\d.*))?$")
+DATE = r"^\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{4}(?:\D|$)"  # whichever of day and month comes first
 SPACE = "space"
 LEFT_OUT = "these rows were left out"
 ROUNDED = r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]{2}\s*$"  # 1.23457E+15
@@ -224,6 +226,15 @@ def seconds(values: pd.Series, faults: Faults, unit: str = "auto", day_first: bo
 def year_first(match: re.Match[str]) -> str:
     day, month, year, hour, rest = match.groups()
     return f"{year}-{month:0>2}-{day:0>2}" + (f" {hour:0>2}{rest}" if hour else "")
+
+
+def date_order(dates: pd.DataFrame) -> Literal["day", "month", ""]:
+    """Which of the two comes first in dates as `DATE` takes them apart; "": they may be mistaken for each other."""
+    first, second = dates[0].astype(int), dates[2].astype(int)
+    dotted = (dates[1] == ".").any()  # which is how days come first, as in German
+    if not (second > 12).any() and (dotted or (first > 12).any()):
+        return "day"
+    return "month" if not dotted and not (first > 12).any() and (second > 12).any() else ""
 
 
 def latest() -> float:

@@ -170,6 +170,22 @@ def named_like(names: Iterable[str], hints: Sequence[str]) -> list[str]:
     )
 
 
+def unread_dates(table: pd.DataFrame, file: Path, usecase: str) -> str:
+    """Of columns of text the one with dates that are not read as they are written, and what to do; "": there is none."""
+    for name in table.columns:
+        values = table[name].dropna().astype("str") if cleaning.is_text(table[name]) else pd.Series(dtype="str")
+        parts = values.str.extract(cleaning.DATE).dropna()
+        if not len(parts) or len(parts) < NEARLY_ALL * len(values):
+            continue
+        told = f"'{name}' has dates such as {values[parts.index[-1]]}"
+        if not cleaning.date_order(parts):
+            return f"{told}, whose day and month may be mistaken for each other: write 2025-12-24"
+        mended = file.with_name(f"{file.stem}-mended{file.suffix}")
+        command = shlex.join(["usecases", "check", usecase, "--data", str(file), "--fix", str(mended)])
+        return f"{told}, which are read as 2025-12-24 alone: {command} writes them so; begin again with that copy"
+    return ""
+
+
 def listed(names: Iterable[Any], told: Mapping[str, Kind] | None = None) -> str:
     """Columns for a message, each with what it holds."""
     columns = list(map(str, names))

@@ -124,15 +124,12 @@ def _numbers(given: pd.Series, column: str, where: Path, faults: Collector) -> t
 def _dates(given: pd.Series, column: str, where: Path, faults: Collector) -> tuple[pd.Series, str]:
     """Dates of several ways of writing as ISO 8601, where day and month cannot be mistaken for each other."""
     what = "dates were written as ISO 8601"
-    parts = given.dropna().str.extract(r"^\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{4}(?:\D|$)").dropna()
+    parts = given.dropna().str.extract(cleaning.DATE).dropna()
     known = cleaning.seconds(given.drop(parts.index).dropna(), Faults("")).notna().sum() if len(parts) else 0
     if not len(parts) or len(parts) + known < MOSTLY * given.notna().sum():
         return given, what
-    first, second = parts[0].astype(int), parts[2].astype(int)
-    dotted = parts[1] == "."  # which is how days come first, as in German
-    day_first = not (second > 12).any() and bool(dotted.any() or (first > 12).any())
-    month_first = not dotted.any() and not (first > 12).any() and bool((second > 12).any())
-    if not day_first and not month_first:
+    order = cleaning.date_order(parts)
+    if not order:
         fix = "Write dates as 2025-12-24"
         told = "dates whose day and month may be mistaken for each other were left as they are"
         examples = given[parts.index].iloc[:SHOWN].tolist()
@@ -140,7 +137,7 @@ def _dates(given: pd.Series, column: str, where: Path, faults: Collector) -> tup
         return given, what
     made = given.copy()
     chosen = made[parts.index]
-    if month_first:
+    if order == "month":
         chosen = chosen.str.replace(r"^(\s*)(\d{1,2})([./-])(\d{1,2})", r"\1\4\3\2", regex=True)
     written = chosen.str.replace(DAY_FIRST, year_first, regex=True)
     right = cleaning.seconds(written, Faults("")).notna()

@@ -18,6 +18,7 @@ from shared.usecase import Assumption
 from usecases.fraud_detection import labels, plain_data
 from usecases.fraud_detection.checks import NEARLY_UNIQUE, SEPARATES, separation
 from usecases.fraud_detection.config import AlertCosts
+from usecases.fraud_detection.detector import NAME
 from usecases.fraud_detection.formats import FORMATS, LABELS, NONE, TABLES, USUAL, joined, recognise
 
 ROWS = 100_000  # that are looked at: findings may be rare
@@ -65,7 +66,7 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     _notation(table, kinds, assumed)
     named = {role: _named(role, table, kinds, given) for role in USUAL}
     label = _label(table, kinds, given)
-    timed = _time(table, kinds, named, label, assumed)
+    timed = _time(table, kinds, named, label, file, assumed)
     numbered = _ids(table, kinds, named, label, timed, assumed)
     if label is None:
         _exclude(numbered, [], assumed)
@@ -183,12 +184,16 @@ def _positive(values: pd.Series, given: Mapping[str, Any], assumed: Assumed) -> 
     return text.str.lower().map(meant).fillna(0).to_numpy() == 1
 
 
-def _time(table: pd.DataFrame, kinds: Mapping[str, Kind], named: dict[str, Any], label: str | None, assumed: Assumed) -> bool:
+def _time(
+    table: pd.DataFrame, kinds: Mapping[str, Kind], named: dict[str, Any], label: str | None, file: Path, assumed: Assumed
+) -> bool:
     """Whether rows are payments, with a time and an amount; else they stand for themselves.
 
     Raises:
         UserError: several columns could be the time, or nobody knows what its numbers count.
     """
+    dates = guessing.unread_dates(table[[name for name, kind in kinds.items() if kind.what == "text"]], file, NAME)
+    alone = "no column holds times: each row stands for itself" + (f" ({dates})" if dates else "")
     if assumed.given.get(ROLE + "time"):
         return bool(assumed.given[ROLE + "time"] != NONE)
     times = [name for name, kind in kinds.items() if kind.what == "time"]
@@ -201,12 +206,12 @@ def _time(table: pd.DataFrame, kinds: Mapping[str, Kind], named: dict[str, Any],
             why = f"there are times ({listed(times or [time])}), but no payments with an amount: each row stands for itself"
             assumed.add(ROLE + "time", NONE, why)
         elif label is not None:
-            assumed.add(ROLE + "time", NONE, "no column holds times: each row stands for itself")
+            assumed.add(ROLE + "time", NONE, alone)
         return False
     if time is None and len(times) > 1:
         raise ask("Several columns hold times; which one is when a row happened?", ROLE + "time", [*times, NONE])
     if time is None and not times:
-        assumed.add(ROLE + "time", NONE, "no column holds times: each row stands for itself")
+        assumed.add(ROLE + "time", NONE, alone)
         return False
     time = time or times[0]
     assumed.add(ROLE + "time", time, f"it has {kinds[time]}: judged on the last days")

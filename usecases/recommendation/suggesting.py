@@ -15,6 +15,7 @@ from shared.errors import UserError
 from shared.usecase import Assumption
 from usecases.recommendation import formats
 from usecases.recommendation.config import Items, RecommendationConfig
+from usecases.recommendation.predictor import NAME
 
 LOOKED_FOR = (
     "a table of who chose what (.csv .tsv .parquet .jsonl), a folder with one, MovieLens' or RecBole's files, or sequences of "
@@ -119,12 +120,12 @@ def _of_table(file: Path, layout: str, assumed: Assumed) -> None:
     table = formats.plain_recbole(guessing.head(file, written))
     told = guessing.kinds(table)
     roles = _who_and_what(table, told, assumed.given, file)
-    roles |= _readable(table, told, roles, assumed.given)
+    roles |= _readable(table, told, roles, assumed.given, file)
     for role, column in roles.items():
         looked = f" in the first {len(table):,} rows" if len(table) == guessing.ROWS else ""
         assumed.add(f"data.columns.{role}", column, _why(role, column, told[column], looked))
     _feedback(table, roles, told, assumed)
-    _split(table, roles, told, assumed)
+    _split(table, roles, told, file, assumed)
     _items(table, roles, file, layout, written, assumed)
     few = table[roles["item"]].nunique()
     if few < max(RecommendationConfig().at) and len(table) < guessing.ROWS:
@@ -209,7 +210,7 @@ def _follows(table: pd.DataFrame, key: str, column: str) -> bool:
 
 
 def _readable(
-    table: pd.DataFrame, told: Mapping[str, Kind], taken: Mapping[str, str], given: Mapping[str, Any]
+    table: pd.DataFrame, told: Mapping[str, Kind], taken: Mapping[str, str], given: Mapping[str, Any], file: Path
 ) -> dict[str, str]:
     """The columns of ratings and times, where there are any that can be read.
 
@@ -239,7 +240,7 @@ def _readable(
         if fits:
             found[role] = fits[0]
         elif usual:
-            raise _unreadable(role, usual, table[usual])
+            raise _unreadable(role, usual, table[usual], file)
     return found
 
 
@@ -260,12 +261,13 @@ def _ratings(fits: Sequence[str], told: Mapping[str, Kind], table: pd.DataFrame,
     return alike if len(alike) == 1 else []
 
 
-def _unreadable(role: str, column: str, values: pd.Series) -> UserError:
+def _unreadable(role: str, column: str, values: pd.Series, file: Path) -> UserError:
     examples = ", ".join(repr(value) for value in values.dropna().unique()[:2]) or "nothing"
+    dates = guessing.unread_dates(values.to_frame(), file, NAME)
     wanted = {"timestamp": "ISO 8601 (2025-12-24) or Unix seconds", "rating": "numbers"}[role]
     return UserError(
         f"The column '{column}' is named like a {role}, but holds {examples}. Write {wanted}, rename it if it is something "
-        f"else, or name the right one: data.columns.{role}=COLUMN."
+        f"else, or name the right one: data.columns.{role}=COLUMN." + (f" Here {dates}." if dates else "")
     )
 
 
@@ -286,12 +288,16 @@ def _feedback(table: pd.DataFrame, roles: Mapping[str, str], told: Mapping[str, 
         assumed.add("data.min_rating", None, why)
 
 
-def _split(table: pd.DataFrame, roles: Mapping[str, str], told: Mapping[str, Kind], assumed: Assumed) -> None:
+def _split(table: pd.DataFrame, roles: Mapping[str, str], told: Mapping[str, Kind], file: Path, assumed: Assumed) -> None:
     column = roles.get("timestamp")
     if column is None:
-        named = guessing.named_like((name for name in told if name not in roles.values()), HINTS["timestamp"])
-        but = f" ('{named[0]}' would, were it written as 2025-12-24)" if named and told[named[0]].what == "text" else ""
-        assumed.add("split.method", "random", f"no column tells when{but}: a part of each user's events is the test")
+        others = [name for name in told if name not in roles.values()]
+        named = [name for name in guessing.named_like(others, HINTS["timestamp"]) if told[name].what == "text"]
+        but = guessing.unread_dates(table[others], file, NAME)
+        if named and not but:
+            but = f"'{named[0]}' would, were it written as 2025-12-24"
+        why = "no column tells when: a part of each user's events is the test" + (f" ({but})" if but else "")
+        assumed.add("split.method", "random", why)
     elif told[column].distinct == 1 and len(table) < guessing.ROWS:
         assumed.add("split.method", "random", f"all times in '{column}' are the same")
     else:

@@ -47,6 +47,27 @@ def test_the_columns_of_orders_are_told_by_names_in_any_words_and_by_what_they_h
     assert not errors(USECASE, found)
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("%d.%m.%Y", "usecases check recommendation --data {0}/orders.csv --fix {0}/orders-mended.csv"),
+        ("%m/%d/%Y", "usecases check recommendation --data {0}/orders.csv --fix {0}/orders-mended.csv"),
+        ("03/04/%Y", "may be mistaken for each other"),
+    ],
+)
+def test_dates_that_are_not_read_are_told_with_what_mends_them(
+    written: str, says: str, tmp_path: Path, command_here: Callable[..., Ended]
+) -> None:
+    ORDERS.assign(invoice_date=None, bestellt=TIMES.dt.strftime(written)).to_csv(tmp_path / "orders.csv", index=False)
+    assert USECASE.suggest is not None
+    (split,) = (one for one in USECASE.suggest(tmp_path / "orders.csv", {}) if one.key == "split.method")
+    assert "'bestellt' has dates such as " in split.why
+    assert says.format(tmp_path) in split.why
+    if "--fix" in says:
+        command_here(*says.format(tmp_path).split()[1:], "data.columns.user=kunde")
+        assert suggested(USECASE, tmp_path / "orders-mended.csv")["split.method"] == "time"
+
+
 def test_columns_without_a_telling_name_are_told_where_only_one_is_left(tmp_path: Path) -> None:
     table = SHOP[["user", "item", "rating", "timestamp"]].set_axis(["a", "product", "b", "c"], axis=1)
     table.to_parquet(tmp_path / "log.parquet")
