@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -98,6 +99,16 @@ class Run:
     def fail(self, reason: str) -> None:
         """Mark the run as ended by a problem with what the user gave."""
         write_json(self.folder / "run.json", {**state(self.folder), "state": "failed", "ended": _now(), "reason": reason})
+
+    def discard(self) -> bool:
+        """Take it away where nothing was trained or written yet, and the folders that were made for it; whether it was."""
+        if not {file.name for file in self.folder.iterdir()} <= {"config.yaml", "run.json", "events.jsonl"}:
+            return False
+        shutil.rmtree(self.folder)
+        for folder in (runs_root() / self.usecase, runs_root()):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        return True
 
     def finish(self, ended: str = "done") -> None:
         """Mark the run as ended well and point `latest` beside it to it; or as ended for now, with another state."""

@@ -105,6 +105,7 @@ def run(
     json_: Json = False,
 ) -> None:
     """Train, compare with baselines, and write a run's folder with the model and its report."""
+    from shared.errors import UserError
     from shared.hardware import agree, leave
     from shared.runs import Run, state, unfinished
     from usecases import catalog
@@ -132,7 +133,7 @@ def run(
     except KeyboardInterrupt:
         printing.fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
     except Exception as error:
-        if is_main:
+        if is_main and not (isinstance(error, UserError) and not resume and current.discard()):
             current.fail(str(error))
         raise
     leave()

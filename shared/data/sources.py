@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import http.client
 import os
@@ -12,7 +13,7 @@ import urllib.parse
 import urllib.request
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from shared.errors import UserError, nearest, require
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30
+NAMED = 5  # files that a message names
 
 
 class Package(BaseModel):
@@ -109,13 +111,26 @@ def locate(source: str) -> Path | pd.DataFrame:
     if entry is None:
         path = Path(source).expanduser()
         if not path.exists():
-            raise UserError(f"There is no file, folder or named data set '{source}'. {nearest(source, catalog())}")
+            raise UserError(f"There is no file, folder or named data set '{source}'. {near(source, catalog())}")
         return path
     if entry.package:
         return require(entry.package.module, entry.package.extra).data(entry.package.item, entry.package.name)
     if not entry.place.exists():
         raise UserError(f"The data set {source} is not here yet. Download it: usecases data get {source}")
     return entry.place
+
+
+def near(source: str | Path, names: Iterable[str] = ()) -> str:
+    """A sentence for a SOURCE that is not there: what is near, beside it or of the `names` that it might be instead."""
+    path = Path(source).expanduser()
+    beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+    if close := difflib.get_close_matches(path.name, [*beside, *names], n=1, cutoff=0.7):
+        return f"Did you mean '{path.with_name(close[0]) if close[0] in beside else close[0]}'?"
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent}, either."
+    alike = [name for name in beside if path.suffix and name.lower().endswith(path.suffix.lower())]
+    there = f"{', '.join(alike[:NAMED])}{', …' if len(alike) > NAMED else ''}" if alike else f"no {path.suffix or 'such'} file"
+    return f"{path.parent.resolve()} has {there}." + (" `usecases data list` lists named data sets." if names else "")
 
 
 def get(name: str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:

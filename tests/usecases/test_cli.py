@@ -16,6 +16,19 @@ from tests.usecases.test_contract import command
 from usecases import catalog
 
 
+def test_a_run_on_data_that_is_not_there_names_what_is_near_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_here: Callable[..., Ended]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("USECASES_RUNS", raising=False)
+    (tmp_path / "customers.csv").touch()
+    for usecase in ("recommendation", "fraud_detection", "lane_detection", "medical_imaging", "chatbot"):
+        assert "Did you mean 'customers.csv'?" in command_here("run", usecase, "--data", "customer.csv").err
+        done = command_here("run", usecase, "--data", "nope.csv")
+        assert (done.code, f"{tmp_path} has customers.csv" in done.err, "amazon" in done.err) == (1, True, False)
+    assert [file.name for file in tmp_path.iterdir()] == ["customers.csv"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['usecases', '--help']\nfrom usecases.cli import main\n"
     code += "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.data import cleaning, columns, guessing, tables
+from shared.data import cleaning, columns, guessing, sources, tables
 from shared.errors import DataError, Finding, UserError
 from usecases.fraud_detection.config import Data
 
@@ -212,7 +212,10 @@ def _source(config: Data, seed: int) -> tuple[pd.DataFrame, str, list[Finding]]:
         return made.set_axis(pd.RangeIndex(1, len(made) + 1)), SIMULATED, []
     found = Path(config.source).expanduser()
     if not found.exists():
-        raise UserError(f"There is no file or folder {config.source}. Give a path, or '{SIMULATED}' for data that is made up.")
+        near = sources.near(config.source)
+        raise UserError(
+            f"There is no file or folder {config.source}. Give a path, or '{SIMULATED}' for data that is made up. {near}"
+        )
     if found.is_file() and found.suffix.lower() in (".pkl", ".pickle"):
         raise _pickles(found)
     if found.is_file():

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from shared import lines as json_lines
+from shared.data import sources
 from shared.errors import Collector, DataError, Finding, UserError, nearest
 from usecases.lane_detection import cvat, layouts
 from usecases.lane_detection.lanes import Frame, Line, at_rows
@@ -80,7 +81,7 @@ def inspect(source: Path, layout: Layout = "auto", names: Sequence[str] = ()) ->
     if layout not in get_args(Layout):
         raise UserError(f"There is no layout '{layout}'. {nearest(layout, get_args(Layout))}")
     if not layouts.is_file(source) and not source.is_dir():
-        raise UserError(f"There is no file or folder '{source}'.")
+        raise UserError(f"There is no file or folder '{source}'. {sources.near(source)}")
     if source.suffix.lower() == ".zip":
         raise UserError(f"{source} is a zip file. Unpack it and give the folder.")
     kind = recognise(source) if layout == "auto" else layout
