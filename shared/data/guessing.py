@@ -6,7 +6,7 @@ import codecs
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,10 @@ class Assumed(list[Assumption]):
     def add(self, key: str, value: Any, why: str) -> None:
         if key not in self.given:
             self.append(Assumption(key, value, why))
+
+    def also(self, key: str, why: str) -> None:
+        """A further reason of what was assumed, if it was."""
+        self[:] = [replace(one, why=f"{one.why}; {why}") if one.key == key else one for one in self]
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,12 @@ def ask(question: str, key: str, candidates: Iterable[str], told: Mapping[str, K
     """The error that asks for what the data cannot tell."""
     names = list(candidates)
     return UserError(f"{question} Candidates: {listed(names, told)}. Say which, for example {answer(key, names[0])}.")
+
+
+def unused(names: Iterable[str]) -> str:
+    """A reason that names columns which nothing is learnt from; "": there are none."""
+    columns = list(names)
+    return f"of its columns nothing is learnt from {listed(columns)}" if columns else ""
 
 
 def answer(key: str, value: Any) -> str:

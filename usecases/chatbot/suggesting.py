@@ -105,6 +105,8 @@ def _of_table(file: Path, assumed: Assumed) -> None:
     looked = f" in the first {len(table):,} rows" if len(table) == guessing.ROWS else ""
     for role, column in roles.items():
         assumed.add(f"data.columns.{role}", column, _why(role, column, told[column], looked))
+    if unused := guessing.unused(name for name in told if name not in roles.values()):
+        assumed.also("data.source", f"{unused} (what it answers is written in articles, which a table of messages does not have)")
     labels = table[roles["label"]].fillna("").astype("str").str.strip()
     _out_of_scope(labels.tolist(), assumed)
     _language(table[roles["text"]].dropna().astype("str").tolist(), assumed)

@@ -78,7 +78,11 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
         f"it has {listed(map(str, table[label].dropna().unique()[:4]))}: {found.mean():.1%} are to be found",
     )
     roles = {one.value for one in assumed if one.key.startswith(ROLE)} | {label, *wanted, *numbered}
-    _exclude(numbered, _afterwards(table, kinds, found, roles), assumed)
+    after = _afterwards(table, kinds, found, roles)
+    _exclude(numbered, after, assumed)
+    used = {*roles, *after, *named.values(), *assumed.given.get("data.exclude", ())}
+    if inputs := [name for name, kind in kinds.items() if name not in used and not _names_rows(kind)]:
+        assumed.also(ROLE + "label", f"inputs are {listed(inputs)}")
     if not timed:
         _alone(table, file, label, found, named, assumed, given)
     return assumed
@@ -258,6 +262,11 @@ def _ids(
         assumed.add(ROLE + "counterparty", other, str(kinds[other]))
     given = {value for key, value in assumed.given.items() if key.startswith(ROLE)}
     return [name for name in numbered if name not in {row, *named.values(), *given}]
+
+
+def _names_rows(kind: Kind) -> bool:
+    """Whether it is text that differs in nearly every row, which is no input."""
+    return kind.what == "nothing" or (kind.what == "text" and kind.distinct > NEARLY_UNIQUE * kind.count)
 
 
 def _exclude(numbered: list[str], after: list[str], assumed: Assumed) -> None:

@@ -127,6 +127,11 @@ def _of_table(file: Path, layout: str, assumed: Assumed) -> None:
     _feedback(table, roles, told, assumed)
     _split(table, roles, told, file, assumed)
     _items(table, roles, file, layout, written, assumed)
+    decided = {one.key: one.value for one in assumed} | dict(assumed.given)
+    lists = [decided.get(key) or () for key in ("data.items.text", "data.items.tags", "data.users.groups")]
+    used = {*roles.values(), *Items().text, *Items().tags, *(name for some in lists for name in some)}
+    if unused := guessing.unused(name for name in told if name not in used):
+        assumed.also("data.source", unused)
     few = table[roles["item"]].nunique()
     if few < max(RecommendationConfig().at) and len(table) < guessing.ROWS:
         assumed.add("at", [max(1, min(5, few - 1))], f"lists must be shorter than the {few} items")

@@ -40,6 +40,13 @@ def test_the_columns_of_tickets_are_told_by_their_names_and_by_what_they_hold(tm
     assert not errors(USECASE, found)
 
 
+def test_columns_that_nothing_is_learnt_from_are_named(tmp_path: Path) -> None:
+    TICKETS.assign(answer="We are sorry.").to_csv(tmp_path / "tickets.csv", index=False)
+    assert USECASE.suggest is not None
+    source = next(one for one in USECASE.suggest(tmp_path / "tickets.csv", {}) if one.key == "data.source")
+    assert "nothing is learnt from ticket, subject, priority, created, answer" in source.why
+
+
 def test_which_of_two_columns_is_the_intent_is_asked_for_and_an_answer_is_kept(tmp_path: Path) -> None:
     TICKETS[["body", "queue", "priority"]].set_axis(["a", "no", "c"], axis=1).to_csv(tmp_path / "tickets.csv", index=False)
     with pytest.raises(UserError, match=r"Candidates: no \(3 different .*, c \(2 different .* 'data.columns.label=\"no\"'"):

@@ -66,6 +66,7 @@ def test_a_row_number_with_a_slip_is_no_input(tmp_path: Path) -> None:
     assert "data.columns.transaction" not in found
     assert found["data.exclude"].value == ["nr"]
     assert "nr numbers the rows" in found["data.exclude"].why
+    assert "inputs are household, months, plan, visits" in found["data.columns.label"].why
     loaded = data.load(configured(data={"source": str(tmp_path / "table.csv"), "columns": {"label": "churn", "time": "none"}}))
     assert "nr" not in loaded.numeric
     assert "nr only numbers the records" in "\n".join(map(str, loaded.findings))

@@ -45,6 +45,9 @@ def test_the_columns_of_orders_are_told_by_names_in_any_words_and_by_what_they_h
         "data.items.tags": ["department"],
     }
     assert not errors(USECASE, found)
+    assert USECASE.suggest is not None
+    told = next(one.why for one in USECASE.suggest(tmp_path / "orders.csv", {}) if one.key == "data.source")
+    assert "nothing is learnt from order_no, quantity, unit_price, country" in told
 
 
 @pytest.mark.parametrize(
