@@ -16,6 +16,7 @@ import yaml
 
 from shared.adapting import project
 from shared.adapting.defaults import flat
+from shared.adapting.renaming import Names
 from shared.config import resolve
 from shared.errors import UserError
 from shared.usecase import Assumption
@@ -154,6 +155,25 @@ def test_the_readme_of_a_copy_says_what_was_assumed_of_its_data_and_not_what_its
     content = (tmp_path / "churn" / "churn" / "README.md").read_text(encoding="utf-8")
     assert "| `data.columns.label` | `churn` | it has " in content
     assert not re.search(r"(?i)payment|transaction(?!`)|credit|terminal", content)
+
+
+def test_the_code_of_every_copy_passes_the_type_checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "_tidy", lambda *_, **__: True)
+    for template in catalog.OURS:
+        folder = catalog.get(template).configs.parent
+        source = project.Template(Names(template, catalog.MODULES[template].module, catalog.get(template).title), folder)
+        made = project.on_its_own(tmp_path / f"of_{template}", source, Names(f"our_{template}", f"our_{template}", "Ours"), [])
+        made.package.rename(tmp_path / f"our_{template}")
+    settings = [
+        "--config-file",
+        str(tmp_path / f"of_{catalog.OURS[0]}" / "pyproject.toml"),
+        "--cache-dir",
+        str(ROOT / ".mypy_cache"),
+    ]
+    packages = [part for template in catalog.OURS for part in ("-p", f"our_{template}")]
+    command = [sys.executable, "-m", "mypy", *settings, *packages]  # all at once: what they share is looked at once
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_in_a_clone_it_becomes_a_subpackage_with_tests_and_a_line_in_the_contract(
