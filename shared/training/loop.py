@@ -26,7 +26,7 @@ from shared.hardware import Choice, keep_memory
 from shared.runs import Run
 from shared.training import checkpoints
 
-LINE_S = 15  # seconds between lines of progress, where there is no bar
+LINE_S = 30  # seconds between lines of progress, where there is no bar
 
 Batch = Any
 Collate = Callable[[list[Any]], Batch]
