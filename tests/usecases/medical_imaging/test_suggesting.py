@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from shared.errors import UserError
 from tests.usecases.conftest import Ended
 from tests.usecases.suggested import errors, overrides, suggested
+from usecases.arguments import settings_of
 from usecases.medical_imaging import USECASE
 
 RNG = np.random.default_rng(0)
@@ -22,6 +24,14 @@ def draw(root: Path, names: Sequence[str]) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(root / name), cv2.resize(RNG.integers(0, 255, (8, 8), dtype=np.uint8), (40, 40)))
+
+
+def test_a_first_look_trains_one_network_where_a_copys_full_run_trains_one_for_each_fold(tmp_path: Path) -> None:
+    shutil.copy(USECASE.configs / "quick.yaml", tmp_path)
+    (tmp_path / "default.yaml").write_text("split: {folds: 5}\n")
+    copy = replace(USECASE, configs=tmp_path)
+    folds = [settings_of(copy, quick, None, None, []).split.folds for quick in (False, True)]  # type: ignore[attr-defined]
+    assert folds == [5, 1]
 
 
 def test_class_folders_are_told_with_the_finding_last_patients_by_file_names_and_folds_where_images_are_few(
