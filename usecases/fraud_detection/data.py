@@ -120,7 +120,7 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     faults = Faults(raw.where, settings.faults == "refuse", names=raw.mapping)
     faults.findings += raw.findings
     if not timed and like is None:
-        raw = plain_data.identified(raw, words, faults)
+        raw = plain_data.identified(raw, words, faults, settings.exclude)
     numeric, categorical = _inputs(raw, settings, faults) if like is None else (list(like.numeric), list(like.categorical))
     if not timed and like is None and (amount := raw.mapping.get("amount")) and amount not in settings.exclude:
         numeric.append(amount)  # it weighs the costs, and says something besides

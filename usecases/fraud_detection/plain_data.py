@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +52,12 @@ def role(name: str, timed: bool) -> str:
     return "id" if name == "transaction" and not timed else name
 
 
-def identified(raw: Raw, named: Words, faults: Faults) -> Raw:
+def identified(raw: Raw, named: Words, faults: Faults, excluded: Collection[str] = ()) -> Raw:
     """With a column of ids as the rows' id, not as an input, nor as an account that never comes again."""
     table, mapping = raw.table, dict(raw.mapping)
     if "account" in mapping and "transaction" not in mapping and table[mapping["account"]].nunique() > NEARLY_UNIQUE * len(table):
         mapping["transaction"] = mapping.pop("account")
-    others = [name for name in table.columns if name not in mapping.values()]
+    others = [name for name in table.columns if name not in mapping.values() and name not in excluded]
     ids = [str(name) for name in others if counts_rows(table[name])]
     if "transaction" not in mapping and (single := [name for name in ids if table[name].is_unique]):
         mapping["transaction"] = single[0]

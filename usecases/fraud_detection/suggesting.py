@@ -81,7 +81,7 @@ def suggest(source: Path, given: Mapping[str, Any]) -> list[Assumption]:
     after = _afterwards(table, kinds, found, roles)
     _exclude(numbered, after, assumed)
     used = {*roles, *after, *named.values(), *assumed.given.get("data.exclude", ())}
-    if inputs := [name for name, kind in kinds.items() if name not in used and not _names_rows(kind)]:
+    if inputs := [name for name, kind in kinds.items() if name not in used and not _says_nothing(table[name], kind)]:
         assumed.also(ROLE + "label", f"inputs are {listed(inputs)}")
     if not timed:
         _alone(table, file, label, found, named, assumed, given)
@@ -264,9 +264,11 @@ def _ids(
     return [name for name in numbered if name not in {row, *named.values(), *given}]
 
 
-def _names_rows(kind: Kind) -> bool:
-    """Whether it is text that differs in nearly every row, which is no input."""
-    return kind.what == "nothing" or (kind.what == "text" and kind.distinct > NEARLY_UNIQUE * kind.count)
+def _says_nothing(values: pd.Series, kind: Kind) -> bool:
+    """Whether it is no input: the same everywhere, a time, or text that differs in nearly every row."""
+    is_text = kind.what != "number" and not pd.api.types.is_numeric_dtype(values)
+    different = is_text and kind.distinct > NEARLY_UNIQUE * kind.count
+    return kind.distinct < 2 or different or pd.api.types.is_datetime64_any_dtype(values)
 
 
 def _exclude(numbered: list[str], after: list[str], assumed: Assumed) -> None:

@@ -70,6 +70,10 @@ def test_a_row_number_with_a_slip_is_no_input(tmp_path: Path) -> None:
     loaded = data.load(configured(data={"source": str(tmp_path / "table.csv"), "columns": {"label": "churn", "time": "none"}}))
     assert "nr" not in loaded.numeric
     assert "nr only numbers the records" in "\n".join(map(str, loaded.findings))
+    config = resolve(
+        FraudConfig, [], [f"data.source={tmp_path / 'table.csv'}", *(f"{k}={one.value}" for k, one in found.items())]
+    )
+    assert not [finding for finding in USECASE.check(config) if finding.severity == "error"]
 
 
 @pytest.mark.parametrize(
