@@ -142,8 +142,7 @@ def inspect(config: FraudConfig, like: Source | None = None) -> Transactions:
     if frame.empty:
         faults.add("error", f"no usable {words.record} is left", "Check data.columns and data.time_unit")
         cleaning.stop_on_errors(faults.findings)
-    label = raw.table.get(mapping.get("label"))
-    spelled = ("1", "0") if label is None else labels.spelled(label, settings.positive)
+    spelled = labels.spelled(raw.table.get(mapping.get("label")), settings.positive)
     if timed:
         checks.histories(frame, faults)
         checks.gaps(frame, faults)

@@ -70,8 +70,10 @@ def read(given: pd.Series, positive: bool | int | float | str | None, faults: Fa
     return meant[codes]
 
 
-def spelled(given: pd.Series, positive: bool | int | float | str | None) -> tuple[str, str]:
+def spelled(given: pd.Series | None, positive: bool | int | float | str | None) -> tuple[str, str]:
     """How a column mostly writes a finding, and that there is none; 1 and 0 where it does not have both."""
+    if given is None:
+        return "1", "0"
     kinds = [str(kind) for kind in cleaning.tidy_ids(pd.Series(given.value_counts().index))]
     meant = meaning([kind.lower() for kind in kinds], positive)
     senses = {meant[kind.lower()]: kind for kind in reversed(kinds) if kind.lower() in meant}
