@@ -84,10 +84,11 @@ def label_rate(frame: pd.DataFrame, named: Words, faults: Faults) -> None:
         what = (
             f"{found:,} of {known:,} labelled {named.records} have {named.finding}; {FEWEST} with and {FEWEST} without are needed"
         )
-        faults.add("error", what, f"Give more, or check data.columns.label. {ASK}… where it is written otherwise")
+        fix = f"Give more, or check data.columns.label. {ASK}… where it is written otherwise"
+        faults.add("error", what, fix, column="label", count=max(1, known))
     elif found > known / 2:
         what = f"{found / known:.0%} of the labels say {named.finding}"
-        faults.add("warning", what, f"Are the two swapped? {ASK}…")
+        faults.add("warning", what, f"Are the two swapped? {ASK}…", frame.index[frame["label"] == 1], column="label")
 
 
 def describe(name: str, frame: pd.DataFrame, named: Words) -> dict[str, Any]:
