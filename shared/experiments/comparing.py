@@ -30,7 +30,7 @@ class Compared:
     """One of the runs.
 
     Attributes:
-        label: what to call it: its folder's name, or as much of the path as tells it from the others.
+        label: what to call it: its folder's name, or the part of the path that tells it from the others.
         metrics: its metrics.json.
         settings: its configuration, dotted key to value.
         rows: what it was judged on; None: its predictions do not tell, for the reason `why_not`.
@@ -73,12 +73,13 @@ def _read(folder: Path, label: str, judge: Judge | None) -> Compared:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
-    for parts in range(1, max(len(folder.parts) for folder in folders)):
-        labels = ["/".join(folder.parts[-parts:]) for folder in folders]
-        if len(set(labels)) == len(labels):
-            return labels
-    return list(map(str, folders))
+    """The shortest ends of the paths that tell them apart, without what these have in common."""
+    parts = [folder.parts for folder in folders]
+    last = next(n for n in range(1, max(map(len, parts)) + 1) if len({own[-n:] for own in parts}) == len(parts))
+    ends = [own[-last:] for own in parts]
+    while all(len(end) > 1 for end in ends) and len({end[-1] for end in ends}) == 1:
+        ends = [end[:-1] for end in ends]
+    return [str(Path(*end)) for end in ends]
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from shared.config import RunConfig
-from shared.errors import UserError
 from shared.evaluation.intervals import Interval
 from shared.experiments import comparing, points, power_law
 from shared.experiments.comparing import Compared
@@ -44,15 +43,19 @@ class Point:
 
 
 def plan(config: RunConfig, widths: Sequence[str]) -> list[Point]:
-    """The points, all data first, which must be possible; then from cheap to dear.
+    """The points, all data first, which must be possible; then from cheap to dear. Widths that come out the same are one.
 
     Args:
         widths: see `UseCase.widths`.
     """
     data = [Point("data", share, {"train_share": share * config.train_share}) for share in (1.0, *SHARES[:-1])]
     own = comparing.flat(config.settled().model_dump(mode="json"))
-    sizes = [Point("width", f, {key: _scaled(own[key], f) for key in widths}) for f in WIDTHS] if widths else []
-    return data + sizes
+    sizes: dict[str, Point] = {}
+    for factor in WIDTHS:
+        changes = {key: _scaled(own[key], factor) for key in widths}
+        if any(own[key] != width for key, width in changes.items()):
+            sizes[str(changes)] = Point("width", factor, changes)  # of factors that give the same, the one nearest to it
+    return data + list(sizes.values())
 
 
 def _scaled(width: Any, factor: float) -> Any:
@@ -68,7 +71,7 @@ def run(usecase: UseCase, folder: Path, say: Callable[[str], None]) -> dict[str,
         folder: as `points.begin` or `points.reopen` gives it.
 
     Raises:
-        UserError: all of the data cannot be trained on.
+        Exception: all of the data cannot be trained on. That others cannot is told in the result, with the reason.
     """
     config = points.settings(usecase.config, folder, {})
     planned = plan(config, usecase.widths(config) if usecase.widths else ())
@@ -77,11 +80,11 @@ def run(usecase: UseCase, folder: Path, say: Callable[[str], None]) -> dict[str,
         say(f"Point {number} of {len(planned)}: {point.varied} x {point.amount:g}")
         try:
             points.trained(usecase, points.settings(usecase.config, folder, point.changes), folder / "points" / point.name)
-        except UserError as error:
+        except Exception as error:
             if number == 1:
                 raise
-            failed[point.name] = str(error)
-            say(f"Not possible: {error}")
+            failed[point.name] = points.reason(error)
+            say(f"  Failed: {points.reason(error)}")
     done = [point.name for point in planned if point.name not in failed]
     runs = dict(zip(done, comparing.read([folder / "points" / name for name in done], usecase.judged), strict=True))
     result = summarise(usecase.name, planned, runs, failed)

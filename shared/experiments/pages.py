@@ -125,7 +125,7 @@ def point_cells(row: Mapping[str, Any], headline: str) -> list[Any]:
     """Amount, headline, validation figure, seconds, settings or why it failed."""
     amount = Numeral(f"{row['amount']:g}" if row["amount"] >= 1 else f"1/{1 / row['amount']:g}")
     if "failed" in row:
-        return [amount, "", "", "", f"not possible: {row['failed']}"]
+        return [amount, "", "", "", f"failed: {row['failed']}"]
     chosen = row["validation"]
     told = "\n".join(f"{key} = {_value(value)}" for key, value in row["settings"].items())
     return [amount, interval(row[headline]), chosen["value"] if chosen else "", Numeral(f"{row['train_s']:,.0f}"), told]
@@ -180,7 +180,7 @@ def tuned(result: Mapping[str, Any], folder: Path) -> None:
 
 def _trial(row: Mapping[str, Any]) -> list[Any]:
     if row["value"] is None:
-        return [f"not possible: {row['failed']}", ""]
+        return [f"failed: {row['failed']}", ""]
     return [row["value"], Numeral(f"{row['seconds']:,.0f}")]
 
 

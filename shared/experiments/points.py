@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from shared.usecase import UseCase
 
 C = TypeVar("C", bound=RunConfig)
 MARKER = "experiment.json"
+KILLED = "its process was killed twice in the same epoch, as systems do where memory runs out"
 
 
 def begin(kind: str, usecase: str, config: RunConfig, out: Path | None, about: Mapping[str, Any] | None = None) -> Path:
@@ -74,23 +76,54 @@ def trained(usecase: UseCase, config: RunConfig, folder: Path, *, until_validate
         until_validated: end it once its validation figure is known, before anything is judged on the test part.
 
     Raises:
-        UserError: the recipe cannot do it, such as for want of data; the run's state tells it, too.
+        UserError: the recipe cannot do it, such as for want of data.
+        Exception: whatever else ends it, a defect or too little memory; `reason` of it is in the run's state, its traceback
+            among the run's events.
     """
-    found = state(folder)["state"] if (folder / "run.json").exists() else None
-    if found in ("done", "validated"):
+    found = state(folder) if (folder / "run.json").exists() else {"state": None}
+    if found["state"] in ("done", "validated"):
         return
-    if found == "running":
+    killed = 0
+    if found["state"] == "running":
         current = Run.reopen(unfinished(usecase.name, folder), config)
+        killed = _count_killed(folder, found)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # of one that failed, which may have been mended since
         current = Run.create(usecase.name, config, folder)
     current.until_validated = until_validated
     try:
+        if killed > 1:
+            raise MemoryError(KILLED)
         usecase.train(config, current)
     except Validated:
         current.finish("validated")
+    except KeyboardInterrupt:
+        current.write_json("run.json", {**state(folder), "interrupted": True})
+        raise
     except Exception as error:
-        current.fail(str(error))
+        mark_failed(usecase.name, folder, error)
+        current.event("failed", traceback=traceback.format_exc())
         raise
     else:
         current.finish()
+
+
+def _count_killed(folder: Path, found: Mapping[str, Any]) -> int:
+    """How often the run's process has ended without a word since its last whole epoch; its state keeps that, too."""
+    events = folder / "events.jsonl"
+    epochs = events.read_text(encoding="utf-8").count('"event": "epoch"') if events.exists() else 0
+    before = found.get("killed", 0) if epochs == found.get("epochs") else 0
+    killed = before if found.get("interrupted") else before + 1
+    write_json(folder / "run.json", {**state(folder), "killed": killed, "epochs": epochs, "interrupted": False})
+    return killed
+
+
+def mark_failed(usecase: str, folder: Path, error: Exception) -> None:
+    """Have the run's state tell why it failed, also of one that could not be begun, or that ended with figures of no use."""
+    found = state(folder) if (folder / "run.json").exists() else {"usecase": usecase}
+    write_json(folder / "run.json", {**found, "state": "failed", "reason": reason(error)})
+
+
+def reason(error: Exception) -> str:
+    """Why a run failed; a defect's says of which kind it is, as its text alone may tell nothing."""
+    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()

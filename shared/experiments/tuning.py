@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 KIND = "tuning"
 RESULT, BEST, TRIALS = "tuning.json", "best.yaml", "trials.jsonl"
 ORDERS = 10  # a range whose ends differ by this factor is searched by orders of magnitude
+HOPELESS = 3  # trials after which a search ends if all have failed
 ENOUGH = 8  # trials from which on it is told which knobs mattered
 OPTIMISTIC = (
     "The winner is the best of many trials on the same validation rows, partly by luck: its figure is optimistic, and so is its "
@@ -104,7 +106,8 @@ def run(
 ) -> dict[str, Any]:
     """Try settings until there are `trials` of them, or the time is over, and write the best ones into the folder.
 
-    The first trial has the configuration's own settings. One that was interrupted is gone on with.
+    The first trial has the configuration's own settings. One that was interrupted is gone on with; one that fails, for whatever
+    reason, is told with it and left.
 
     Args:
         folder: as `points.begin` or `points.reopen` gives it.
@@ -112,17 +115,18 @@ def run(
         minutes: after which no further trial is begun, counted from now.
 
     Raises:
-        UserError: the first trial is not possible, or the recipe records no validation figure.
+        UserError: the first trial is not possible, all or the first `HOPELESS` ones fail, or the recipe records no validation
+            figure.
     """
     optuna = require("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     began = time.monotonic()
     config = points.settings(usecase.config, folder, {})
     space = read_space(texts, config)
+    own = {key: value for key, value in defaults(config).items() if key in space}
     study = _study(folder, config.seed)
     if not study.trials:
-        own = defaults(config)
-        study.enqueue_trial({key: own[key] for key in space})
+        study.enqueue_trial(own)
     while len(ended := study.get_trials(states=_ended())) < trials:
         if ended and minutes is not None and time.monotonic() - began > 60 * minutes:
             say(f"The {minutes:g} minutes are over")
@@ -132,22 +136,42 @@ def run(
         say(f"Trial {number + 1} of {trials}: {', '.join(f'{key}={_told(value)}' for key, value in values.items())}")
         try:
             points.trained(usecase, points.settings(usecase.config, folder, values), place, until_validated=True)
-        except UserError as error:
-            if not ended:
+            found = validation(place)
+            if found and not math.isfinite(found[1]):
+                raise FloatingPointError(f"its {found[0]} on validation is {found[1]}")
+        except Exception as error:
+            if isinstance(error, UserError) and not ended:
                 raise
+            points.mark_failed(usecase.name, place, error)
             study.tell(number, state=optuna.trial.TrialState.FAIL)
-            say(f"Not possible: {error}")
-            continue
+            say(f"  Failed: {points.reason(error)}")
+            if len(ended) + 1 >= HOPELESS:
+                _check_some(study, folder)
+        else:
+            if found is None:
+                raise UserError(f"{usecase.name} records no validation figure with this data, so there is nothing to search by.")
+            study.tell(number, found[1])
+            say(f"  {found[0]} {found[1]:.4f} on validation")
         shutil.rmtree(place / "checkpoints", ignore_errors=True)  # they are large, and a trial is not gone on with
-        found = validation(place)
-        if found is None:
-            raise UserError(f"{usecase.name} records no validation figure with this data, so there is nothing to search by.")
-        study.tell(number, found[1])
-        say(f"  {found[0]} {found[1]:.4f} on validation")
-    result = summarise(usecase.name, study, folder)
+    _check_some(study, folder)
+    result = summarise(usecase.name, study, folder, own)
     write_text(folder / BEST, dump(points.settings(usecase.config, folder, result["best"]["settings"])))
     write_json(folder / RESULT, result)
     return result
+
+
+def _check_some(study: Study, folder: Path) -> None:
+    """Raises UserError, with the reasons, if all trials so far have failed."""
+    rows = [_row(trial, folder) for trial in study.get_trials(states=_ended())]
+    if all(row["value"] is None for row in rows):
+        whys: dict[str, list[str]] = {}
+        for row in rows:
+            whys.setdefault(row["failed"], []).append(str(row["trial"]))
+        told = "\n".join(f"  - trial {', '.join(numbers)}: {why}" for why, numbers in whys.items())
+        raise UserError(
+            f"No trial succeeded, so there is nothing to search by:\n{told}\nWhere each failed is in {folder / 'trials'}, in its "
+            "events.jsonl. Once that is mended, --resume goes on with further trials."
+        )
 
 
 def _study(folder: Path, seed: int) -> Study:
@@ -176,23 +200,31 @@ def _next(study: Study, space: Mapping[str, BaseDistribution]) -> tuple[int, dic
     return asked.number, asked.params
 
 
-def summarise(usecase: str, study: Study, folder: Path) -> dict[str, Any]:
-    """The result as JSON: all trials in their order, the best one, and how much the knobs mattered."""
+def summarise(usecase: str, study: Study, folder: Path, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The result as JSON: all trials in their order, the best one, and how much the knobs mattered.
+
+    Args:
+        own: the settings that the search began with.
+    """
     states = require("optuna", "tune").trial.TrialState
     trials = study.get_trials(states=_ended())
     complete = [(trial, trial.value) for trial in trials if trial.state == states.COMPLETE and trial.value is not None]
-    (first, begun), (best, reached) = complete[0], max(complete, key=lambda one: one[1])  # of equal ones the first
-    found = validation(folder / "trials" / f"{first.number:04d}")
+    best, reached = max(complete, key=lambda one: one[1])  # of equal ones the first
+    begun = next((value for trial, value in complete if trial.params == own), None)
+    found = validation(folder / "trials" / f"{best.number:04d}")
     assert found is not None  # it is complete
-    gain = reached - begun
-    said = f"The best of {len(complete)} trials reaches {found[0]} {reached:.4f} on validation, {gain:+.4f} against the defaults"
-    if best is first:
-        said = f"None of {len(complete)} trials was better on validation than the defaults, with {found[0]} {begun:.4f}"
+    gain = None if begun is None else reached - begun
+    said = f"The best of {len(complete)} trials reaches {found[0]} {reached:.4f} on validation"
+    said += ", but the defaults failed, so there is no gain to tell" if gain is None else f", {gain:+.4f} against the defaults"
+    if best.params == own:
+        said = f"None of {len(complete)} trials was better on validation than the defaults, with {found[0]} {reached:.4f}"
+    if failed := len(trials) - len(complete):
+        said += f". {failed} more failed, for the reasons told with them"
     return {
         "usecase": usecase,
         "metric": found[0],
         "trials": [_row(trial, folder) for trial in trials],
-        "best": {"trial": best.number + 1, "value": reached, "settings": best.params, "defaults": first.params, "gain": gain},
+        "best": {"trial": best.number + 1, "value": reached, "settings": best.params, "defaults": dict(own), "gain": gain},
         "importance": _importance(study) if len(complete) >= ENOUGH else {},
         "honest": OPTIMISTIC,
         "conclusion": f"{said}.",
@@ -200,7 +232,8 @@ def summarise(usecase: str, study: Study, folder: Path) -> dict[str, Any]:
 
 
 def _row(trial: FrozenTrial, folder: Path) -> dict[str, Any]:
-    about = state(folder / "trials" / f"{trial.number:04d}") if trial.params else {"reason": "interrupted before it began"}
+    place = folder / "trials" / f"{trial.number:04d}"
+    about = state(place) if (place / "run.json").exists() else {"reason": "interrupted before it began"}
     row = {"trial": trial.number + 1, "value": trial.value, "seconds": about.get("seconds"), "settings": trial.params}
     return row if trial.value is not None else {**row, "failed": about.get("reason", "interrupted")}
 

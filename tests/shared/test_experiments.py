@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from scipy.stats import binomtest
 from shared.config import RunConfig, Training
 from shared.errors import UserError
 from shared.evaluation.classification import Ranked
-from shared.experiments import comparing, power_law, tuning
+from shared.experiments import comparing, learning_curve, pages, points, power_law, tuning
 from shared.experiments.comparing import Compared
+from shared.files import read_json
+from shared.runs import Run
 from shared.usecase import JudgedRows
 
 SHARES = np.array([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
@@ -175,3 +178,125 @@ def test_a_space_keeps_kinds_of_numbers_and_holds_the_defaults() -> None:
 def test_a_space_that_cannot_be_searched_is_refused(key: str, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         tuning.check_space({key: text}, Knobs())
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (["/runs/one", "/runs/two"], ["one", "two"]),
+        (["/mine/small/r", "/mine/large/r"], ["small", "large"]),
+        (["/mine/x/out/r", "/yours/x/out/r"], ["mine", "yours"]),
+        (["/a/x/r", "/a/y/r", "/b/x/r"], ["a/x", "a/y", "b/x"]),
+        (["/a/x", "/a/x/x"], ["a", "x"]),
+    ],
+)
+def test_runs_are_called_what_tells_their_folders_apart(folders: list[str], labels: list[str]) -> None:
+    assert comparing._labels([Path(folder) for folder in folders]) == labels
+
+
+@pytest.mark.parametrize(
+    ("hidden", "wanted"), [(48, {0.25: 12, 0.5: 24, 2.0: 96}), (8, {0.5: 4, 2.0: 16}), (4, {2.0: 8}), (2, {0.5: 4})]
+)
+def test_widths_that_come_out_the_same_are_trained_once(hidden: int, wanted: dict[float, int]) -> None:
+    planned = [point for point in learning_curve.plan(Knobs(hidden=hidden), ["hidden"]) if point.varied == "width"]
+    found = {point.changes["hidden"] for point in planned}
+    assert found == set(wanted.values())
+    assert len(planned) == len(found)
+    if hidden > 2:
+        assert {point.amount: point.changes["hidden"] for point in planned} == wanted
+
+
+class Faulty:
+    """A use case whose trainings end so, one after the other: by an exception, or with a figure."""
+
+    name = "faulty"
+    config = Knobs
+
+    def __init__(self, *ends: BaseException | float) -> None:
+        self.ends = list(ends)
+
+    def train(self, config: Knobs, run: Run) -> None:
+        end = self.ends.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        run.validated("auc", end)
+
+
+def searched(folder: Path, *ends: BaseException | float, trials: int | None = None) -> dict[str, Any]:
+    """A search with as many trials as there are ends; gone on with, if there is one in the folder."""
+    pytest.importorskip("optuna")
+    if not folder.exists():
+        points.begin(tuning.KIND, Faulty.name, Knobs(), folder)
+    usecase: Any = Faulty(*ends)
+    return tuning.run(usecase, folder, {"hidden": "8..64"}, trials or len(ends), None, lambda _: None)
+
+
+def test_a_search_goes_on_past_trials_that_fail_and_tells_why(tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    found = searched(out, 0.5, ValueError("no room"), MemoryError(), float("nan"), UserError("Too wide."), 0.7)
+    assert [row.get("failed") for row in found["trials"]] == [
+        None, "ValueError: no room", "MemoryError", "FloatingPointError: its auc on validation is nan", "Too wide.", None,
+    ]  # fmt: skip
+    assert found["best"]["trial"] == 6
+    assert found["best"]["gain"] == pytest.approx(0.2)
+    assert "4 more failed" in found["conclusion"]
+    assert "no room" in read_json(out / "trials" / "0001" / "run.json")["reason"]
+    assert "in train" in (out / "trials" / "0001" / "events.jsonl").read_text()  # of the traceback
+
+
+def test_settings_that_a_configuration_refuses_are_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = points.settings
+
+    def settings(cls: type[Knobs], folder: Path, changes: dict[str, Any]) -> Knobs:
+        if changes.get("hidden", 48) != 48:
+            raise UserError("hidden does not suit kind.")
+        return plain(cls, folder, changes)
+
+    monkeypatch.setattr(points, "settings", settings)
+    found = searched(tmp_path / "search", 0.5, trials=2)
+    assert [row.get("failed") for row in found["trials"]] == [None, "hidden does not suit kind."]
+
+
+def test_a_search_whose_first_trials_all_fail_ends_with_their_reasons_and_can_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    broken = RuntimeError("a defect")
+    with pytest.raises(UserError, match=r"(?s)No trial succeeded.*trial 1, 2, 3: RuntimeError: a defect"):
+        searched(out, broken, broken, broken, trials=9)
+    with pytest.raises(UserError, match=r"(?s)trial 1, 2, 3: RuntimeError: a defect\n.*trial 4: KeyError"):
+        searched(out, KeyError("y"), trials=9)
+    found = searched(out, 0.5, 0.4, trials=6)
+    assert found["best"]["trial"] == 5
+    assert found["best"]["defaults"] == {"hidden": 48}
+    assert "the defaults failed" in found["conclusion"]
+    pages.tuned(found, out)
+    assert "failed: RuntimeError: a defect" in (out / "report.html").read_text()
+    with pytest.raises(UserError, match="No trial succeeded"):
+        searched(tmp_path / "short", broken, broken)
+
+
+def test_a_mistake_of_the_users_in_the_first_trial_ends_the_search_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^The data is empty\.$"):
+        searched(tmp_path / "search", UserError("The data is empty."), trials=9)
+
+
+def test_a_trial_in_which_the_process_was_killed_twice_is_given_up(tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    asked, killed = KeyboardInterrupt, SystemExit  # which nothing writes down, as if it had been killed
+    for given in ([0.5, asked()], [asked()], [killed()], [asked()], [killed()]):
+        with pytest.raises((asked, killed)):
+            searched(out, *given, trials=3)
+    found = searched(out, 0.6, trials=3)
+    assert [row.get("failed") for row in found["trials"]] == [None, f"MemoryError: {points.KILLED}", None]
+
+
+def test_a_point_of_a_learning_curve_that_fails_by_a_defect_is_told_and_the_others_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "read", lambda folders, _: [folder.name for folder in folders])
+    monkeypatch.setattr(learning_curve, "summarise", lambda _, planned, runs, failed: {"runs": runs, "failed": failed})
+    points.begin(learning_curve.KIND, Faulty.name, Knobs(), tmp_path / "curve")
+    usecase: Any = SimpleNamespace(name=Faulty.name, config=Knobs, widths=None, judged=None)
+    usecase.train = Faulty(0.5, 0.4, IndexError("out of range"), 0.4, 0.4).train
+    found = learning_curve.run(usecase, tmp_path / "curve", lambda _: None)
+    assert list(found["runs"]) == ["data-1", "data-0.0625", "data-0.25", "data-0.5"]
+    assert found["failed"] == {"data-0.125": "IndexError: out of range"}

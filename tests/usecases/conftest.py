@@ -10,6 +10,7 @@ import pytest
 from shared.config import RunConfig
 from shared.runs import Run
 from shared.usecase import UseCase
+from tests.twins import Twins
 from usecases.cli import main
 
 
@@ -34,6 +35,12 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
         return Ended(ended.value.code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def twins(name: str, twins_of: Callable[[str], Twins]) -> Twins:
+    """The runs of the use case that a test module's fixture `name` gives, to be read only."""
+    return twins_of(name)
 
 
 def trained(usecase: UseCase, config: RunConfig, folder: Path) -> Path:

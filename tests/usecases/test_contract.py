@@ -48,12 +48,6 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def twins(name: str, twins_of: Callable[[str], Twins]) -> Twins:
-    """The use case's runs, to be read only."""
-    return twins_of(name)
-
-
-@pytest.fixture(scope="module")
 def quick(twins: Twins) -> tuple[Path, dict[str, Any]]:
     """The folder and the printed result of one `--quick` run."""
     assert twins.codes["unbroken"] == 0, twins.said("unbroken")[-3000:]

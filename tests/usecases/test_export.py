@@ -29,11 +29,6 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def twins(name: str, twins_of: Callable[[str], Twins]) -> Twins:
-    return twins_of(name)
-
-
-@pytest.fixture(scope="module")
 def run(name: str, twins: Twins, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy to write into, without an export."""
     copy = tmp_path_factory.mktemp("run") / name

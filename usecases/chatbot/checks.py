@@ -90,7 +90,8 @@ def _counts(utterances: Utterances, faults: Collector) -> None:
     counts = Counter(utterances.labels[place] for place in learnt if utterances.labels[place])
     if learnt and len(counts) < 2:
         what = f"{len(counts)} intent to train on" if counts else "nothing to train on"
-        faults.add("error", what, "Give utterances of at least two intents")
+        texts = [utterances.texts[place][:60] for place in learnt]
+        faults.add("error", what, "Give utterances of at least two intents", texts, count=max(1, len(texts)))
         return
     few = {label: count for label, count in counts.items() if count < FEW}
     for label, count in sorted(few.items(), key=lambda item: item[1]):
@@ -161,6 +162,8 @@ def _parts(utterances: Utterances, faults: Collector) -> None:
         what = f"{given['']:,} utterances of no part, where {len(utterances.parts) - given['']:,} have one"
         fix, places = "They are trained on. Fill in train, validation or test everywhere, or nowhere", utterances.rows
         rows = [row for row, part in zip(places, utterances.parts, strict=True) if not part]
-        faults.given.append(Finding("warning", what, faults.where, fix, len(rows), rows[:SHOWN]))
+        texts = [text[:60] for text, part in zip(utterances.texts, utterances.parts, strict=True) if not part]
+        faults.given.append(Finding("warning", what, faults.where, fix, len(rows), rows[:SHOWN], texts[:2]))
     elif given and TRAIN not in given and "" not in given:
-        faults.add("error", "a split without anything to train on", "Mark utterances as train")
+        texts = [text[:60] for text in utterances.texts]
+        faults.add("error", "a split without anything to train on", "Mark utterances as train", texts, count=len(texts))

@@ -139,7 +139,13 @@ def leaks(
         if auc >= SEPARATES:
             what = f"'{column}' alone tells {words.finding} from the rest (AUC {auc:.3f})"
             fix = f"It is known only afterwards, probably: data.exclude=[{column}]"
-            faults.add("warning", what, fix, column=column, count=len(frame))
+            examples = [f"{sample[column].iloc[place]} ({said})" for place, said in _one_each(fraud, words)]
+            faults.add("warning", what, fix, examples=examples, column=column, count=len(frame))
+
+
+def _one_each(fraud: np.ndarray, words: Words) -> list[tuple[int, str]]:
+    """Places of the first finding and of the first of the rest, and what each is."""
+    return [(int(np.argmax(fraud)), words.finding), (int(np.argmin(fraud)), f"no {words.finding}")]
 
 
 def separation(values: np.ndarray, fraud: np.ndarray) -> float:

@@ -86,10 +86,12 @@ def label_rate(frame: pd.DataFrame, named: Words, faults: Faults, spelled: tuple
         what = (
             f"{found:,} of {known:,} labelled {named.records} have {named.finding}; {FEWEST} with and {FEWEST} without are needed"
         )
-        faults.add("error", what, f"Give more, or check data.columns.label. {ASK}… where it is not {spelled[0]}")
+        fix = f"Give more, or check data.columns.label. {ASK}… where it is not {spelled[0]}"
+        faults.add("error", what, fix, column="label", count=max(1, known))
     elif found > known / 2:
         what = f"{found / known:.0%} of the labels say {named.finding}"
-        faults.add("warning", what, f"Are {spelled[0]} and {spelled[1]} swapped? {ASK}{spelled[1]}")
+        fix = f"Are {spelled[0]} and {spelled[1]} swapped? {ASK}{spelled[1]}"
+        faults.add("warning", what, fix, frame.index[frame["label"] == 1], column="label")
 
 
 def describe(name: str, frame: pd.DataFrame, named: Words) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from scipy.special import logit
 from sklearn.ensemble import IsolationForest
 
+from shared.errors import UserError
 from shared.evaluation.calibration import Calibrator
 from shared.evaluation.classification import Ranked
 from shared.evaluation.intervals import bootstrap_groups
@@ -41,7 +42,16 @@ PROTOCOL = (
 
 
 def train(config: FraudConfig, transactions: Transactions, run: Run, chip: Choice, say: Callable[[str], None]) -> None:
-    """Fit the anomaly model on the training days, judge it on the test days; write artefact and report."""
+    """Fit the anomaly model on the training days, judge it on the test days; write artefact and report.
+
+    Raises:
+        UserError: only a validation figure is wanted.
+    """
+    if run.until_validated:
+        raise UserError(
+            "Tuning needs labels: without any, nothing tells which settings find more fraud. Name their column with"
+            " data.columns.label=, 1 for fraud, or set the knobs yourself."
+        )
     started = time.monotonic()
     say("There are no labels: only a model of what is usual can be trained")
     _, part = splits.split(transactions, config)

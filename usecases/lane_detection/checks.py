@@ -58,7 +58,8 @@ def looked_at(frames: Sequence[Frame], where: str, training: bool) -> tuple[list
             what = f"an image that cannot be used: {error.strerror or error}"
             faults.add("error", what, "Restore the image, or remove its label", frame.name, left_out=_without(frame))
         _geometry(frame, looks[-1] and looks[-1].size, faults)
-    _numbers(frames, Counter(one.size for one in looks if one), training, faults)
+    _numbers(frames, training, faults)
+    _sizes({frame.name: one.size for frame, one in zip(frames, looks, strict=True) if one}, faults)
     _copies(frames, looks, faults)
     for first, again in alike(collected([one and one.print for one in looks])):
         one, other = frames[first], frames[again]
@@ -84,7 +85,8 @@ def _copies(frames: Sequence[Frame], looks: Sequence[Look | None], faults: Colle
             continue
         example = f"{frame.name} is as {kept.name}"
         if kept.lines is not None and frame.lines is not None and not _equal(kept.lines, frame.lines):
-            faults.add("warning", "the same image with different lines", "One of the labels is wrong", example)
+            fix = "Look at both: one may lack lines or be wrong, or what counts as a line was understood in two ways. Keep one"
+            faults.add("warning", "the same image with different lines", fix, example)
         elif kept.clip == frame.clip:
             dropped = kept if kept.lines is None else frame
             first[one.digest if one else ""] = frame if dropped is kept else kept
@@ -96,29 +98,38 @@ def _equal(some: Sequence[Line], others: Sequence[Line]) -> bool:
     return len(some) == len(others) and all(map(np.array_equal, some, others))
 
 
-def _numbers(frames: Sequence[Frame], sizes: Mapping[Size, int], training: bool, faults: Collector) -> None:
+def _numbers(frames: Sequence[Frame], training: bool, faults: Collector) -> None:
     """What concerns the frames as a whole."""
     for name, count in Counter(frame.name for frame in frames).items():
         if count > 1:
             faults.add("error", "a frame that is labelled more than once", "Keep one of its labels", name)
-    labelled = sum(frame.lines is not None for frame in frames)
+    named = [frame.name for frame in frames if frame.lines is not None]
+    labelled = len(named)
     if not labelled:
-        faults.add("error", "no frame has labels", "Add label files; without them nothing can be trained or judged")
+        fix = "Add label files; without them nothing can be trained or judged"
+        faults.add("error", "no frame has labels", fix, [frame.name for frame in frames], count=max(1, len(frames)))
     elif labelled < FEWEST:
         fix = f"Add frames: below {FEWEST} a trained model and its numbers say little"
         told = f"only {labelled} frames have labels" if labelled > 1 else "only 1 frame has labels"
-        faults.add("warning", told, fix, count=labelled)
+        faults.add("warning", told, fix, named, count=labelled)
     if 0 < labelled < len(frames):
         fix = "They are not trained on; a frame without lines needs a label file that is empty"
         without = [frame.name for frame in frames if frame.lines is None]
         what = f"{len(without)} of {len(frames)} frames have no labels"
         faults.add("info", what, fix, without, count=len(without))
     if training and labelled and not any(frame.lines for frame in frames):
-        faults.add("error", "no frame has a line", "Check the label files, and the names of the lines if you gave any")
-    if len(sizes) > 1:
-        common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in Counter(sizes).most_common(4))
+        fix = "Check the label files, and the names of the lines if you gave any"
+        faults.add("error", "no frame has a line", fix, named, count=labelled)
+
+
+def _sizes(sizes: Mapping[str, Size], faults: Collector) -> None:
+    """More than one size of images; `sizes` by the frame's name."""
+    counts = Counter(sizes.values()).most_common()
+    if len(counts) > 1:
+        common = ", ".join(f"{w} x {h} ({count})" for (w, h), count in counts[:4])
+        odd = [f"{name}: {size[0]} x {size[1]}" for name, size in sizes.items() if size != counts[0][0]]
         fix = "They are scaled to one; the camera may differ, too"
-        faults.add("info", f"images of {len(sizes)} sizes: {common}", fix, count=len(sizes))
+        faults.add("info", f"images of {len(counts)} sizes: {common}", fix, odd, count=len(odd))
 
 
 def _geometry(frame: Frame, size: Size | None, faults: Collector) -> None:

@@ -270,7 +270,8 @@ def _copies(seen: Sequence[Seen], parts: Sequence[str], linked: np.ndarray, faul
         how = "the same image" if same else "nearly the same image"
         example = f"{b.case.name} is as {a.case.name}"
         if a.case.label != b.case.label and None not in (a.case.label, b.case.label):
-            faults.add("warning", f"{how} with different labels", "One of the labels is wrong", example)
+            fix = "Look at both: one may be wrong, or readers disagree, or what tells the classes apart is not on the image"
+            faults.add("warning", f"{how} with different labels", fix, example)
         if parts[one] != parts[other]:
             fix = "A test on what was trained on proves nothing: it counts in the later part only"
             first, second = sorted((parts[one], parts[other]), key=("train", "validation", "test", "").index)
@@ -294,9 +295,10 @@ def _divided(seen: Sequence[Seen], refused: np.ndarray, unit: np.ndarray, faults
 
 
 def _patients(seen: Sequence[Seen], parts: Sequence[str], faults: Collector) -> None:
-    if placeholder(seen):
+    if nobody := placeholder(seen):
         what = "nearly all headers have the same patient's id, of what folders, files or a table tell to be several patients"
-        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not", count=len(seen))
+        names = [one.case.name for one in seen if one.header == nobody]
+        faults.add("warning", what, "It was taken for a placeholder. Correct it if it is not", names, count=len(names))
     where: dict[str, set[str]] = {}
     for one, part in zip(seen, parts, strict=True):
         if one.case.patient and part:

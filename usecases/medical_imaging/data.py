@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from shared import hardware
 from shared.data import sources
-from shared.errors import DataError, Finding, UserError, errors_first
+from shared.errors import SHOWN, DataError, Finding, UserError, errors_first
 from usecases.medical_imaging import checks, layouts, prepare, simulator, splits
 from usecases.medical_imaging.config import SIMULATED, MedicalConfig
 from usecases.medical_imaging.items import Source, is_healthy
@@ -211,7 +211,7 @@ def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Fin
     where, faults = config.data.source, list[Finding]()
     try:
         if (found.parts != "").any():
-            given, faults = _given(found.parts, where)
+            given, faults = _given(found.parts, [case.name for case in found.everything.cases], where)
             parts = splits.within(labels, found.unit, given.tolist(), *shares, config.seed, names)
         else:
             parts = splits.split(labels, found.unit, *shares, config.seed, names)
@@ -220,7 +220,7 @@ def _parts(found: Gathered, config: MedicalConfig) -> tuple[np.ndarray, list[Fin
     return parts, [*faults, *checks.lacking(labels, parts, names, where)]
 
 
-def _given(parts: np.ndarray, where: str) -> tuple[np.ndarray, list[Finding]]:
+def _given(parts: np.ndarray, names: Sequence[str], where: str) -> tuple[np.ndarray, list[Finding]]:
     """The split that the data came with, in which the unmarked images are those to train on where none is marked so.
 
     Raises:
@@ -236,7 +236,8 @@ def _given(parts: np.ndarray, where: str) -> tuple[np.ndarray, list[Finding]]:
         return parts, []
     fix = "They were left out. Mark those that are to be learnt from as train"
     what = f"{unmarked.sum():,} image(s) of no part, where others are marked as train"
-    return parts, [Finding("warning", what, where, fix, int(unmarked.sum()))]
+    shown = [name for name, left_out in zip(names, unmarked, strict=True) if left_out][:SHOWN]
+    return parts, [Finding("warning", what, where, fix, int(unmarked.sum()), examples=shown)]
 
 
 def _split(found: Gathered, parts: np.ndarray, config: MedicalConfig) -> Cases:

@@ -86,13 +86,17 @@ def source_of(items: Sequence[Item], wanted: Sequence[str], layout: str, faults:
             fix = f"Correct it, or add it to data.classes, which are: {', '.join(classes)}; the image was left out"
             faults.add("error", f"a label that is none of the classes: '{item.label[:40]}'", fix, item.name, item.row)
     if not names and any(item.masks for item in items):
-        faults.add("info", "no labels, but masks", f"An image counts as '{classes[-1]}' where its mask is not empty")
+        masked = [item.name for item in items if item.masks]
+        fix = f"An image counts as '{classes[-1]}' where its mask is not empty"
+        faults.add("info", "no labels, but masks", fix, masked, count=len(masked))
     elif len(names) == 1:
         fix = "Add images of another class: one class teaches nothing"
-        faults.add("error", f"only one class, '{next(iter(names))}'", fix)
+        labelled = [item.name for item in items if item.label is not None]
+        faults.add("error", f"only one class, '{next(iter(names))}'", fix, labelled, count=len(labelled))
     elif not names:
         fix = "To train: a folder for each class, masks (x_mask.png beside x.png), or a table with the columns path and label"
-        faults.add("error", "no labels; these images can be predicted on, not learnt from", fix)
+        what = "no labels; these images can be predicted on, not learnt from"
+        faults.add("error", what, fix, [item.name for item in items], count=len(items))
     salt = anonymous.salt()
     cases: list[Case] = []
     parts: list[str] = []

@@ -76,7 +76,8 @@ def inspect(file: Path, wanted: tuple[str, ...], faults: Collector) -> Source:
     classes = wanted or ordered(set(names.values()))
     if left_out := sorted(set(names.values()) - set(classes)):
         fix = f"data.classes are {', '.join(classes)}; give all that the file has: {', '.join(ordered(set(names.values())))}"
-        faults.add("error", f"labels that are none of the classes: {', '.join(left_out)}", fix)
+        many = sum(names[int(label)] in left_out for given in labels.values() for label in given)
+        faults.add("error", f"labels that are none of the classes: {', '.join(left_out)}", fix, left_out, count=many)
         raise DataError(faults.findings)
     for part, given in labels.items():
         count = arrays.shape(part)[0]

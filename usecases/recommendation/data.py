@@ -156,7 +156,8 @@ def _sizes(frame: pd.DataFrame, config: RecommendationConfig, faults: Faults) ->
     if singles := int((users == 1).sum()):
         first = frame.index[frame["user"].isin(users.index[users == 1])]
         fix = "They teach a model nothing; they count as new users where they fall into the test part"
-        faults.add("info", f"{singles} users have one interaction", fix, list(first), column="user")
+        examples = list(frame["user"].loc[first].head(2))
+        faults.add("info", f"{singles} users have one interaction", fix, list(first), examples, column="user")
     if items < max(config.at):
         faults.add(
             "error", f"only {items} items, and lists of {max(config.at)} are asked for", "Ask for shorter ones, e.g. at=[5]"

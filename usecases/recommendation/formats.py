@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from shared.data import columns, sources, tables
-from shared.errors import DataError, Finding, UserError
+from shared.errors import SHOWN, DataError, Finding, UserError
 from usecases.recommendation.config import Data
 
 # The usual names, most specific first, as columns.normal writes them.
@@ -196,11 +196,11 @@ def _sequences(path: Path, config: Data) -> Raw:
     items: list[str] = []
     rows: list[int] = []
     places: list[float] = []
-    faults: list[int] = []
+    faults: dict[int, str] = {}
     for number, line in enumerate(path.read_text(config.encoding).splitlines(), 1):
         user, *sequence = line.split() or [""]
         if not sequence:
-            faults.append(number)
+            faults[number] = line.strip()[:60]
         users += [user] * len(sequence)
         items += sequence
         rows += [number] * len(sequence)
@@ -209,7 +209,8 @@ def _sequences(path: Path, config: Data) -> Raw:
     findings = []
     if faults:
         fix = "Each line needs a user and at least one item; these lines were left out"
-        findings.append(Finding("warning", "no items in the line", str(path), fix, len(faults), faults[:5]))
+        told = [line for line in faults.values() if line][:2]
+        findings.append(Finding("warning", "no items in the line", str(path), fix, len(faults), list(faults)[:SHOWN], told))
     return Raw(table, str(path), findings=findings)
 
 

@@ -64,7 +64,9 @@ def test_what_is_odd_about_utterances_is_told_with_an_example(
 def test_leaks_and_gaps_of_given_parts_are_told(tmp_path: Path) -> None:
     rows = [(text, label, "train") for text, label in usual()]
     rows += [("Please pay bravo back!", "refund", "test"), ("good day", "greet", "test"), ("where now", "order", "")]
-    whats = {finding.what: finding.severity for finding in table(tmp_path, rows)}
+    found = table(tmp_path, rows)
+    assert [finding.examples for finding in found if "of no part" in finding.what] == [["where now"]]
+    whats = {finding.what: finding.severity for finding in found}
     assert whats["utterances of test that are also in train"] == "warning"
     assert whats["1 utterances of no part, where 26 have one"] == "warning"
     assert whats["an intent with utterances to judge or choose by, but none to train on"] == "error"

@@ -99,6 +99,7 @@ def test_a_broken_file_has_every_fault_listed_in_one_go(tmp_path: Path) -> None:
     warned = [what for what, finding in found.items() if finding.severity == "warning" and not finding.rows]
     assert warned == [f"'{column}' alone tells fraud from the rest (AUC 1.000)" for column in ("blocked_after", "chargeback")]
     assert "data.exclude=[chargeback]" in found[warned[1]].fix
+    assert [one.partition(" ")[2] for one in found[warned[1]].examples] == ["(fraud)", "(no fraud)"]
     assert found["the same value in every row: version, currency"].severity == "info"
     assert found["nearly another value in every row: device_token"].severity == "info"
     assert sum(finding.severity == "error" for finding in found.values()) == 1

@@ -254,6 +254,16 @@ def test_labels_that_are_partly_not_known_are_enough(record: pd.DataFrame, tmp_p
     assert "no other simple method" in metrics["conclusion"]
 
 
+def test_a_search_over_settings_without_labels_is_refused_before_training(record: pd.DataFrame, tmp_path: Path) -> None:
+    record.drop(columns=["label", "scenario"]).to_csv(tmp_path / "a.csv", index=False)
+    config = resolve(FraudConfig, [], [f"data.source={tmp_path / 'a.csv'}", *TINY])
+    trial = Run.create("fraud_detection", config, tmp_path / "trial")
+    trial.until_validated = True
+    with pytest.raises(UserError, match="Tuning needs labels"):
+        train(config, trial)
+    assert {path.name for path in trial.folder.iterdir()} == {"config.yaml", "run.json", "events.jsonl"}
+
+
 def test_a_setting_that_would_change_nothing_is_refused() -> None:
     with pytest.raises(UserError, match="patience changes nothing"):
         resolve(FraudConfig, [], ["model.tabular.training.patience=3"])

@@ -204,6 +204,14 @@ def test_what_cannot_be_told_is_asked_for(
     assert says in "\n".join(map(str, found))
 
 
+@pytest.mark.parametrize(("ones", "severity", "count", "rows"), [(50, "warning", 50, [0, 1, 2, 3, 4]), (5, "error", 35, [])])
+def test_odd_numbers_of_labels_are_told_with_how_many_there_are(ones: int, severity: str, count: int, rows: list[int]) -> None:
+    faults = data.Faults("x")
+    plain_data.label_rate(pd.DataFrame({"label": [1.0] * ones + [0.0] * 30}), labels.PAYMENTS, faults)
+    (told,) = faults.findings
+    assert (told.severity, told.count, told.rows, told.column) == (severity, count, rows, "label")
+
+
 def test_ids_are_no_inputs_and_an_amount_is_one(tmp_path: Path) -> None:
     table = make_table().rename(columns={"household": "customerID", "member_state": "churn"})
     table = table.assign(customerID=[f"{n}-X" for n in range(600)], Amount=7.0 + table["months"])

@@ -110,7 +110,8 @@ def test_wrong_h_samples(tmp_path: Path) -> None:
 
 
 def test_sizes() -> None:
-    assert found(frame("1"), frame("2", image=scene(2)[:80]))["images of 2 sizes: 160 x 90"].severity == "info"
+    odd = found(frame("1"), frame("2", image=scene(2)[:80]), frame("3", image=scene(3)))["images of 2 sizes: 160 x 90"]
+    assert (odd.severity, odd.count, odd.examples) == ("info", 1, ["2: 160 x 80"])
     said = found(frame(about={"labelled_size": (1280, 720)}))["an image of another size than the labelled one"]
     assert said.examples == ["a/1.jpg: 160 x 90, labelled at 1280 x 720"]
     assert found(frame(about={"labelled_size": (160, 90)})) == {}
@@ -124,7 +125,20 @@ def test_too_few_labels() -> None:
     assert whats(frame(lines=None)) == ["no frame has labels"]
     assert whats(frame(lines=())) == ["no frame has a line", "only 1 frame has labels"]
     assert [finding.severity for finding in checks.check_frames([frame(lines=())], "here", training=False)] == ["warning"]
-    assert whats(frame("1"), frame("2", lines=None)) == ["only 1 frame has labels", "1 of 2 frames have no labels"]
+    some = [frame("1"), frame("2", lines=None)]
+    assert whats(*some) == ["only 1 frame has labels", "1 of 2 frames have no labels"]
+    assert [(one.count, one.examples) for one in checks.check_frames(some, "here")] == [(1, ["1"]), (1, ["2"])]
+    (none, _) = checks.check_frames([frame("1", lines=()), frame("2", lines=(), image=scene(2))], "here")
+    assert (none.what, none.count, none.examples) == ("no frame has a line", 2, ["1", "2"])
+
+
+def test_of_one_image_with_two_labels_it_is_not_claimed_that_one_is_wrong(tmp_path: Path) -> None:
+    for name in "12":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), scene(0))
+    one, other = (frame(name, image=tmp_path / f"{name}.png") for name in "12")
+    said = found(one, replace(other, lines=LINES[:1]))["the same image with different lines"]
+    assert "may lack lines or be wrong, or" in said.fix
+    assert said.examples == ["2 is as 1"]
 
 
 def test_lines_and_names_that_cannot_be() -> None:

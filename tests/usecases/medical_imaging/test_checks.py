@@ -128,7 +128,11 @@ def test_copies_are_found_within_and_across_parts_and_with_other_labels(again: o
     assert list(same_label) == [how + " twice" + (", not known to be of one patient" if how[0] == "n" else "")]
     parts = ["train"] * 30 + ["test"] * 35
     assert findings([*cases, case(90, 0, copy)], parts) == {f"{how} in train and in test": "warning"}
-    assert f"{how} with different labels" in findings([*cases, case(91, 1, copy)])
+    seen = prepare.look_at([*cases, case(91, 1, copy)], 32, 1)
+    found = checks.check(seen, [""] * 65, CLASSES, checks.pairs(seen), "data")
+    (told,) = [finding for finding in found if finding.what == f"{how} with different labels"]
+    assert (told.severity, told.examples) == ("warning", ["91.png is as 4.png"])
+    assert "one may be wrong, or readers disagree" in told.fix
 
 
 def test_neighbouring_but_different_images_are_not_copies() -> None:

@@ -77,6 +77,7 @@ def test_images_of_no_part_beside_a_given_train_part_are_left_out_and_counted(tm
     assert cases.about["left_out"] == 7
     (told,) = [finding for finding in cases.findings if "of no part" in finding.what]
     assert (told.severity, told.what[:2], told.count) == ("warning", "7 ", 7)
+    assert told.examples == [f"{number}.png" for number in range(53, 58)]
 
 
 def test_images_keep_their_aspect_and_are_padded_with_black(tmp_path: Path) -> None:
@@ -211,6 +212,14 @@ def test_of_a_medmnist_file_that_was_copied_the_test_part_is_judged(tmp_path: Pa
     assert digests(found.test) == digests(cases.test)
     rest = data.all_of(config(tmp_path / "b.npz"), 32, 1, digests(cases.test))  # it was trained on that part alone
     assert [len(rest.test), rest.about["known"], rest.about["own_test"]] == [36, 12, False]
+
+
+def test_labels_of_a_medmnist_file_that_are_none_of_the_classes_are_counted(tmp_path: Path) -> None:
+    parts = ("train", "val", "test")
+    arrays = {f"{part}_images": np.zeros((3, 28, 28), np.uint8) for part in parts}
+    np.savez(tmp_path / "a.npz", **arrays, **{f"{part}_labels": np.array([[0], [1], [2]]) for part in parts})
+    (told,) = data.check(MedicalConfig.model_validate({"data": {"source": str(tmp_path / "a.npz"), "classes": ["0", "1"]}}))
+    assert (told.what, told.count, told.examples) == ("labels that are none of the classes: 2", 3, ["2"])
 
 
 def test_check_never_raises_and_load_names_every_error(tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def test_sequences_with_one_mask_are_of_one_patient(tmp_path: Path) -> None:
 def test_images_without_labels_are_for_prediction_only(tmp_path: Path) -> None:
     image(tmp_path / "1.png")
     assert said(found(tmp_path)) == ["no labels; these images can be predicted on, not learnt from"]
+    assert found(tmp_path).findings[0].examples == ["1.png"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"has no images\. Looked for: .*DICOM.*There: nothing"):
         found(tmp_path / "empty")
@@ -330,6 +331,13 @@ def test_a_row_whose_mask_is_not_there_is_left_out(tmp_path: Path) -> None:
     source = found(table(tmp_path, "path,label,mask\n0.png,a,3.png\n1.png,b,3.png;gone.png\n2.png,b,3.png\n"))
     assert [case.name for case in source.cases] == ["0.png", "2.png"]
     assert [(finding.what, list(finding.rows)) for finding in source.findings] == [("a mask that is not there", [2])]
+
+
+def test_one_class_is_told_with_how_many_images_and_which(tmp_path: Path) -> None:
+    for name in ("ill/1.png", "ill/2.png"):
+        image(tmp_path / name)
+    (told,) = [finding for finding in found(tmp_path, layout="folders").findings if finding.severity == "error"]
+    assert (told.what, told.count, told.examples) == ("only one class, 'ill'", 2, ["ill/1.png", "ill/2.png"])
 
 
 def test_labels_outside_the_classes_are_errors(tmp_path: Path) -> None:

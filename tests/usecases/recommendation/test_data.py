@@ -43,6 +43,7 @@ def test_a_broken_file_has_every_fault_listed_in_one_go(tmp_path: Path) -> None:
     assert rows["not a number in the rating"] == [15]
     assert rows["unusable timestamp"] == [20, 25]
     assert rows["1 users have one interaction"] == [35]
+    assert found["1 users have one interaction"].examples == ["only"]
     assert rows["the same user and item again"] == [40]
     with pytest.raises(DataError, match="not valid utf-8"):
         data.load(config(path, "at=[10]"))
@@ -136,7 +137,7 @@ def test_recbole_and_sequence_files(tmp_path: Path) -> None:
     (tmp_path / "seq.txt").write_text("\n".join(lines))
     loaded = data.load(config(tmp_path / "seq.txt", "split.method=leave_one_out", "at=[10]"))
     assert loaded.frame[loaded.frame["user"] == "3"]["item"].tolist() == ["4", "5", "6", "7", "8", "9"]
-    assert loaded.findings[0].rows == [30]
+    assert (loaded.findings[0].rows, loaded.findings[0].examples) == ([30], ["77"])
 
 
 def test_side_tables_are_read_and_their_gaps_named(tmp_path: Path, shop: Path) -> None:
