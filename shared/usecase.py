@@ -48,6 +48,9 @@ class Predictor(Protocol):
 
         One whose network can be exported has `exportable` and `with_network`; see `shared.export.Exportable`.
 
+        One that can remember something between requests has a method `keeping_in(folder: Path) -> Predictor` that gives one that
+        does; the server asks for it where its setting `keep` names a folder.
+
         One that acts on the world has a method `rehearsing() -> Predictor` that gives one that does not: `usecases predict` asks
         that one a record of the command line, unless `act=true` is given.
         """

@@ -67,6 +67,12 @@ class Chatbot:
         self._must_talk()
         return Chatbot(self.assistant, self._actions, memory)
 
+    def keeping_in(self, folder: Path) -> Chatbot:
+        """The same, in a file of this folder; see `Predictor`. A model of labelled messages has nothing to keep."""
+        if self.assistant.desk is None:
+            return self
+        return self.keeping(Memory(folder / f"{NAME}.sqlite", patterns=self.assistant.desk.patterns))
+
     def rehearsing(self) -> Chatbot:
         """The same assistant, whose forms act on a copy of the demonstration shop, where it has one, and on nothing else."""
         return Chatbot(self.assistant, self.assistant.rehearsal())

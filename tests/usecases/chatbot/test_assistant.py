@@ -23,7 +23,9 @@ from typer.testing import CliRunner
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
+from shared.serving.service import Services
+from shared.serving.settings import ServeSettings
+from usecases.chatbot import USECASE, pipeline, predictor, rehearsal, report, tester, tools
 from usecases.chatbot.actions import HttpActions
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig, Judging
@@ -198,6 +200,15 @@ def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, r
         chatbot.predict([ChatRequest(message="hi"), request])
     with pytest.raises(ValidationError, match="not both"):
         ChatRequest(message="hi", state={}, conversation="one")
+
+
+def test_a_server_that_keeps_something_keeps_conversations(run: Path, tmp_path: Path) -> None:
+    for message, event in (("where is my parcel", "order_number"), ("FW-482913", "email")):  # each after a restart
+        services = Services({"chatbot": lambda: USECASE}, {"chatbot": run}, ServeSettings(keep=tmp_path))
+        services.start().join()
+        (response,) = services["chatbot"].predict_now([ChatRequest(message=message, conversation="one")])
+        assert (response.events, response.state) == ([{"asks": event}], None)
+        services.close()
 
 
 def test_of_several_records_one_at_most_names_a_conversation(chatbot: Chatbot, tmp_path: Path) -> None:
