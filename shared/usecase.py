@@ -42,10 +42,14 @@ class Predictor(Protocol):
 
         The server computes the requests of several clients together. Where a request's position in the list, or the others
         in it, change its response, the predictor has a method `predict_groups(groups: Sequence[Sequence[Request]]) ->
-        list[list[Response] | Exception]` besides, for which only those of its own group count. What either raises makes the
-        server ask again for each client by itself; an exception in a group's place goes to its client alone.
+        list[list[Response] | Exception | Future]` besides, for which only those of its own group count. What either raises makes
+        the server ask again for each client by itself; an exception in a group's place goes to its client alone. A future
+        (`concurrent.futures`) of a group's responses holds up nobody else: for what waits for other services.
 
         One whose network can be exported has `exportable` and `with_network`; see `shared.export.Exportable`.
+
+        One that can remember something between requests has a method `keeping_in(folder: Path) -> Predictor` that gives one that
+        does; the server asks for it where its setting `keep` names a folder.
 
         One that acts on the world has a method `rehearsing() -> Predictor` that gives one that does not: `usecases predict` asks
         that one a record of the command line, unless `act=true` is given.

@@ -14,7 +14,7 @@ from typing import Any
 from shared.serving.settings import ServeSettings
 
 Group = Sequence[Any]  # the records of one request
-Answers = list[list[Any] | Exception]
+Answers = list[list[Any] | Exception | Future[list[Any]]]
 SMOOTHING = 0.2  # weight of the newest batch in the mean time a record
 
 
@@ -44,18 +44,22 @@ class Batcher:
 
     Attributes:
         waiting: records in the queue.
+        late: records whose answers wait for somebody else, such as a company's service.
         batches, computed: how many batches and records were computed so far.
     """
 
     def __init__(self, predict: Callable[[list[Group]], Answers], settings: ServeSettings, name: str = "model") -> None:
-        """`predict`: the responses to each group of records, which must not depend on the other groups, or an exception."""
+        """`predict`: the responses to each group of records, which must not depend on the other groups, or an exception.
+
+        Or a future: what takes long for a reason other than computing holds up nobody else.
+        """
         self._predict, self._settings = predict, settings
         self._jobs: deque[_Job] = deque()
         self._changed = Condition()
         self._closed = False
         self._expected = 1  # requests that the next batch may hold
         self._seconds = 0.0  # a record
-        self.waiting = self.batches = self.computed = 0
+        self.waiting = self.late = self.batches = self.computed = 0
         self._thread = Thread(target=self._run, name=f"compute-{name}", daemon=True)
         self._thread.start()
 
@@ -70,7 +74,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise ClosedError("the server is stopping")
-            if self.waiting and self.waiting + len(records) > self._settings.queue:
+            if (waiting := self.waiting + self.late) and waiting + len(records) > self._settings.queue:
                 raise OverloadedError(max(1, math.ceil(self.waiting * self._seconds)))
             self._jobs.append(job)
             self.waiting += len(records)
@@ -83,6 +87,8 @@ class Batcher:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: not self.late)
 
     def _run(self) -> None:
         while jobs := self._next():
@@ -126,7 +132,23 @@ class Batcher:
                     self._compute([job])
             return
         for job, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, Exception):
+            if isinstance(answer, Future):
+                self._answer_later(job, answer)
+            elif isinstance(answer, Exception):
                 job.future.set_exception(answer)
             else:
                 job.future.set_result(answer)
+
+    def _answer_later(self, job: _Job, answer: Future[list[Any]]) -> None:
+        def settle(answer: Future[list[Any]]) -> None:
+            if error := answer.exception():
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(answer.result())
+            with self._changed:
+                self.late -= len(job.records)
+                self._changed.notify_all()
+
+        with self._changed:
+            self.late += len(job.records)
+        answer.add_done_callback(settle)

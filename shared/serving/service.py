@@ -67,6 +67,8 @@ class Service:
                 self.state, self.reason, self.folder = "loading", "", folder
             try:
                 predictor = self.usecase.load(folder / "artifact")
+                if self.settings.keep and hasattr(predictor, "keeping_in"):
+                    predictor = predictor.keeping_in(self.settings.keep)
                 examples = predictor.examples()
                 predictor.predict(examples[:1])  # what is made at the first call is made now
             except Exception as error:

@@ -36,6 +36,9 @@ class ServeSettings(Section):
     timeout_s: float = Field(30.0, gt=0, description="from a request's acceptance to its answer, and for its body to arrive")
     rate: float = Field(0.0, ge=0, description="requests a second and client, with a burst of ten seconds' worth; 0: any")
     batch: int = Field(64, ge=1, description="records computed together, of several requests; 1: none together")
+    keep: Path | None = Field(
+        None, description="folder for what models remember between requests, such as a chatbot's conversations; none: nothing"
+    )
     wait_ms: float = Field(5.0, ge=0, description="longest wait for others' records while several clients are calling")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ from usecases.chatbot.state import Reply, State, signed, verified
 
 BLOCK = 512  # messages
 OPEN = 10_000  # conversations of a file that are remembered at a time, some kilobytes each
+TALKS = 32  # messages at a time that wait for the company's services
 GUESSES = 3  # intents told of a message
 DIGITS = 4
 
@@ -65,6 +67,12 @@ class Chatbot:
         self._must_talk()
         return Chatbot(self.assistant, self._actions, memory)
 
+    def keeping_in(self, folder: Path) -> Chatbot:
+        """The same, in a file of this folder; see `Predictor`. A model of labelled messages has nothing to keep."""
+        if self.assistant.desk is None:
+            return self
+        return self.keeping(Memory(folder / f"{NAME}.sqlite", patterns=self.assistant.desk.patterns))
+
     def rehearsing(self) -> Chatbot:
         """The same assistant, whose forms act on a copy of the demonstration shop, where it has one, and on nothing else."""
         return Chatbot(self.assistant, self.assistant.rehearsal())
@@ -73,6 +81,11 @@ class Chatbot:
     def _dialogue(self) -> Dialogue | None:
         """Made when it is asked for: services may need what judging a model does not, such as passwords."""
         return self.assistant.dialogue(self._actions) if self.assistant.desk else None
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor | None:
+        """Answers in threads where forms call the company's services, which may take minutes."""
+        return ThreadPoolExecutor(TALKS, "talk") if self.assistant.services and self._actions is None else None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -118,21 +131,26 @@ class Chatbot:
         answered = self.predict_groups([requests])[0]
         if isinstance(answered, Exception):
             raise answered
-        return answered
+        return answered.result() if isinstance(answered, Future) else answered
 
-    def predict_groups(self, groups: Sequence[Sequence[ChatRequest]]) -> list[list[ChatResponse] | Exception]:
+    def predict_groups(
+        self, groups: Sequence[Sequence[ChatRequest]]
+    ) -> list[list[ChatResponse] | Exception | Future[list[ChatResponse]]]:
         """The same for lists that know nothing of one another; the networks see the messages of all of them together.
 
         What goes wrong with a list is its answer: the others' turns may have acted on the company's services, and must not be
-        repeated.
+        repeated. With such services the answers are futures: nobody waits for what another one's form calls.
         """
         reader = self.assistant.reader if self._dialogue is None else self._dialogue.reader
         readings = reader.read([request.message for requests in groups for request in requests])
         found = self._dialogue.search(readings) if self._dialogue and len(readings) > 1 else {}
         left = iter(readings)
-        answers: list[list[ChatResponse] | Exception] = []
+        answers: list[list[ChatResponse] | Exception | Future[list[ChatResponse]]] = []
         for requests in groups:
             own = [next(left) for _ in requests]
+            if self._pool:
+                answers.append(self._pool.submit(self._answered, requests, own, found))
+                continue
             try:
                 answers.append(self._answered(requests, own, found))
             except Exception as error:

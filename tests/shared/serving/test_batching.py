@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -78,6 +80,37 @@ def test_requests_whose_records_belong_together_stay_apart_from_others() -> None
     batcher = served(doubler)["doubling"].batcher
     futures = [batcher.submit([Ask(number=1)] * count) for count in (1, 3, 2)]
     assert [[one.doubled for one in future.result(10)] for future in futures] == [[0], [0, 1, 2], [0, 1]]
+
+
+def test_an_answer_that_waits_for_a_service_holds_up_nobody_and_is_waited_for_at_the_end() -> None:
+    class Slow(Doubler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.late: list[Future[list[Answer]]] = []
+
+        def predict_groups(self, groups: list[list[Ask]]) -> list[list[Answer] | Future[list[Answer]]]:
+            self.late += [Future() for group in groups if group[0].number > 9]
+            return [self.late[-1] if group[0].number > 9 else self.predict(group) for group in groups]
+
+    doubler = Slow()
+    batcher = served(doubler, queue=2, batch=1)["doubling"].batcher
+    slow = batcher.submit([Ask(number=10)])
+    until(lambda: batcher.late == 1)
+    assert batcher.submit([Ask(number=1)]).result(10) == [Answer(doubled=2)]
+    slower = batcher.submit([Ask(number=11)])
+    until(lambda: batcher.late == 2)
+    with pytest.raises(OverloadedError):  # it waits as well as what is in the queue
+        batcher.submit([Ask(number=2)])
+    closing = Thread(target=batcher.close)
+    closing.start()
+    doubler.late[1].set_exception(UserError("the service is gone"))
+    with pytest.raises(UserError, match="gone"):
+        slower.result(10)
+    assert closing.is_alive()
+    doubler.late[0].set_result([Answer(doubled=20)])
+    assert slow.result(10) == [Answer(doubled=20)]
+    closing.join(10)
+    assert not closing.is_alive()
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_the_one_that_is_served_stays() -> None:

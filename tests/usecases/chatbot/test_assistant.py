@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +23,9 @@ from typer.testing import CliRunner
 from shared.config import resolve
 from shared.errors import UserError
 from shared.runs import Run
-from usecases.chatbot import pipeline, predictor, rehearsal, report, tester, tools
+from shared.serving.service import Services
+from shared.serving.settings import ServeSettings
+from usecases.chatbot import USECASE, pipeline, predictor, rehearsal, report, tester, tools
 from usecases.chatbot.actions import HttpActions
 from usecases.chatbot.answers import ChatRequest
 from usecases.chatbot.config import ChatConfig, Judging
@@ -147,6 +150,7 @@ def test_messages_of_several_clients_are_answered_together_as_by_themselves_and_
 ) -> None:
     asked = [ChatRequest(message=text) for text in ("hi, when are you open", "where is my parcel FW-482913", "", "zebra quantum")]
     bad = ChatRequest(message="FW-482913", state={"form": "nowhere"})
+    chatbot = chatbot.rehearsing()
     first, failed, *rest = chatbot.predict_groups([asked[:1], [asked[1], bad], asked[1:2], asked[2:]])
     assert isinstance(failed, UserError)
     assert "record 2, state" in str(failed)
@@ -158,6 +162,25 @@ def test_messages_of_several_clients_are_answered_together_as_by_themselves_and_
         random = {name: alone.state[name] for name in ("conversation", "signature")}
         assert (answer.reply, answer.events, answer.state | random) == (alone.reply, alone.events, alone.state)
         assert [one.intent for one in answer.intents[:1]] == [one.intent for one in alone.intents[:1]]
+
+
+def test_nobody_waits_for_the_service_that_anothers_form_calls(chatbot: Chatbot, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def slow(name: str, slots: dict[str, Any], key: str = "") -> Outcome:
+        assert answered.wait(30)
+        return Outcome(True, {"status": "sent", "status_text": ""})
+
+    assistant = replace(chatbot.assistant, services={"look_up_order": {"url": "https://example.com", "returns": ["status"]}})
+    monkeypatch.setattr(type(assistant), "actions", lambda self: slow)
+    asked = "where is my parcel FW-482913, jo@example.com"
+    acting, other = Chatbot(assistant).predict_groups([[ChatRequest(message=asked)], [ChatRequest(message="when are you open")]])
+    assert isinstance(acting, Future)
+    assert isinstance(other, Future)
+    assert other.result(30)[0].reply
+    assert not acting.done()
+    answered.set()
+    assert acting.result(30)[0].events[0]["does"] == "look_up_order"
 
 
 def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, run: Path, tmp_path: Path) -> None:
@@ -179,6 +202,15 @@ def test_a_service_goes_on_with_conversations_by_their_names(chatbot: Chatbot, r
         ChatRequest(message="hi", state={}, conversation="one")
 
 
+def test_a_server_that_keeps_something_keeps_conversations(run: Path, tmp_path: Path) -> None:
+    for message, event in (("where is my parcel", "order_number"), ("FW-482913", "email")):  # each after a restart
+        services = Services({"chatbot": lambda: USECASE}, {"chatbot": run}, ServeSettings(keep=tmp_path))
+        services.start().join()
+        (response,) = services["chatbot"].predict_now([ChatRequest(message=message, conversation="one")])
+        assert (response.events, response.state) == ([{"asks": event}], None)
+        services.close()
+
+
 def test_of_several_records_one_at_most_names_a_conversation(chatbot: Chatbot, tmp_path: Path) -> None:
     """A turn that is done would be lost with the next one's failure."""
     memory = Memory(tmp_path / "kept.sqlite")
@@ -186,8 +218,8 @@ def test_of_several_records_one_at_most_names_a_conversation(chatbot: Chatbot, t
     with pytest.raises(UserError, match=r"record 2, conversation: .*send each by itself"):
         chatbot.keeping(memory).predict(asked)
     assert memory.conversations() == []  # nothing was done
-    together = chatbot.keeping(memory).predict_groups([[ChatRequest(message="hi"), asked[0]], asked[1:]])
-    assert [len(answer) for answer in together if not isinstance(answer, Exception)] == [2, 1]
+    together = chatbot.rehearsing().keeping(memory).predict_groups([[ChatRequest(message="hi"), asked[0]], asked[1:]])
+    assert [len(answer) for answer in together if isinstance(answer, list)] == [2, 1]
     assert len(memory.conversations()) == 2
 
 
