@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from shared.errors import DataError, Finding, UserError
 from shared.files import whole
 
+pa.enable_signal_handlers(False)  # its own lose one Ctrl-C in twenty that comes while a file is read
+
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 QUOTED = ",;"  # between values that may be quoted; in tables with tabs a quote is a sign like others
 JSON_LINES = (".jsonl", ".ndjson", ".json")
