@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -21,6 +21,7 @@ PATTERNS: dict[Coded, str] = {
     "gift_card": r"(GC)[-\s_:#.]{0,3}([A-Z0-9]{4})[-\s_.]{0,3}([A-Z0-9]{4})",
 }
 """How the demonstration shop writes its numbers."""
+ANY = "*"  # heading of questions that some section of their article answers
 
 
 class Intent(Section):
@@ -67,11 +68,13 @@ class Question(NamedTuple):
 
     Attributes:
         tuning: whether it is kept to tune the search by, and never to judge it.
+        heading: of the section that answers it; `ANY`: it is not known which.
     """
 
     text: str
     articles: tuple[str, ...] = ()
     tuning: bool = False
+    heading: str = ANY
 
 
 class Article(Section):
@@ -79,9 +82,22 @@ class Article(Section):
 
     title: str
     intents: tuple[str, ...] = ()
-    questions: tuple[str, ...] = Field((), description="what customers ask that it answers: they teach the search")
+    questions: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="what customers ask that it answers, which teaches the search: a list, or one for each section that answers, "
+        "by its heading ('' before the first)",
+    )
     updated: str = ""
     body: str
+
+    @field_validator("questions", mode="before")
+    @classmethod
+    def _of_any(cls, questions: Any) -> Any:
+        return {ANY: questions} if isinstance(questions, list | tuple) else questions
+
+    def asked(self, name: str) -> list[Question]:
+        """Its questions; `name`: its own."""
+        return [Question(text, (name,), heading=heading) for heading, texts in self.questions.items() for text in texts]
 
     def passages(self, name: str) -> Iterator[Passage]:
         head, *sections = re.split(r"(?m)^## +", self.body)

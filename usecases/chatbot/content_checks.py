@@ -12,7 +12,7 @@ from shared.errors import Collector, Finding, UserError, nearest
 from usecases.chatbot import desk as folder
 from usecases.chatbot import documents, shop_content
 from usecases.chatbot.actions import HttpAction, PythonAction, imported
-from usecases.chatbot.content import Form, Slot
+from usecases.chatbot.content import ANY, Form, Slot
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.desk import ARTICLES, CONVERSATIONS, FORMS, INTENTS, QUESTIONS, Content
 from usecases.chatbot.shop import Shop
@@ -123,8 +123,13 @@ def _articles(content: Content, faults: Collector) -> None:
         if not answering and not article.intents:
             fix = "Name it below `articles:` of an intent, or an intent in its front matter"
             faults.add("warning", f"the article '{name}' has no intent", fix, **content.place(file))
-        if any(not passage.text for passage in article.passages(name)):
+        passages = list(article.passages(name))
+        if any(not passage.text for passage in passages):
             faults.add("warning", "a section without text", "Write it, or remove its heading", **content.place(file))
+        for heading in sorted(article.questions.keys() - {ANY, *(passage.heading for passage in passages)}):
+            what = f"the article '{name}' has questions for the section '{heading}', which is not there"
+            fix = nearest(heading, [passage.heading for passage in passages])
+            faults.add("error", what, fix, **content.place(file, "questions", heading))
 
 
 def _slots(name: str, form: Form, content: Content, faults: Collector) -> None:
@@ -233,8 +238,9 @@ def _conversations(content: Content, faults: Collector) -> None:
 def _questions(content: Content, faults: Collector) -> None:
     """What the search in the articles is judged by: the articles are there, and nothing of it is taught."""
     desk = content.desk
-    lists = [one.examples for one in desk.intents.values()] + [one.questions for one in desk.articles.values()]
-    taught = {normalised(text) for texts in (*lists, desk.out_of_scope, desk.unanswered) for text in texts}
+    asked = [question.text for name, article in desk.articles.items() for question in article.asked(name)]
+    examples = [text for intent in desk.intents.values() for text in intent.examples]
+    taught = {normalised(text) for text in (*examples, *asked, *desk.out_of_scope, *desk.unanswered)}
     fix = "Remove it from the examples, or from the articles' questions: else the search is judged on what it was told"
     given = content.questions
     for steps, kinds in (((), given), (("tuning",), given.tuning)):

@@ -119,8 +119,8 @@ def filled_up(examples: Examples, desk: Desk | None, apart: Sequence[str]) -> Ex
     texts, labels = list(examples.texts), list(examples.labels)
     had = set(map(normalised, [*texts, *apart]))
     for intent in sorted(counts):
-        lists = [desk.articles[name].questions for name, intents in answering.items() if intents == [intent]]
-        in_turn = [text for group in zip_longest(*lists) for text in group if text and normalised(text) not in had]
+        lists = [desk.articles[name].asked(name) for name, intents in answering.items() if intents == [intent]]
+        in_turn = [one.text for group in zip_longest(*lists) for one in group if one and normalised(one.text) not in had]
         some = in_turn[: max(counts.values()) - counts[intent]]
         texts, labels = [*texts, *some], [*labels, *[intent] * len(some)]
     return Examples(texts, labels)

@@ -130,7 +130,7 @@ class Reranker:
         partial = cls(weights.detach().numpy(), scales, np.zeros(SEEN + 1))
         inputs_of_questions = partial._of_questions(found)
         spread = inputs_of_questions.std(0) + 1e-6
-        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(inputs_of_questions / spread, known)
+        model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000).fit(inputs_of_questions / spread, known)
         return cls(partial.weights, scales, np.r_[model.coef_[0] / spread, model.intercept_])
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from shared.runs import Run
 from shared.training import fit
 from usecases.chatbot import questions as judging
 from usecases.chatbot.config import Retrieval
-from usecases.chatbot.content import Desk, Passage, Question
+from usecases.chatbot.content import ANY, Desk, Passage, Question
 from usecases.chatbot.interaction import Asked, Interaction, Reader, build, groups, objective
 from usecases.chatbot.lexical import BM25
 from usecases.chatbot.protocols import Answer, Classifier, Scores
@@ -89,9 +90,13 @@ class Library:
         return Ranking([self.articles[place] for place in scores.argmax(1)], scores.max(1))
 
     def rows(self, questions: Sequence[Question]) -> np.ndarray:
-        """[n, passages + 1] what may answer: the passages of the question's articles, or the last column."""
+        """[n, passages + 1] what may answer: the passages of the question's articles below its heading, or the last column."""
         of = self.right(questions)
-        return np.c_[of[:, self.owner], ~of.any(1)]
+        answering = of[:, self.owner]
+        headings = np.array([passage.heading for passage in self.passages])
+        for row, question in zip(answering, questions, strict=True):
+            row &= (question.heading == ANY) | (headings == question.heading)
+        return np.c_[answering, ~of.any(1)]
 
     def right(self, questions: Sequence[Question]) -> np.ndarray:
         """[n, articles] which of them answer."""
@@ -149,9 +154,8 @@ class Retriever:
         if not desk.articles or not outside:
             raise UserError("Retrieval needs articles, and messages in out_of_scope.yaml that none of them answers.")
         numbers = {name: [i for i, one in enumerate(classifier.intents) if one in desk.about(name)] for name in desk.articles}
-        asked = {name: article.questions for name, article in desk.articles.items()}
-        library = Library(desk.passages(), asked, numbers, len(classifier.intents))
-        own = [Question(text, (name,)) for name, article in desk.articles.items() for text in article.questions]
+        own = [question for name, article in desk.articles.items() for question in article.asked(name)]
+        library = Library(desk.passages(), _by_article(own), numbers, len(classifier.intents))
         utterances = [Question(text, one.articles) for one in desk.intents.values() if one.articles for text in one.examples]
         known = sum(bool(question.articles) for question in questions)
         apart = min(known, len(questions) - known) >= ENOUGH
@@ -324,6 +328,13 @@ def _train(
     with torch.no_grad():
         learnt = torch.cat([network(one)[1] for one in asked.reads[: len(taught)]])
     return Meaning(reader, network, units.rarity, learnt.bfloat16(), ~asked.answers[: len(taught), -1])
+
+
+def _by_article(questions: Sequence[Question]) -> dict[str, list[str]]:
+    asked: dict[str, list[str]] = defaultdict(list)
+    for question in questions:
+        asked[question.articles[0]].append(question.text)
+    return asked
 
 
 def _cross_ranked(found: Evidence, right: np.ndarray, library: Library, seed: int) -> Ranking:

@@ -205,9 +205,15 @@ def test_a_desk_without_mistakes_has_no_findings_and_an_article_alone_has(tmp_pa
     (tmp_path / "shop.yaml").write_text(yaml.safe_dump({**DESK["shop.yaml"], "gift_cards": [CARD, {**CARD}]}))
     assert any("does not fit together" in finding.what and finding.severity == "error" for finding in found(tmp_path))
     (tmp_path / "articles" / "alone.md").write_text("---\ntitle: Alone\n---\nText.\n")
+    asked = "questions:\n  Costs: [How much?]\n  '': [Why?]"
+    (tmp_path / "articles" / "asked.md").write_text(
+        f"---\ntitle: Asked\nintents: [thanks]\n{asked}\n---\nText.\n\n## Cost\nNone.\n"
+    )
     (tmp_path / "articles" / "typo.md").write_text("---\ntitle: Typo\nintents: [delivry]\n---\nText.\n")
     whats = {finding.what: finding for finding in found(tmp_path)}
     assert "the article 'alone' has no intent" in whats
+    misplaced = whats["the article 'asked' has questions for the section 'Costs', which is not there"]
+    assert (misplaced.severity, misplaced.fix, misplaced.rows) == ("error", "Did you mean 'Cost'?", [5])
     assert whats["the article 'typo' names the intent 'delivry', which is not there"].fix == "Did you mean 'delivery'?"
 
 

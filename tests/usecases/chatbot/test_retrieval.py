@@ -175,19 +175,20 @@ def test_simple_searches_find_what_is_written_there(encoder: Encoder, retriever:
     assert retriever.library.by_vectors(*encoder, whole).first == sorted(TOPICS)
 
 
-def test_questions_of_articles_teach_the_search(encoder: Encoder) -> None:
+def test_questions_of_articles_teach_which_section_answers(encoder: Encoder) -> None:
     """Words that stand in no passage, only in what is asked."""
     desk = a_desk()
-    asked = {"boats": "football", "tents": "recipe", "shoes": "doctor", "money": "flight"}
+    asked = {"boats": ("football", ""), "tents": ("recipe", "peg"), "shoes": ("doctor", "*"), "money": ("flight", "card")}
     articles = {
         name: article.model_copy(
-            update={"questions": tuple(f"{start} {asked[name]}" for start in ("tell me the", "about", "the"))}
+            update={"questions": {heading: tuple(f"{start} {word}" for start in ("tell me the", "about", "the"))}}
         )
-        for name, article in desk.articles.items()
+        for (name, article), (word, heading) in zip(desk.articles.items(), asked.values(), strict=True)
     }
     outside = tuple(f"{start} {word}" for word in ("weather", "poem") for start in ("tell me the", "about", "me", "the", "tell"))
     fitted = fit(desk.model_copy(update={"articles": articles, "out_of_scope": outside}), encoder)
-    assert [found[0].passage.article for found in ask(fitted, ["me the football", "me the flight"])] == ["boats", "money"]
+    found = [answers[0].passage for answers in ask(fitted, ["me the football", "me the recipe", "me the flight"])]
+    assert [(one.article, one.heading) for one in found] == [("boats", ""), ("tents", "peg"), ("money", "card")]
 
 
 def test_without_an_encoder_it_searches_by_words_and_comes_back(encoder: Encoder) -> None:
