@@ -79,10 +79,10 @@ def train(config: ChatConfig, run: Run) -> None:
         "choice": choice,
         "articles": articles,
         "conversations": rehearsal.conversations(corpus, assistant, say),
-        "timing": {"train_s": trained, **speed(chatbot, test.texts)},
         "hardware": chip.describe(),
     }
     chatbot.save(run.artifact_dir, {key: result[key] for key in ("data", "protocol", "seed", "model")})
+    result["timing"] = {"train_s": trained, **speed(Chatbot.load(run.artifact_dir).rehearsing(), test.texts)}
     run.write_json("metrics.json", result)
     write_predictions(run.folder / "predictions.parquet", judged, scores[OURS])
     report.write(run, result, judged, scores, config.wording.model)
