@@ -35,9 +35,10 @@ LEAST = 0.05  # probability of what may be meant by somebody who only says what 
 OPTIONS = 3  # intents between which the customer may be asked to choose
 
 _VAGUE = re.compile(
-    r"^(?:\W*(?:hi|hello|hey|so|ok|okay|well|please)\b)*\W*(?:I(?:'ve| have)(?: got)?|there is|it's|this is) "
-    r"(?:a|an|some|another) (?:\w+ )?(?:question|problem|issue|query|thing|trouble)s? (?:about|with|regarding|concerning) "
-    r"(?:\w+\W*){1,5}$",
+    r"^(?:\W*(?:hi|hello|hey|so|ok|okay|well|please|just|quick)\b)*\W*"
+    r"(?:(?:(?:I(?:'ve| have)(?: got)?|there is|it's|this is)\s)?(?:(?:a|an|some|another)\s)?(?:\w+\s)?"
+    r"(?:question|problem|issue|query|thing|trouble|something)s?\s(?:about|with|regarding|concerning)"
+    r"|(?:it's|it is|this is)\s(?:about|regarding|concerning))\s(?:\w+\W*){1,5}$",
     re.IGNORECASE,
 )
 _ORDINAL = {
@@ -72,7 +73,7 @@ class Answering(ABC):
         )
         self.state, self.text = state, reading.text
         self.chosen: str | None = None  # of the intents that were asked about
-        self.read = {part.text: part for part in reading.parts}  # as the classifier has it
+        self.read = {part.text: part for part in (*reading.questions, *reading.parts)}  # as the classifier has it
         self.found = {part.text: found[part.asked] for part in reading.parts if part.asked in found}
         self.reading = replace(reading, parts=tuple(self.settled(self.weighed(part)) for part in reading.parts))
         self.paragraphs: list[str] = []
@@ -121,7 +122,8 @@ class Answering(ABC):
 
     def aside(self, parts: Sequence[Part]) -> bool:
         """Answer questions of which it is not certain what they are about, as far as the articles can."""
-        answered = [self.answer(part) for part in parts if asks(part.text)]
+        asked = {part.text: part for part in (*parts, *self.reading.questions) if asks(part.text)}
+        answered = [self.answer(part) for part in asked.values()]
         whole = self.reading.whole
         return any(answered) or (whole is not None and asks(whole.text) and self.answer(whole))
 
@@ -279,6 +281,7 @@ class Answering(ABC):
         if chosen is None and len(fitting) == 1 and not part.request:
             chosen, unclear = fitting[0], f"{unclear}\n{self.text}"
         if chosen is None:
+            part = self.in_context(part, unclear)
             if len(self.reading.parts) > 1 or (part.top not in options and self.sure(part)):
                 return False
             among = {name: dict(part.ranked).get(name, 0.0) for name in options}
@@ -292,6 +295,12 @@ class Answering(ABC):
         if not self.act(chosen, Part(unclear, part.intents, meant, 0.0, True)):
             self.fall_back()
         return True
+
+    def in_context(self, part: Part, before: str) -> Part:
+        """A reply as it is understood by itself, and behind what was said before."""
+        both = self.classifier([f"{before} {part.text}"])
+        outside = (part.outside + float(both.outside[0])) / 2
+        return replace(part, probabilities=(part.probabilities + both.probabilities[0]) / 2, outside=outside)
 
     def fall_back(self) -> None:
         self.state.misses += 1

@@ -36,7 +36,7 @@ SWITCH = 0.7  # probability from which on a reply to a form's question is a requ
 _STOP = re.compile(
     r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it"
     r"|skip it|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
-    r"|call it off|another time|no longer interested)\b"
+    r"|call it off|another time|no longer interested|no,? thank(?:s| you))\b"
     r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
 )
@@ -184,6 +184,7 @@ class _Turn(Answering):
         found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
         if self.free(form):
             found = forms.own_words(found, self.text, state.asked or "")
+            found = forms.meant(form, state.slots, self.text, self.today, self.desk.patterns) or found
         if not found and (state.failed or (state.confirming and self.agreed() is False)):
             found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
@@ -195,6 +196,8 @@ class _Turn(Answering):
         others = [part for part in parts if self.digresses(part, form, found)]
         if state.confirming and self.agreed() and not asks(self.text):
             others = []  # "yes, cancel it": an answer, whatever it sounds like
+        if state.confirming and found and forms.changes(self.text):
+            others = []  # "could we make it the afternoon instead?"
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
         if others and asks(self.text):  # a choice that a question names is none that is made
@@ -213,6 +216,8 @@ class _Turn(Answering):
         elif given:
             state.slots |= given
             self.digress(others)
+            if not others:
+                self.answer_beside(form)
             self.advance(form)
         elif state.failed:
             self.after_failure(form, others)
@@ -228,6 +233,12 @@ class _Turn(Answering):
                 self.say(lost if state.lost == 1 else f"{lost} {replies.HUMAN_TOO}")
             if self.summary is None:
                 self.prompt(form)
+
+    def answer_beside(self, form: Form) -> None:
+        """Answer what a message asks beside giving a value: "After lunch. Do I need to bring anything?"."""
+        for question in self.reading.questions:
+            if not forms.values(form, question.text, self.today, self.state.asked, self.desk.patterns):
+                self.answer(question)
 
     def free(self, form: Form) -> bool:
         """Whether the customer's own words are asked for."""

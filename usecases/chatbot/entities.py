@@ -37,7 +37,9 @@ _EURO = r"(?:€|euros?\b|eur\b)"
 _OTHER = r"(?!\s?(?:%|hundred|thousand|\$|£|percent|dollars?|usd|chf|francs?|pounds?|cm|mm|kg|g\b|km|h\b|am\b|pm\b|o'clock|°))"
 _AMOUNTS = (
     re.compile(
-        rf"(?<![\w.,-]){_FIGURE}(?:,--?|\.-)?\s?{_EURO}(?:\s(?:and\s)?(?P<cents>[0-9]{{2}})\s?(?:cents?|ct)\b)?", re.IGNORECASE
+        rf"(?<![\w.,-]){_FIGURE}(?:,--?|\.-)?\s?{_EURO}"
+        r"(?:\s(?:and\s)?(?P<cents>[0-9]{2})(?:\s?(?:cents?|ct)\b|(?=[,;!?]|\.?\s*$)))?",
+        re.IGNORECASE,
     ),
     re.compile(rf"(?:€|\beuros?|\beur)\s?{_FIGURE}(?![\w€])", re.IGNORECASE),
     re.compile(rf"\b(?P<words>{NUMBER})\s{_EURO}", re.IGNORECASE),
@@ -71,7 +73,7 @@ _YES_NO = re.compile(
     r"|(?P<yes>\b(?:yes|yeah|yea|yeh|yep|yup|jep|jup|aye|ye|y|ja|sure|ok|okay|right|correct|exactly|of course|definitely"
     r"|absolutely|certainly|true|agreed|affirmative|perfect|please do|go (?:ahead|on|for it)|do (?:it|so|that)"
     r"|(?:all|sounds|looks|that's|that is) (?:good|fine|great)"
-    r"|no (?:problem|worries|doubt|objections?))\b|👍|✅|👌)",
+    r"|no (?:problem|worries|doubt|objections?))\b|^\W*(?:please|pls|plz)\W*$|👍|✅|👌)",
     re.IGNORECASE,
 )
 

@@ -25,12 +25,19 @@ _RESERVED = re.compile(
     r"\b(?:but|however|except|wait|only if|unless|no(?! (?:problem|worries|doubt|objections?|longer|more|rush|need)))\b|👎|❌",
     re.IGNORECASE,
 )
+_CHANGES = re.compile(r"\b(?:make (?:it|that)|instead|(?:change|switch|move) (?:it |that |this )?to)\b", re.IGNORECASE)
 _KEPT = re.compile(
     r"\b(?:keep|leave|stay|forget|nothing|thanks|thank you|don't|do not|dont|not|never|stop|cancel|later|anyway)\b", re.IGNORECASE
 )
 _REPLACED = re.compile(
     r"^\W*(?:(?:no|nope|nah|wait|sorry|oops|hm+|oh|well|typo|wrong|actually|i meant?|i mean|it's|it is|it should be|should be"
     r"|make (?:it|that)|rather|better|that's wrong|not correct|the)\b[\s,.:!-]*)+",
+    re.IGNORECASE,
+)
+
+
+_RATHER = re.compile(
+    r"\bnot\s(?:the |my |an? )?(?P<old>[^,;.]{2,60}?),?\s(?:but|it's|it is|rather)\s(?:the |my |an? )?(?P<new>[^,;.]{2,80})",
     re.IGNORECASE,
 )
 
@@ -104,6 +111,11 @@ def corrects(text: str) -> bool:
     return _TURNED.search(text) is not None
 
 
+def changes(text: str) -> bool:
+    """Whether a message puts a new value in an old one's place."""
+    return _CHANGES.search(text) is not None
+
+
 def doubted(form: Form, text: str) -> str | None:
     """The slot that a message calls wrong without giving another value: "no, the other order"."""
     if not _WRONG.search(text):
@@ -126,16 +138,27 @@ def bare(form: Form, text: str, today: date, patterns: Mapping[Coded, str]) -> d
     return found if len(found) == 1 else {}
 
 
+def meant(form: Form, slots: Mapping[str, Any], text: str, today: date, patterns: Mapping[Coded, str]) -> dict[str, Entity]:
+    """Another value of a slot that has one, in a reply to the question for another: "sorry, I meant 24105"."""
+    rest = _REPLACED.sub("", text)
+    return {name: e for name, e in bare(form, rest, today, patterns).items() if name in slots} if rest != text else {}
+
+
 def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
     """A text slot that a reply to the confirmation gives anew.
 
-    It is named ("no, the item is the tent"), or the new value shares a word with the old one, or holds a number as it does: "No,
-    Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces nothing.
+    It is named ("no, the item is the tent"), the old one is ("not the mug but the tent"), or the new value shares a word with the
+    old one, or holds a number as it does: "No, Talstraße 19" replaces the street "Talstraße 17"; "no, I will keep it" replaces
+    nothing.
     """
+    texts = {name: slot for name, slot in form.slots.items() if slot.type == "text" and name in slots}
+    if swapped := _RATHER.search(text):
+        for name in texts:
+            if _words(swapped["old"]) & _words(slots[name]):
+                return {name: swapped["new"].strip()}
     rest = _REPLACED.sub("", text).strip(" .,!")
     if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > LONGEST or rest.endswith("?"):
         return {}
-    texts = {name: slot for name, slot in form.slots.items() if slot.type == "text" and name in slots}
     for name, slot in texts.items():
         topics = set(re.findall(r"\w{4,}", f"{name} {slot.ask}".lower())) - _COMMON
         if named := re.match(
@@ -145,7 +168,10 @@ def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
         ):
             return {name: rest[named.end() :]} if rest[named.end() :] else {}
     for name in texts:
-        old, new = (set(re.findall(r"\w{2,}", value.lower())) for value in (str(slots[name]), rest))
-        if old & new or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
+        if _words(slots[name]) & _words(rest) or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
             return {name: rest}
     return {}
+
+
+def _words(text: Any) -> set[str]:
+    return set(re.findall(r"\w{2,}", str(text).lower()))

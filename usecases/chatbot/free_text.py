@@ -19,7 +19,10 @@ _IDLE = set(
     )
 )
 CAPITAL = "[A-ZÄÖÜØÅÆŁŚÉ]"
-TOWN = rf"(?P<city>{CAPITAL}[\w'.-]{{1,30}}(?:\s(?:am|an der|an|im|in|bei|der|de|la|sur|upon|{CAPITAL}[\w-]{{1,30}})\b){{0,3}})"
+TOWN = (
+    rf"(?P<city>(?:St\.\s)?{CAPITAL}[\w'-]{{1,30}}"
+    rf"(?:\s(?:am|an der|an|im|in|bei|der|de|la|sur|upon|{CAPITAL}[\w-]{{1,30}})\b){{0,3}})"
+)
 POSTCODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{4,5}(?:\s[A-Z]{2})?|[0-9]{2}-[0-9]{3}|[0-9]{3}\s[0-9]{2}|[0-9]{4}-[0-9]{3})"
 STREET = (
     r"(?P<street>(?<![\w-])(?:(?!(?:Order|Send|To|Change|New|Address|Please|Deliver|The|FW)\b)(?:[A-ZÄÖÜØÅÆŁŚÉ][\w.'-]{1,40}\s"
@@ -30,8 +33,8 @@ STREET = (
 _ADDRESS = re.compile(rf"{STREET}\s{{0,2}},?\s{{0,2}}(?:{POSTCODE},?\s{TOWN}|$)")
 _CITY = re.compile(rf"(?<![\w-]){POSTCODE},?\s{TOWN}")
 _ITEM = re.compile(
-    r"\b(?:return|returning|send(?:ing)? back|giv(?:e|ing) back|sent back|exchange|refund for)\s"
-    r"(?:the|my|a|an|these|this|those|some|one)\s"
+    r"\b(?:return(?:ing)?(?: (?:of|for))?|send(?:ing)? back|giv(?:e|ing) back|sent back|exchange|refund for)"
+    r"(?:\s(?:the|my|a|an|these|this|those|some|one)\s|:\s{1,3}(?:(?:the|my|an?)\s)?)"
     r"(?!(?:order|parcel|package|items?|things?|something|stuff|products?|articles?|goods|purchase)\b)(?P<item>[^\n.,;:!?()]{2,80}?)"
     r"(?=\s(?:from|of|in|out of|I|we|it|that|which|because|as|since|with)\b|[.,;:!?()\n]|$)",
     re.IGNORECASE,
@@ -66,8 +69,9 @@ def written(about: str, text: str, firm: Sequence[Entity], asked: bool) -> Entit
             return _entity(text, found.end(), end.start() if end else follows)
     for topic, pattern in (("street", _ADDRESS), ("city", _CITY), ("town", _CITY), ("item", _ITEM), ("article", _ITEM)):
         if topic in topics and (match := pattern.search(text)):
-            group = {"town": "city", "article": "item"}.get(topic, topic)
-            return _entity(text, *match.span(group))
+            span = match.span({"town": "city", "article": "item"}.get(topic, topic))
+            if not any(span[0] < entity.end and entity.start < span[1] for entity in firm):
+                return _entity(text, *span)
     if not asked:
         return None
     filler = _FILLER.match(text)

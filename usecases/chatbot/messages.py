@@ -26,7 +26,7 @@ LEAST, SURE = 0.3, 0.5  # probability of each of several things that clauses wan
 _TAG = re.compile(
     r"<!--.{0,2000}?-->|<(script|style)\b[^<>]{0,500}>.{0,4000}?</\1\s*>|</?[a-z][^<>@]{0,500}>", re.IGNORECASE | re.DOTALL
 )
-_SENTENCE = re.compile(r"(?<=[.!?…])(?<![0-9]\.)\s+|\n+|;\s+")
+_SENTENCE = re.compile(r"(?<=[.!?…])(?<!\b[0-9]\.)(?<!\b[0-9]{2}\.)\s+|\n+|;\s+")
 _WH = "what|whats|when|where|wheres|which|who|why|how|hows"
 _AUXILIARY = "can|could|do|does|did|is|are|was|were|will|would|may|should|have|has|must"
 _ACTION = "tell|know|show|track|book|check|cancel|return|refund|exchange|change"
@@ -35,16 +35,20 @@ _NOT = r"(?:no|not|don't|do not|dont)"
 _OPENING = rf"(?:{_WH}|whether|{_AUXILIARY}|I|I'm|I'd|I've|we|we'd|please|instead of|rather than|just|only|{_ACTION})"
 _JOINT = re.compile(  # between two parts of a sentence that have each something to say
     rf",?\s+(?:and|but|plus|also)\s+(?:(?:also|then|by the way),?\s+)?(?={_OPENING}\b)"
-    rf"|,\s+(?=(?:so\s+|then\s+)?(?:{_OPENING}|{_MORE_ACTIONS}|{_NOT}|but)\b)"
+    rf"|,\s+(?=(?:so\s+|then\s+|first\s+)?(?:{_OPENING}|{_MORE_ACTIONS}|{_NOT}|but)\b)"
     rf"|\s+(?=(?:instead of|rather than)\s)|,?\s+(?=(?:but|and)\s+{_NOT}\s)|\s+(?=but\s)",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
     r"(?:^|(?<=[.!?]\s))((?:instead of|rather than)\s[^.,;!?]{1,60}?)\s+(?=(?:I|I'd|we|we'd|please|can|could)\s)", re.IGNORECASE
 )
-_GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
+_GREETED = (
+    r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way|oh|ah|h+m+|no|right|sorry|thanks"
+    r"|great|anyway|meanwhile)\b[,.!]?\s+)*"
+)
 _QUESTION = re.compile(
-    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w|\b(?:ask(?:ing)?|wonder(?:ing)?|to know|tell me|curious)\s(?:{_WH}|whether|if)\b",
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w"
+    rf"|\b(?:ask(?:ing)?|wonder(?:ing)?|to know|tell me|curious)\s(?:\w+\s)?(?:{_WH}|whether|if)\b",
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
@@ -159,6 +163,7 @@ class Reading:
         cut: its end was not read.
         refused: intents that the customer does not want.
         whole: all of it, where something is refused: what is left may say too little.
+        questions: clauses that ask something, each by itself.
     """
 
     text: str
@@ -166,6 +171,7 @@ class Reading:
     parts: tuple[Part, ...]
     refused: tuple[str, ...] = ()
     whole: Part | None = None
+    questions: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,7 @@ class Reader:
             rf"|(?:going to )?(?:{stems})\w*)"
             rf"|(?:don't|do not|dont|never)\s(?!(?:{others})\b)\w+"
             r"|(?:(?:it's|it is|this is|that's)\s)?not?\s(?:(?:an?|the|to|my|any|about|for|new|another|start)\s){0,3}"
-            rf"(?:{stems})\w*|instead of\s|rather than\s)",
+            rf"(?:{stems})\w*|not\s(?:{_WH})\b|instead of\s|rather than\s)",
             re.IGNORECASE,
         )
         self._named = re.compile(rf"\b(?:not|don't|dont|no|never)\b.*\b(?:{stems})", re.IGNORECASE)
@@ -242,7 +248,7 @@ class Reader:
         flat = " ".join(told.split())
         if not _SAID.search(flat):
             return _Draft(text, cut)
-        pieces = clauses(told)
+        pieces = [part for piece in clauses(told) for part in self._apart(piece)]
         refused = [piece for piece in pieces if self._refusal.match(piece)]
         kept = [piece for piece in pieces if piece not in refused]
         wanted = [piece for piece in kept if requests(piece) and any(c.isalpha() for c in piece)]
@@ -250,6 +256,11 @@ class Reader:
         chosen = (wanted if long and wanted else kept)[-CLAUSES:]
         rest = " ".join(kept) if refused and kept else flat
         return _Draft(text, cut, flat, rest, chosen if wanted or long else [], refused, bool(kept))
+
+    def _apart(self, piece: str) -> list[str]:
+        """A refusal and what follows its comma: "I don't want to cancel it, the street is wrong"."""
+        refusal, _, rest = piece.partition(", ")
+        return [refusal, rest] if len(rest.split()) > 2 and self._refusal.match(refusal) else [piece]
 
     def _settled(self, draft: _Draft, parts: Mapping[str, Part]) -> Reading:
         if not draft.flat:
@@ -262,7 +273,8 @@ class Reader:
             found = self._parts(whole, [], False)  # what is left says too little
             if no and self._meant(whole) in no and not self._still(refused):
                 return Reading(draft.text, draft.cut, (), no)
-        return Reading(draft.text, draft.cut, tuple(found), no, whole if refused else None)
+        questions = tuple(parts[piece] for piece in draft.chosen if asks(piece))
+        return Reading(draft.text, draft.cut, tuple(found), no, whole if refused else None, questions)
 
     def _meant(self, part: Part) -> str | None:
         """What a refusal is about; a "no" in it is no small talk."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.usecases.chatbot.standins import COST, WASHING, Rules, Till, make_desk, make_dialogue
@@ -74,7 +75,8 @@ def test_nothing_is_done_before_the_confirmation_is_affirmed():
     assert "jo@" not in asked.text
     assert talk("no, better not", dialogue=dialogue, state=asked.state).events == [{"cancels": "cancel_order"}]
     assert till.done == []
-    assert talk("👍", dialogue=dialogue, state=asked.state).events[0]["does"] == "cancel_order"
+    for yes in ("👍", "please"):
+        assert talk(yes, dialogue=dialogue, state=asked.state).events[0]["does"] == "cancel_order"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,35 @@ def test_a_correction_is_confirmed_again(correction, number):
     assert reply.events == [{"confirms": "cancel_order"}]
     assert number in reply.text
     assert "FW-482931" not in reply.text
+
+
+def test_a_value_that_was_given_is_corrected_though_another_is_asked_for():
+    slots = {"order_number": "FW-482950", "email": "jo@example.com", "street": "Lindenallee 8", "postcode": "81371"}
+    reply = talk("sorry, I meant 24105", state=State(form="change_address", slots=slots, asked="city"))
+    assert (reply.state.slots["postcode"], reply.events) == ("24105", [{"asks": "city"}])
+
+
+def test_not_this_but_that_replaces_words_at_the_confirmation():
+    slots = {"order_number": "FW-482950", "email": "jo@example.com", "item": "Enamel mug 2 pieces", "reason": "changed_mind"}
+    reply = talk(
+        "Ah non, not the enamel mug but the water filter", state=State(form="start_return", slots=slots, confirming=True)
+    )
+    assert (reply.state.slots["item"], reply.events) == ("water filter", [{"confirms": "start_return"}])
+
+
+def test_a_question_beside_a_value_is_answered():
+    reply = talk("FW-482913. How high is the cost of living there?", state=State(form="order_status", asked="order_number"))
+    assert reply.events == [{"answers": "return-costs"}, {"asks": "email"}]
+    reply = talk("FW-482913. How high is the Eiffel tower?", state=State(form="order_status", asked="order_number"))
+    assert reply.events == [{"asks": "email"}]
+
+
+def test_a_question_that_changes_a_choice_is_a_correction():
+    slots = {"shop": "munich", "date": "2026-06-19", "daytime": "morning", "email": "jo@example.com"}
+    state = State(form="book_appointment", slots=slots, confirming=True)
+    dialogue = make_dialogue()
+    reply = talk("Could my boot fitting, or where is order pick-up, be in the afternoon instead?", dialogue=dialogue, state=state)
+    assert (reply.events, reply.state.slots["daytime"]) == ([{"confirms": "book_appointment"}], "afternoon")
 
 
 def test_a_value_called_wrong_is_asked_for_again():
@@ -124,7 +155,15 @@ def test_what_was_not_found_can_be_corrected():
 
 
 @pytest.mark.parametrize(
-    "message", ["never mind", "forget it", "stop", "oh, let's leave it please", "I don't want to cancel the order"]
+    "message",
+    [
+        "never mind",
+        "forget it",
+        "stop",
+        "no thanks, I'll have them after all",
+        "oh, let's leave it please",
+        "I don't want to cancel the order",
+    ],
 )
 def test_a_form_can_be_stopped(message):
     assert talk("cancel order please", message).events == [{"cancels": "cancel_order"}]
@@ -335,9 +374,20 @@ def test_somebody_who_only_says_what_it_is_about_is_asked():
     scores = Rules()(["wash"])
     shares = scores.probabilities * 0.9
     shares[0, Rules.intents.index("return_cost")] += 0.1
-    part = Part("I have a question about my jacket", Rules.intents, shares[0], 0.01, True)
+    part = Part("hello, question about my jacket", Rules.intents, shares[0], 0.01, True)
     reply = dialogue.answer(State(), Reading(part.text, False, (part,)))
     assert reply.events == [{"clarifies": ["product_care", "return_cost"]}]
+
+
+def test_a_reply_to_what_was_asked_back_is_understood_behind_what_was_said_before():
+    class Inside(Rules):
+        def __call__(self, texts):
+            return super().__call__(texts)._replace(outside=np.zeros(len(texts)))
+
+    dialogue = make_dialogue()
+    dialogue.reader = Reader(Inside(), dialogue.desk, Talking())
+    state = State(options=["request_refund", "track_return"], unclear="I want to track")
+    assert talk("my return of the boots", dialogue=dialogue, state=state).events == [{"asks": "return_number"}]
 
 
 @pytest.mark.parametrize("word", ["human", "Human!", "talk to a colleague"])

@@ -111,6 +111,8 @@ def test_bare_numbers_count_only_in_reply_to_their_question() -> None:
         ("check_gift_card", "gift_card", "7f3k-92lm", "GC-7F3K-92LM"),
         ("request_refund", "amount", "20", 20.0),
         ("request_refund", "amount", "12.10.", 12.1),
+        ("request_refund", "amount", "64 euros 90", 64.9),
+        ("request_refund", "amount", "I paid 64 euros 15 days ago", 64.0),
         ("change_address", "postcode", "8000", "8000"),
         ("book_appointment", "date", "22.6", "2026-06-22"),
         ("book_appointment", "date", "the tuesday", "2026-06-16"),
@@ -138,7 +140,12 @@ def test_words_of_ones_own_are_taken_from_replies_lists_and_addresses() -> None:
     assert filled("change_address", "Wiehrestraße 3, 79102 Freiburg", "street") == address
     assert filled("start_return", "I'd like to send back the sun hat from order FW-478019, too big")["item"] == "sun hat"
     assert filled("start_return", "I want to return my order FW-471208") == {"order_number": "FW-471208"}
+    assert filled("start_return", "register a return for the tent pegs from FW-471208, too short")["item"] == "tent pegs"
+    assert filled("start_return", "return: FW-471208") == {"order_number": "FW-471208"}
+    assert filled("start_return", "Return: Sleeping mat Moos, order FW-460733")["item"] == "Sleeping mat Moos"
     assert filled("start_return", "it's the sun hat from FW-478019", "item")["item"] == "the sun hat"
+    assert filled("change_address", "to Rempartstraße 4, 79098 Freiburg. My mail is a@b.de")["city"] == "Freiburg"
+    assert filled("change_address", "to Marktgasse 4, 9000 St. Gallen")["city"] == "St. Gallen"
     assert filled("change_address", "the city is Freiburg", "city") == {"city": "Freiburg"}
     assert len(str(filled("report_damage", "torn " * 500, "description")["description"])) <= 200
 

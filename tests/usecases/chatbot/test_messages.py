@@ -7,7 +7,7 @@ import pytest
 from shared.errors import UserError
 from tests.usecases.chatbot.standins import Rules, make_desk
 from usecases.chatbot.config import Talking
-from usecases.chatbot.messages import Reader, clauses, clean
+from usecases.chatbot.messages import Reader, asks, clauses, clean
 
 
 def read(message: str):
@@ -45,6 +45,15 @@ def test_clauses_are_parts_that_ask_or_refuse_for_themselves():
     assert clauses("socks and boots on 22.6. in Kiel") == ["socks and boots on 22.6. in Kiel"]
 
 
+def test_what_opens_a_question_may_be_said_before_it():
+    assert [asks(text) for text in ("oh and how many years is it valid", "tell me meanwhile if I can", "hmm no, that one")] == [
+        True,
+        True,
+        False,
+    ]
+    assert clauses("hmm no, first tell me where that order is") == ["hmm no", "first tell me where that order is"]
+
+
 def test_two_requests_are_two_parts_and_cost_one_call_of_the_classifier():
     rules = Rules()
     reading = Reader(rules, make_desk(), Talking())("where is my parcel? And at what temperature do I wash it?")
@@ -60,6 +69,8 @@ def test_two_requests_are_two_parts_and_cost_one_call_of_the_classifier():
         ("Don't cancel the order! Just tell me where is my parcel", ["order_status"], ("cancel_order",)),
         ("I want to exchange it instead of a refund", ["exchange_item"], ("request_refund",)),
         ("I don't want a refund", [], ("request_refund",)),
+        ("I don't want a refund, my wish is an exchange", ["exchange_item"], ("request_refund",)),
+        ("Not how I wash it please, I want to know the return cost", ["return_cost"], ("product_care",)),
         ("I don't know where my parcel is", ["order_status"], ()),
         ("I'm not at home, where is my parcel", ["order_status"], ()),
     ],
