@@ -188,7 +188,7 @@ class Answering(ABC):
             return True
         together = sum(p for _, p in part.ranked[: 1 + len(close)]) * (1 - part.outside)
         if close and alone and together >= self.settings.certain:
-            self.clarify([first, *close], part.text)
+            self.clarify([first, *close], self.text)
             return True
         return self.sure(part) and self.act(first, part)
 

@@ -196,16 +196,21 @@ class _Turn(Answering):
         others = [part for part in parts if self.digresses(part, form, found)]
         if state.confirming and self.agreed() and not asks(self.text):
             others = []  # "yes, cancel it": an answer, whatever it sounds like
-        if state.confirming and found and forms.changes(self.text):
+        replaced = forms.replaced(form, state.slots, self.text) if state.confirming and not found and not self.agreed() else {}
+        if replaced or (state.confirming and found and forms.changes(self.text)):
             others = []  # "could we make it the afternoon instead?"
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)
+        if others and all(self.desk.intents[part.top].says for part in others):  # "how are you today?" names no day
+            found = {name: entity for name, entity in found.items() if entity.type not in ("date", "choice", "text")}
         if others and asks(self.text):  # a choice that a question names is none that is made
             found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
         doubted = forms.doubted(form, self.text)
-        if doubted in state.slots and all(entity.type == "choice" and name != state.asked for name, entity in found.items()):
+        if doubted in state.slots and all(
+            entity.type == "choice" and name not in (state.asked, doubted) for name, entity in found.items()
+        ):
             found = {}  # "no, the other order" chooses no "other"
-        given = {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
+        given = replaced | {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
         if self.stops(form, given):
             self.cancel()
@@ -304,7 +309,6 @@ class _Turn(Answering):
         if said and not forms.corrects(self.text):
             self.do(form)
             return
-        given = given or (forms.replaced(form, state.slots, self.text) if said is False else {})
         doubted = forms.doubted(form, self.text) if not given and not said else None
         if given:
             state.slots |= given

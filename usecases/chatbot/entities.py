@@ -71,9 +71,9 @@ _YES_NO = re.compile(
     r"|(?P<no>\b(?:no(?! (?:problem|worries|doubt|objections?))|nope|nah|nein|never|wrong|incorrect|false|not"
     r"|(?:do|is|does|did|are|was|would|have)(?:n'?t| not)|rather not|better not)\b|👎|❌)"
     r"|(?P<yes>\b(?:yes|yeah|yea|yeh|yep|yup|jep|jup|aye|ye|y|ja|sure|ok|okay|right|correct|exactly|of course|definitely"
-    r"|absolutely|certainly|true|agreed|affirmative|perfect|please do|go (?:ahead|on|for it)|do (?:it|so|that)"
+    r"|absolutely|certainly|true|agreed|affirmative|perfect|please do|go (?:ahead|on|for it)|do (?:it|so|that)|spot on|jawohl"
     r"|(?:all|sounds|looks|that's|that is) (?:good|fine|great)"
-    r"|no (?:problem|worries|doubt|objections?))\b|^\W*(?:please|pls|plz)\W*$|👍|✅|👌)",
+    r"|no (?:problem|worries|doubt|objections?))\b|^\W*(?:please|pls|plz|go|si|oui)\W*$|👍|✅|👌)",
     re.IGNORECASE,
 )
 

@@ -36,9 +36,16 @@ _REPLACED = re.compile(
 )
 
 
-_RATHER = re.compile(
-    r"\bnot\s(?:the |my |an? )?(?P<old>[^,;.]{2,60}?),?\s(?:but|it's|it is|rather)\s(?:the |my |an? )?(?P<new>[^,;.]{2,80})",
-    re.IGNORECASE,
+_IS = r"(?:\W|\b(?:is|was|wrong|it|it's|should be|must be)\b)*"
+_THE = r"(?:the |my |an? )?"
+_RATHER = (
+    re.compile(
+        rf"\bnot\s{_THE}(?P<old>[^,;.]{{2,60}}?),?\s(?:but|it's|it is|rather)\s{_THE}(?P<new>[^,;.]{{2,80}})", re.IGNORECASE
+    ),
+    re.compile(
+        rf"^(?:.*?\b(?:is|was|it's|be|to)\s)?{_THE}(?P<new>[^,;.]{{2,80}}),?\snot\s{_THE}(?P<old>[^,;.]{{2,60}})\W*$",
+        re.IGNORECASE,
+    ),
 )
 
 
@@ -152,22 +159,20 @@ def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:
     nothing.
     """
     texts = {name: slot for name, slot in form.slots.items() if slot.type == "text" and name in slots}
-    if swapped := _RATHER.search(text):
+    for swapped in filter(None, (pattern.search(text) for pattern in _RATHER)):
         for name in texts:
             if _words(swapped["old"]) & _words(slots[name]):
                 return {name: swapped["new"].strip()}
     rest = _REPLACED.sub("", text).strip(" .,!")
-    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or len(rest.split()) > LONGEST or rest.endswith("?"):
+    if not rest or rest == text.strip(" .,!") or _KEPT.search(rest) or rest.endswith("?"):
         return {}
     for name, slot in texts.items():
         topics = set(re.findall(r"\w{4,}", f"{name} {slot.ask}".lower())) - _COMMON
-        if named := re.match(
-            rf"(?:the |my |new )*(?:{'|'.join(map(re.escape, sorted(topics)))})\b(?:\W|\b(?:is|it's|should be|must be)\b)*",
-            rest,
-            re.I,
-        ):
-            return {name: rest[named.end() :]} if rest[named.end() :] else {}
-    for name in texts:
+        named = "|".join(map(re.escape, sorted(topics)))
+        if found := re.match(rf"(?:the |my |new )*(?:{named})\b{_IS}", rest, re.IGNORECASE):
+            value = rest[found.end() :]
+            return {name: value} if 0 < len(value.split()) <= LONGEST else {}
+    for name in texts if len(rest.split()) <= LONGEST else ():
         if _words(slots[name]) & _words(rest) or (re.search(r"\d", rest) and re.search(r"\d", str(slots[name]))):
             return {name: rest}
     return {}

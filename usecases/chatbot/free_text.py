@@ -42,6 +42,18 @@ _ITEM = re.compile(
 _FROM_ORDER = re.compile(
     r"(?P<item>[^\n]{2,100}?),?\s(?:from|of|in|out of|on)\s(?:my\s)?(?:order\s)?(?:number\s)?$", re.IGNORECASE
 )
+_OF_ORDER = re.compile(
+    r"\b(?:the|my|an?|this|that|these|those)\s(?P<item>[\w'-]+(?:\s(?!(?:order|of|from|is|was|in|on|to|and|for)\b)[\w'-]+){0,5})"
+    r"\s(?:from|of|out of|in)\s(?:my\s|the\s)?(?:order\s)?(?:number\s|no\.?\s)?$",
+    re.IGNORECASE,
+)
+_NO_ITEM = set(
+    re.findall(
+        r"\w+",
+        "address article articles content contents damage delivery goods invoice item items money order package parcel product"
+        " products refund rest return shipping something status stuff thing things whole",
+    )
+)
 _FILLER = re.compile(
     r"^(?:(?:well|ok|okay|sure|yes|yeah|hm+|uh|um|so|then|great|please)\b[,.! ]{0,4}){0,3}"
     r"(?:(?:it's|it is|its|that's|that is|this is|that would be)\s)?(?:(?:in|to)\s(?=[A-ZÄÖÜ]))?",
@@ -73,7 +85,8 @@ def written(about: str, text: str, firm: Sequence[Entity], asked: bool) -> Entit
             if not any(span[0] < entity.end and entity.start < span[1] for entity in firm):
                 return _entity(text, *span)
     if not asked:
-        return None
+        match = _OF_ORDER.search(text[: firm[0].start]) if firm and topics & {"item", "article"} else None
+        return _entity(text, *match.span("item")) if match and not _NO_ITEM & set(match["item"].lower().split()) else None
     filler = _FILLER.match(text)
     start = filler.end() if filler else 0
     if firm:

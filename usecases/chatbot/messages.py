@@ -44,7 +44,7 @@ _INSTEAD = re.compile(
 )
 _GREETED = (
     r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way|oh|ah|h+m+|no|right|sorry|thanks"
-    r"|great|anyway|meanwhile)\b[,.!]?\s+)*"
+    r"|great|anyway|meanwhile|just|wait|hold on|hang on)\b[,.!]?\s+)*"
 )
 _QUESTION = re.compile(
     rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w"
@@ -53,8 +53,8 @@ _QUESTION = re.compile(
 )
 _REQUEST = re.compile(
     rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS})\b"
-    r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|please|pls|plz|wish to|looking for|wonder\w*"
-    r"|asking|curious|can you|could you)\b",
+    r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|(?:I|we) (?:must|have to|should)|please|pls|plz"
+    r"|wish to|looking for|wonder\w*|asking|curious|can you|could you)\b",
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}|<[^<>\s]{0,64}@[^<>]{0,64}>")

@@ -95,12 +95,19 @@ def test_a_value_that_was_given_is_corrected_though_another_is_asked_for():
     assert (reply.state.slots["postcode"], reply.events) == ("24105", [{"asks": "city"}])
 
 
-def test_not_this_but_that_replaces_words_at_the_confirmation():
+@pytest.mark.parametrize(
+    ("correction", "slot", "value"),
+    [
+        ("Ah non, not the enamel mug but the water filter", "item", "water filter"),
+        ("the item is wrong, it should be the camping lantern of steel", "item", "the camping lantern of steel"),
+        ("It was a water filter, not the mug", "item", "water filter"),
+        ("change the reason please, I picked the wrong one: it is too small", "reason", "too_small"),
+    ],
+)
+def test_a_confirmation_is_corrected_in_many_words(correction, slot, value):
     slots = {"order_number": "FW-482950", "email": "jo@example.com", "item": "Enamel mug 2 pieces", "reason": "changed_mind"}
-    reply = talk(
-        "Ah non, not the enamel mug but the water filter", state=State(form="start_return", slots=slots, confirming=True)
-    )
-    assert (reply.state.slots["item"], reply.events) == ("water filter", [{"confirms": "start_return"}])
+    reply = talk(correction, state=State(form="start_return", slots=slots, confirming=True))
+    assert (reply.state.slots[slot], reply.events) == (value, [{"confirms": "start_return"}])
 
 
 def test_a_question_beside_a_value_is_answered():
@@ -169,9 +176,16 @@ def test_a_form_can_be_stopped(message):
     assert talk("cancel order please", message).events == [{"cancels": "cancel_order"}]
 
 
+def test_small_talk_in_a_form_gives_no_value():
+    state = State(form="book_appointment", slots={"shop": "munich"}, asked="date")
+    reply = talk("do you know a joke for today?", state=state)
+    assert ("date" in reply.state.slots, reply.events[-1]) == (False, {"asks": "date"})
+
+
 def test_close_intents_are_asked_about_and_a_number_or_a_word_chooses():
     asked = talk("wash and exchange")
     assert asked.events == [{"clarifies": ["product_care", "exchange_item"]}]
+    assert talk("wash and exchange, jo@example.com").state.unclear == "wash and exchange, jo@example.com"  # a form may ask for it
     assert talk("the first", state=asked.state).events == [{"answers": "care-down"}]
     assert talk("Product care", state=asked.state).events == [{"answers": "care-down"}]
     assert talk("2", state=asked.state).events == [{"falls_back": 1}]  # no article on exchanging is found

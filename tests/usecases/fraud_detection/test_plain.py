@@ -207,8 +207,9 @@ def test_what_cannot_be_told_is_asked_for(
 @pytest.mark.parametrize(("ones", "severity", "count", "rows"), [(50, "warning", 50, [0, 1, 2, 3, 4]), (5, "error", 35, [])])
 def test_odd_numbers_of_labels_are_told_with_how_many_there_are(ones: int, severity: str, count: int, rows: list[int]) -> None:
     faults = data.Faults("x")
-    plain_data.label_rate(pd.DataFrame({"label": [1.0] * ones + [0.0] * 30}), labels.PAYMENTS, faults)
+    plain_data.label_rate(pd.DataFrame({"label": [1.0] * ones + [0.0] * 30}), labels.PAYMENTS, faults, ("Yes", "No"))
     (told,) = faults.findings
+    assert "Yes" in told.fix
     assert (told.severity, told.count, told.rows, told.column) == (severity, count, rows, "label")
 
 
