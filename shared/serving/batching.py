@@ -141,10 +141,10 @@ class Batcher:
 
     def _answer_later(self, job: _Job, answer: Future[list[Any]]) -> None:
         def settle(answer: Future[list[Any]]) -> None:
-            if error := answer.exception():
-                job.future.set_exception(error)
-            else:
+            try:
                 job.future.set_result(answer.result())
+            except BaseException as error:  # whatever it is, its client must hear of it
+                job.future.set_exception(error)
             with self._changed:
                 self.late -= len(job.records)
                 self._changed.notify_all()

@@ -39,12 +39,14 @@ class _Models(Collector):
     def collect(self) -> Iterable[Metric]:
         calls = GaugeMetricFamily("usecases_in_flight", "Requests to the API that are being answered", self.services.calls)
         ready = GaugeMetricFamily("usecases_ready", "1: the model answers", labels=["usecase"])
-        waiting = GaugeMetricFamily("usecases_waiting_records", "Records in the queue", labels=["usecase"])
+        waiting = GaugeMetricFamily(
+            "usecases_waiting_records", "Records in the queue, or that wait for other services", labels=["usecase"]
+        )
         batches = CounterMetricFamily("usecases_batches", "Batches computed", labels=["usecase"])
         records = CounterMetricFamily("usecases_records", "Records computed", labels=["usecase"])
         for name, service in self.services.items():
             ready.add_metric([name], service.state == "ready")
-            waiting.add_metric([name], service.batcher.waiting)
+            waiting.add_metric([name], service.batcher.waiting + service.batcher.late)
             batches.add_metric([name], service.batcher.batches)
             records.add_metric([name], service.batcher.computed)
         return [calls, ready, waiting, batches, records]

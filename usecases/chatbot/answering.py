@@ -38,7 +38,7 @@ _VAGUE = re.compile(
     r"^(?:\W*(?:hi|hello|hey|so|ok|okay|well|please|just|quick)\b)*\W*"
     r"(?:(?:(?:I(?:'ve| have)(?: got)?|there is|it's|this is)\s)?(?:(?:a|an|some|another)\s)?(?:\w+\s)?"
     r"(?:question|problem|issue|query|thing|trouble|something)s?\s(?:about|with|regarding|concerning)"
-    r"|(?:it's|it is|this is)\s(?:about|regarding|concerning))\s(?:\w+\W*){1,5}$",
+    r"|(?:it's|it is|this is)\s(?:about|regarding|concerning))\s(?:\w++\W*+){1,5}$",
     re.IGNORECASE,
 )
 _ORDINAL = {

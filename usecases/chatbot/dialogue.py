@@ -36,7 +36,7 @@ SWITCH = 0.7  # probability from which on a reply to a form's question is a requ
 _STOP = re.compile(
     r"\b(?:don't bother|(?:I'd )?rather not|forget (?:about )?(?:it|this|that|everything)|never ?mind|nvm|leave it|drop it"
     r"|skip it|abort|quit|exit|start over|(?:stop|end|cancel) (?:it|this|that|here|please|the form|asking|now)|let's (?:not|stop)"
-    r"|call it off|another time|no longer interested|no,? thank(?:s| you))\b"
+    r"|call it off|another time|no longer interested)\b|\bno,? thank(?:s| you)(?=\W*(?:$|I\b|we\b))"
     r"|^\W*(?:(?:please|no|oh|ok|okay|just)\W+)*(?:stop|cancel|end)(?:\s*[,.!;]|\W*(?:please\W*)?$)",
     re.IGNORECASE,
 )
@@ -197,7 +197,8 @@ class _Turn(Answering):
         if state.confirming and self.agreed() and not asks(self.text):
             others = []  # "yes, cancel it": an answer, whatever it sounds like
         replaced = forms.replaced(form, state.slots, self.text) if state.confirming and not found and not self.agreed() else {}
-        if replaced or (state.confirming and found and forms.changes(self.text)):
+        new = any(state.slots.get(name) != entity.value for name, entity in found.items())
+        if replaced or (state.confirming and new and forms.changes(self.text)):
             others = []  # "could we make it the afternoon instead?"
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
             found.pop(state.asked or "", None)

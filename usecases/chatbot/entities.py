@@ -38,7 +38,7 @@ _OTHER = r"(?!\s?(?:%|hundred|thousand|\$|£|percent|dollars?|usd|chf|francs?|po
 _AMOUNTS = (
     re.compile(
         rf"(?<![\w.,-]){_FIGURE}(?:,--?|\.-)?\s?{_EURO}"
-        r"(?:\s(?:and\s)?(?P<cents>[0-9]{2})(?:\s?(?:cents?|ct)\b|(?=[,;!?]|\.?\s*$)))?",
+        r"(?:(?:\sand)?\s(?P<cents>[0-9]{2})(?:\s?(?:cents?|ct)\b|(?<!and\s..)(?=[,;!?]|\.?\s*$)))?",
         re.IGNORECASE,
     ),
     re.compile(rf"(?:€|\beuros?|\beur)\s?{_FIGURE}(?![\w€])", re.IGNORECASE),

@@ -38,14 +38,10 @@ _REPLACED = re.compile(
 
 _IS = r"(?:\W|\b(?:is|was|wrong|it|it's|should be|must be)\b)*"
 _THE = r"(?:the |my |an? )?"
-_RATHER = (
-    re.compile(
-        rf"\bnot\s{_THE}(?P<old>[^,;.]{{2,60}}?),?\s(?:but|it's|it is|rather)\s{_THE}(?P<new>[^,;.]{{2,80}})", re.IGNORECASE
-    ),
-    re.compile(
-        rf"^(?:.*?\b(?:is|was|it's|be|to)\s)?{_THE}(?P<new>[^,;.]{{2,80}}),?\snot\s{_THE}(?P<old>[^,;.]{{2,60}})\W*$",
-        re.IGNORECASE,
-    ),
+_NEW = r"(?P<new>(?!(?:I|we|no|yes)\b)[^,;.]{2,80})"
+_RATHER = (  # "not the mug but the tent"; "it's the tent, not the mug"
+    re.compile(rf"(?:^|[,;.!:]\s|it's\s|is\s)not\s{_THE}(?P<old>[^,;.]{{2,60}}?),?\s(?:but|rather)\s{_THE}{_NEW}", re.IGNORECASE),
+    re.compile(rf"^(?:.*?\b(?:is|was|it's|be|to)\s)?{_THE}{_NEW},?\snot\s{_THE}(?P<old>[^,;.]{{2,60}})\W*$", re.IGNORECASE),
 )
 
 
@@ -148,7 +144,8 @@ def bare(form: Form, text: str, today: date, patterns: Mapping[Coded, str]) -> d
 def meant(form: Form, slots: Mapping[str, Any], text: str, today: date, patterns: Mapping[Coded, str]) -> dict[str, Entity]:
     """Another value of a slot that has one, in a reply to the question for another: "sorry, I meant 24105"."""
     rest = _REPLACED.sub("", text)
-    return {name: e for name, e in bare(form, rest, today, patterns).items() if name in slots} if rest != text else {}
+    found = bare(form, rest, today, patterns) if rest != text else {}
+    return {name: e for name, e in found.items() if name in slots and not re.search(r"\w", rest[: e.start] + rest[e.end :])}
 
 
 def replaced(form: Form, slots: Mapping[str, Any], text: str) -> dict[str, str]:

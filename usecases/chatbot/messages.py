@@ -42,17 +42,16 @@ _JOINT = re.compile(  # between two parts of a sentence that have each something
 _INSTEAD = re.compile(
     r"(?:^|(?<=[.!?]\s))((?:instead of|rather than)\s[^.,;!?]{1,60}?)\s+(?=(?:I|I'd|we|we'd|please|can|could)\s)", re.IGNORECASE
 )
-_GREETED = (
-    r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way|oh|ah|h+m+|no|right|sorry|thanks"
-    r"|great|anyway|meanwhile|just|wait|hold on|hang on)\b[,.!]?\s+)*"
-)
+_GREETED = r"(?:(?:and|so|but|ok|okay|hi|hello|hey|well|then|also|actually|first|please|by the way)\b[,.!]?\s+)*"
+_LED = rf"(?:(?:oh|ah|h+m+|no|right|sorry|thanks|great|anyway|meanwhile|just|wait|hold on|hang on)\b[,.!]?\s+{_GREETED})+"
+_ASKS = rf"(?:{_AUXILIARY})\s(?:I|you|we|they|he|she|it|there|this|that|the|my)"  # but not "thanks, will do"
 _QUESTION = re.compile(
-    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY})\s\w"
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_LED}(?:{_WH}|{_ASKS}))\s\w"
     rf"|\b(?:ask(?:ing)?|wonder(?:ing)?|to know|tell me|curious)\s(?:\w+\s)?(?:{_WH}|whether|if)\b",
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS})\b"
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS}|{_LED}(?:{_WH}|{_ASKS}|{_MORE_ACTIONS}))\b"
     r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|(?:I|we) (?:must|have to|should)|please|pls|plz"
     r"|wish to|looking for|wonder\w*|asking|curious|can you|could you)\b",
     re.IGNORECASE,

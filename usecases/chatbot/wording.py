@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,6 +103,7 @@ class Writer:
         if not getattr(tokenizer, "chat_template", None):
             raise UserError("wording.model has no chat template. Give a model that was trained to follow instructions.")
         self.model, self.tokenizer, self.check, self.max_new_tokens = model, tokenizer, check, max_new_tokens
+        self._lock = threading.Lock()  # one text at a time has all cores
 
     @classmethod
     def load(cls, config: Wording, encode: Encode) -> Writer:
@@ -141,7 +143,7 @@ class Writer:
         tokens = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             ids = self.model.generate(
                 **tokens,
                 max_new_tokens=self.max_new_tokens,

@@ -112,6 +112,8 @@ def test_bare_numbers_count_only_in_reply_to_their_question() -> None:
         ("request_refund", "amount", "20", 20.0),
         ("request_refund", "amount", "12.10.", 12.1),
         ("request_refund", "amount", "64 euros 90", 64.9),
+        ("request_refund", "amount", "64 euros and 90 cents", 64.9),
+        ("request_refund", "amount", "between 20 euros and 30", 20.0),
         ("request_refund", "amount", "I paid 64 euros 15 days ago", 64.0),
         ("change_address", "postcode", "8000", "8000"),
         ("book_appointment", "date", "22.6", "2026-06-22"),

@@ -46,9 +46,13 @@ def test_clauses_are_parts_that_ask_or_refuse_for_themselves():
 
 
 def test_what_opens_a_question_may_be_said_before_it():
-    assert [asks(text) for text in ("oh and how many years is it valid", "tell me meanwhile if I can", "hmm no, that one")] == [
+    assert [
+        asks(text)
+        for text in ("oh and how many years is it valid", "tell me meanwhile if I can", "hmm no, that one", "thanks, will do")
+    ] == [
         True,
         True,
+        False,
         False,
     ]
     assert clauses("hmm no, first tell me where that order is") == ["hmm no", "first tell me where that order is"]
