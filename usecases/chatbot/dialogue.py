@@ -21,7 +21,7 @@ from usecases.chatbot.config import Talking
 from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.masking import mask
-from usecases.chatbot.messages import Part, Reader, Reading, asks, scores_of
+from usecases.chatbot.messages import Part, Reader, Reading, asks, requests, scores_of
 from usecases.chatbot.protocols import Actions, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
 
@@ -189,7 +189,7 @@ class _Turn(Answering):
             found = forms.bare(form, self.text, self.today, self.desk.patterns)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
         short = len(self.text.split()) <= SHORT and (self.free(form) or not found)
-        plain = people is not None and people.probability >= SWITCH and (people.request or short)
+        plain = people is not None and people.probability >= SWITCH and (requests(self.text) or short)
         if people is not None and (plain or not (self.free(form) or found)):
             self.open([people])
             return
@@ -201,9 +201,10 @@ class _Turn(Answering):
         if replaced or (state.confirming and new and forms.changes(self.text)):
             others = []  # "could we make it the afternoon instead?"
         if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
-            found.pop(state.asked or "", None)
+            certain = forms.values(form, self.text, self.today, None, self.desk.patterns)  # "Great. It's Lindenallee 8"
+            found = {name: entity for name, entity in found.items() if name != state.asked or name in certain}
         if others and all(self.desk.intents[part.top].says for part in others):  # "how are you today?" names no day
-            found = {name: entity for name, entity in found.items() if entity.type not in ("date", "choice", "text")}
+            found = {name: entity for name, entity in found.items() if entity.type not in ("date", "choice")}
         if others and asks(self.text):  # a choice that a question names is none that is made
             found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
         doubted = forms.doubted(form, self.text)

@@ -205,7 +205,7 @@ def _choice(slot: Slot, text: str) -> Entity | None:
     if not names:
         return None
     names.sort(key=lambda name: -len(name[0]))
-    spaced = [re.escape(name.replace("_", " ").translate(_PLAIN)).replace(r"\ ", r"\s+") for name, _ in names]
+    spaced = [re.escape(name.replace("_", " ").translate(_PLAIN)).replace(r"\ ", r"\s+").replace("'", "'?") for name, _ in names]
     wanted = "|".join(f"({name})" for name in spaced)
     text = text.replace("_", " ")
     found = [

@@ -51,7 +51,7 @@ _QUESTION = re.compile(
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS}|{_LED}(?:{_WH}|{_ASKS}|{_MORE_ACTIONS}))\b"
+    rf"\?|^{_GREETED}(?:{_WH}|{_AUXILIARY}|{_MORE_ACTIONS}|{_LED}(?:{_WH}|{_ASKS}|{_MORE_ACTIONS}))\b|[,:;.!]\s(?:{_MORE_ACTIONS})\s"
     r"|\b(?:want|wanna|need|(?:would|I'd) like|(?:like|love) to|I'd rather|(?:I|we) (?:must|have to|should)|please|pls|plz"
     r"|wish to|looking for|wonder\w*|asking|curious|can you|could you)\b",
     re.IGNORECASE,
@@ -311,7 +311,7 @@ class Reader:
             return [best]
         spoken = [part for part in each if len(part.text.split()) > 2]  # what is told beside a question may say what it is about
         shares = np.mean([part.probabilities for part in spoken or [best]], axis=0)
-        outside = float(np.mean([part.outside for part in spoken or [best]]))
+        outside = min(best.outside, float(np.mean([part.outside for part in spoken or [best]])))
         return [replace(whole, probabilities=(whole.probabilities + shares) / 2, outside=(whole.outside + outside) / 2)]
 
 

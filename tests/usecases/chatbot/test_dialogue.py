@@ -95,6 +95,7 @@ def test_a_correction_is_confirmed_again(correction, number):
     [
         ("change_address", "city", "It's 24103 Kiel", "city", "Kiel"),
         ("report_damage", "description", "It's broken since I got 482913", "order_number", "FW-482950"),
+        ("change_address", "street", "hello? A joke: Lindenallee 9", "street", "Lindenallee 9"),
     ],
 )
 def test_what_was_given_stays_where_a_number_is_part_of_ones_own_words(form, asked, message, slot, value):

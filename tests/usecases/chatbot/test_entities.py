@@ -145,6 +145,7 @@ def test_words_of_ones_own_are_taken_from_replies_lists_and_addresses() -> None:
     assert filled("start_return", "register a return for the tent pegs from FW-471208, too short")["item"] == "tent pegs"
     assert filled("report_damage", "My backpack from order FW-479977 arrived damaged")["item"] == "backpack"
     assert "item" not in filled("report_damage", "report a damaged item from FW-474468")
+    assert filled("start_return", "dont need it", "reason")["reason"] == "changed_mind"
     assert filled("start_return", "return: FW-471208") == {"order_number": "FW-471208"}
     assert filled("start_return", "Return: Sleeping mat Moos, order FW-460733")["item"] == "Sleeping mat Moos"
     assert filled("start_return", "it's the sun hat from FW-478019", "item")["item"] == "the sun hat"

@@ -58,6 +58,12 @@ def test_what_opens_a_question_may_be_said_before_it():
     assert clauses("hmm no, first tell me where that order is") == ["hmm no", "first tell me where that order is"]
 
 
+def test_what_is_asked_says_whether_a_message_is_about_something_known():
+    (part,) = read("I am 78 and not used to it. Where is my parcel at present?").parts
+    assert (part.top, part.outside < Talking().outside) == ("order_status", True)
+    assert [part.top for part in read("better idea: track my return").parts if part.request] == ["track_return"]
+
+
 def test_two_requests_are_two_parts_and_cost_one_call_of_the_classifier():
     rules = Rules()
     reading = Reader(rules, make_desk(), Talking())("where is my parcel? And at what temperature do I wash it?")
