@@ -16,6 +16,7 @@ from usecases.chatbot.content import Desk, Passage
 from usecases.chatbot.dialogue import Dialogue
 from usecases.chatbot.messages import Reader
 from usecases.chatbot.protocols import Answer, Outcome, Scores
+from usecases.chatbot.state import Reply, State
 
 CONTENT = Path(__file__).parents[3] / "data" / "chatbot"
 TODAY = date(2026, 6, 15)
@@ -106,3 +107,12 @@ class Till:
 def make_dialogue(actions: Till | None = None) -> Dialogue:
     desk, settings = make_desk(), Talking()
     return Dialogue(desk, Reader(Rules(), desk, settings), Shelf(), actions or Till(), lambda: TODAY, settings)
+
+
+def talk(*messages: str, dialogue: Dialogue | None = None, state: State | None = None) -> Reply:
+    """The last reply; the state goes through JSON after each turn."""
+    dialogue, state = dialogue or make_dialogue(), state or State()
+    for message in messages:
+        reply = dialogue.turn(state, message)
+        state = State.model_validate_json(reply.state.model_dump_json())
+    return reply
