@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
+import traceback
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,16 @@ class Validated(Exception):  # noqa: N818 (no error)
     """Ends a run whose validation figure is all that is wanted of it; see `Run.validated`."""
 
 
+class StillRunningError(UserError):
+    """Another process is at work on the run, so nothing of it may be touched."""
+
+
 class Run:
     """One run's folder. Under several processes only the main one writes (`is_main`)."""
 
     def __init__(self, folder: Path, usecase: str, *, is_main: bool = True, tensorboard: bool = False) -> None:
         self.folder = folder
+        self.made: Sequence[Path] = ()  # the folders that were made for it, itself first
         self.usecase = usecase
         self.is_main = is_main
         self.tensorboard = tensorboard
@@ -42,10 +49,12 @@ class Run:
         """Make a new folder (`out`, or a fresh one below `runs_root()`) that holds the resolved configuration."""
         name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
         folder = out or runs_root() / usecase / name
-        make_folder(folder)
+        made = make_folder(folder)
         write_text(folder / "config.yaml", dump(config.settled()))
         write_json(folder / "run.json", {"usecase": usecase, "state": "running", "started": _now(), "pid": os.getpid()})
-        return cls(folder, usecase, tensorboard=config.tensorboard)
+        run = cls(folder, usecase, tensorboard=config.tensorboard)
+        run.made = made
+        return run
 
     @property
     def artifact_dir(self) -> Path:
@@ -57,6 +66,7 @@ class Run:
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
         if self.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"time": _now(), "event": kind, **fields}) + "\n")
 
@@ -96,17 +106,21 @@ class Run:
             write_json(folder / "run.json", {**found, "state": "running", "pid": os.getpid()})
         return cls(folder, found["usecase"], is_main=is_main, tensorboard=config.tensorboard)
 
-    def fail(self, reason: str) -> None:
-        """Mark the run as ended by a problem with what the user gave."""
-        write_json(self.folder / "run.json", {**state(self.folder), "state": "failed", "ended": _now(), "reason": reason})
+    def fail(self, error: Exception) -> None:
+        """Mark the run as ended by an error, the user's or a defect, also one that could not be begun."""
+        found = state(self.folder) if (self.folder / "run.json").exists() else {"usecase": self.usecase}
+        write_json(self.folder / "run.json", {**found, "state": "failed", "ended": _now(), "reason": reason(error)})
 
     def discard(self) -> bool:
-        """Take it away where nothing was trained or written yet, and the folders that were made for it; whether it was."""
-        if not {file.name for file in self.folder.iterdir()} <= {"config.yaml", "run.json", "events.jsonl"}:
+        """Take away what `create` made if no training has begun and nothing else was written; whether that is so."""
+        own = {"config.yaml", "events.jsonl", "run.json"}
+        has_begun = any(event["event"] != "log" for event in _events(self.folder))
+        if has_begun or not {file.name for file in self.folder.iterdir()} <= own:
             return False
-        shutil.rmtree(self.folder)
-        for folder in (runs_root() / self.usecase, runs_root()):
-            if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # what cannot be taken away, or holds something by now, stays
+            for name in own:
+                (self.folder / name).unlink(missing_ok=True)
+            for folder in self.made:
                 folder.rmdir()
         return True
 
@@ -121,18 +135,25 @@ class Run:
             link.replace(default_place / "latest")
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for something new.
+def reason(error: Exception) -> str:
+    """Why a run failed; a defect's says of which kind it is, as its text alone may tell nothing."""
+    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder for something new; returns which were not there before, it and those that it lies in, itself first.
 
     Raises:
         UserError: it cannot be made, or holds something already.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty. Give another --out, or --resume to go on with the run in it.")
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Give another --out.") from None
+    return made
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -149,10 +170,13 @@ def state(folder: Path) -> dict[str, Any]:
 
 def validation(folder: Path) -> tuple[str, float] | None:
     """Metric and value that the run in the folder has recorded with `Run.validated`, the last ones; None: none yet."""
-    events = folder / "events.jsonl"
-    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
-    found = [entry for entry in map(json.loads, lines) if entry["event"] == "validation"]
+    found = [entry for entry in _events(folder) if entry["event"] == "validation"]
     return (found[-1]["metric"], found[-1]["value"]) if found else None
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "events.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def find(name: str, usecases: list[str]) -> tuple[Path, str]:
@@ -186,7 +210,8 @@ def unfinished(usecase: str, out: Path | None = None) -> Path:
     """The run that `--resume` goes on with: the one in `out`, else the newest unfinished one.
 
     Raises:
-        UserError: there is none, or it has ended already, is still going on, or is another use case's.
+        StillRunningError: the one in `out` is still going on.
+        UserError: there is none, or it has ended already, or is another use case's.
     """
     if out is not None:
         found = state(out)
@@ -195,7 +220,7 @@ def unfinished(usecase: str, out: Path | None = None) -> Path:
         if found["state"] == "done":
             raise UserError(f"The run in {out} has ended well already. Nothing to resume.")
         if _is_alive(found):
-            raise UserError(f"The run in {out} is still going on, in process {found['pid']}.")
+            raise StillRunningError(f"The run in {out} is still going on, in process {found['pid']}.")
         return out
     for marker in sorted((runs_root() / usecase).glob("[!l]*/run.json"), reverse=True):
         found = state(marker.parent)

@@ -134,7 +134,7 @@ def run(
         printing.fail(f"Interrupted. Go on with it: usecases run {name} --resume --out {folder}", INTERRUPTED)
     except Exception as error:
         if is_main and not (isinstance(error, UserError) and not resume and current.discard()):
-            current.fail(str(error))
+            current.fail(error)
         raise
     leave()
     if not is_main:

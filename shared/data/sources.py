@@ -123,14 +123,20 @@ def locate(source: str) -> Path | pd.DataFrame:
 def near(source: str | Path, names: Iterable[str] = ()) -> str:
     """A sentence for a SOURCE that is not there: what is near, beside it or of the `names` that it might be instead."""
     path = Path(source).expanduser()
-    beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+    beside: list[str] = []
+    told = ""
+    try:
+        beside = sorted(one.name for one in path.parent.iterdir())
+        alike = [name for name in beside if path.suffix and name.lower().endswith(path.suffix.lower())]
+        there = f"{', '.join(alike[:NAMED])}{', …' * (len(alike) > NAMED)}" if alike else f"no {path.suffix or 'such'} file"
+        told = f"{path.parent.resolve()} has {there}."
+    except (FileNotFoundError, NotADirectoryError):
+        told = f"There is no folder {path.parent}, either."
+    except OSError:
+        pass  # it may be entered but not listed: nothing is told of it
     if close := difflib.get_close_matches(path.name, [*beside, *names], n=1, cutoff=0.7):
         return f"Did you mean '{path.with_name(close[0]) if close[0] in beside else close[0]}'?"
-    if not path.parent.is_dir():
-        return f"There is no folder {path.parent}, either."
-    alike = [name for name in beside if path.suffix and name.lower().endswith(path.suffix.lower())]
-    there = f"{', '.join(alike[:NAMED])}{', …' if len(alike) > NAMED else ''}" if alike else f"no {path.suffix or 'such'} file"
-    return f"{path.parent.resolve()} has {there}." + (" `usecases data list` lists named data sets." if names else "")
+    return f"{told} {'`usecases data list` lists named data sets.' if names else ''}".strip()
 
 
 def get(name: str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:

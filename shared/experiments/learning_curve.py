@@ -14,7 +14,7 @@ from shared.evaluation.intervals import Interval
 from shared.experiments import comparing, points, power_law
 from shared.experiments.comparing import Compared
 from shared.files import write_json
-from shared.runs import validation
+from shared.runs import StillRunningError, reason, validation
 from shared.usecase import UseCase
 
 KIND = "learning-curve"
@@ -71,6 +71,7 @@ def run(usecase: UseCase, folder: Path, say: Callable[[str], None]) -> dict[str,
         folder: as `points.begin` or `points.reopen` gives it.
 
     Raises:
+        StillRunningError: another process goes on with the same curve.
         Exception: all of the data cannot be trained on. That others cannot is told in the result, with the reason.
     """
     config = points.settings(usecase.config, folder, {})
@@ -79,12 +80,14 @@ def run(usecase: UseCase, folder: Path, say: Callable[[str], None]) -> dict[str,
     for number, point in enumerate(planned, 1):
         say(f"Point {number} of {len(planned)}: {point.varied} x {point.amount:g}")
         try:
-            points.trained(usecase, points.settings(usecase.config, folder, point.changes), folder / "points" / point.name)
+            points.trained(usecase, folder, point.changes, folder / "points" / point.name)
+        except StillRunningError:
+            raise
         except Exception as error:
             if number == 1:
                 raise
-            failed[point.name] = points.reason(error)
-            say(f"  Failed: {points.reason(error)}")
+            failed[point.name] = reason(error)
+            say(f"  Failed: {reason(error)}")
     done = [point.name for point in planned if point.name not in failed]
     runs = dict(zip(done, comparing.read([folder / "points" / name for name in done], usecase.judged), strict=True))
     result = summarise(usecase.name, planned, runs, failed)

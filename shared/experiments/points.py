@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import traceback
@@ -14,12 +15,12 @@ from typing import Any, TypeVar
 from shared.config import RunConfig, dump, resolve
 from shared.errors import UserError
 from shared.files import read_json, write_json, write_text
-from shared.runs import Run, Validated, make_folder, runs_root, state, unfinished
+from shared.runs import Run, Validated, make_folder, runs_root, state, unfinished, validation
 from shared.usecase import UseCase
 
 C = TypeVar("C", bound=RunConfig)
 MARKER = "experiment.json"
-KILLED = "its process was killed twice in the same epoch, as systems do where memory runs out"
+KILLED = "its process ended twice without a word and without an epoch between, perhaps because memory ran out"
 
 
 def begin(kind: str, usecase: str, config: RunConfig, out: Path | None, about: Mapping[str, Any] | None = None) -> Path:
@@ -69,61 +70,67 @@ def settings(cls: type[C], folder: Path, changes: Mapping[str, Any]) -> C:
     return resolve(cls, [folder / "config.yaml"], [f"{key}={json.dumps(value)}" for key, value in changes.items()])
 
 
-def trained(usecase: UseCase, config: RunConfig, folder: Path, *, until_validated: bool = False) -> None:
+def trained(
+    usecase: UseCase, experiment: Path, changes: Mapping[str, Any], folder: Path, *, until_validated: bool = False
+) -> None:
     """Have a run in the folder: nothing to do if it ended well, gone on with if it was stopped, else begun.
 
     Args:
+        experiment: the folder with the configuration, in which the run `changes` some keys.
         until_validated: end it once its validation figure is known, before anything is judged on the test part.
 
     Raises:
+        StillRunningError: another process is at work on it; it is left alone.
         UserError: the recipe cannot do it, such as for want of data.
-        Exception: whatever else ends it, a defect or too little memory; `reason` of it is in the run's state, its traceback
-            among the run's events.
+        Exception: whatever else ends it, a defect, too little memory or a validation figure of no use; `reason` of it is in the
+            run's state, its traceback among the run's events.
     """
     found = state(folder) if (folder / "run.json").exists() else {"state": None}
     if found["state"] in ("done", "validated"):
         return
-    killed = 0
-    if found["state"] == "running":
-        current = Run.reopen(unfinished(usecase.name, folder), config)
-        killed = _count_killed(folder, found)
+    if stopped := found["state"] == "running":
+        unfinished(usecase.name, folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # of one that failed, which may have been mended since
-        current = Run.create(usecase.name, config, folder)
+    try:
+        config = settings(usecase.config, experiment, changes)
+    except UserError as error:
+        Run(folder, usecase.name).fail(error)
+        raise
+    current = Run.reopen(folder, config) if stopped else Run.create(usecase.name, config, folder)
     current.until_validated = until_validated
+    killed = _count_killed(folder, found) if stopped else 0
     try:
         if killed > 1:
-            raise MemoryError(KILLED)
-        usecase.train(config, current)
-    except Validated:
-        current.finish("validated")
+            raise RuntimeError(KILLED)
+        ended = _train(usecase, config, current)
     except KeyboardInterrupt:
         current.write_json("run.json", {**state(folder), "interrupted": True})
         raise
     except Exception as error:
-        mark_failed(usecase.name, folder, error)
+        current.fail(error)
         current.event("failed", traceback=traceback.format_exc())
         raise
-    else:
-        current.finish()
+    current.finish(ended)
+
+
+def _train(usecase: UseCase, config: RunConfig, run: Run) -> str:
+    """Returns the state that it ends in."""
+    try:
+        usecase.train(config, run)
+    except Validated:
+        found = validation(run.folder)
+        if found and not math.isfinite(found[1]):
+            raise FloatingPointError(f"its {found[0]} on validation is {found[1]}") from None
+        return "validated"
+    return "done"
 
 
 def _count_killed(folder: Path, found: Mapping[str, Any]) -> int:
-    """How often the run's process has ended without a word since its last whole epoch; its state keeps that, too."""
+    """How often the run's process has ended without a word since its last whole epoch, if any; its state keeps that, too."""
     events = folder / "events.jsonl"
     epochs = events.read_text(encoding="utf-8").count('"event": "epoch"') if events.exists() else 0
     before = found.get("killed", 0) if epochs == found.get("epochs") else 0
     killed = before if found.get("interrupted") else before + 1
     write_json(folder / "run.json", {**state(folder), "killed": killed, "epochs": epochs, "interrupted": False})
     return killed
-
-
-def mark_failed(usecase: str, folder: Path, error: Exception) -> None:
-    """Have the run's state tell why it failed, also of one that could not be begun, or that ended with figures of no use."""
-    found = state(folder) if (folder / "run.json").exists() else {"usecase": usecase}
-    write_json(folder / "run.json", {**found, "state": "failed", "reason": reason(error)})
-
-
-def reason(error: Exception) -> str:
-    """Why a run failed; a defect's says of which kind it is, as its text alone may tell nothing."""
-    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from shared.errors import UserError, nearest, require
 from shared.experiments import points
 from shared.experiments.comparing import flat
 from shared.files import write_json, write_text
-from shared.runs import state, validation
+from shared.runs import StillRunningError, reason, state, validation
 from shared.usecase import UseCase
 
 if TYPE_CHECKING:
@@ -115,6 +114,7 @@ def run(
         minutes: after which no further trial is begun, counted from now.
 
     Raises:
+        StillRunningError: another process goes on with the same search.
         UserError: the first trial is not possible, all or the first `HOPELESS` ones fail, or the recipe records no validation
             figure.
     """
@@ -135,19 +135,18 @@ def run(
         place = folder / "trials" / f"{number:04d}"
         say(f"Trial {number + 1} of {trials}: {', '.join(f'{key}={_told(value)}' for key, value in values.items())}")
         try:
-            points.trained(usecase, points.settings(usecase.config, folder, values), place, until_validated=True)
-            found = validation(place)
-            if found and not math.isfinite(found[1]):
-                raise FloatingPointError(f"its {found[0]} on validation is {found[1]}")
+            points.trained(usecase, folder, values, place, until_validated=True)
+        except StillRunningError:
+            raise
         except Exception as error:
             if isinstance(error, UserError) and not ended:
                 raise
-            points.mark_failed(usecase.name, place, error)
             study.tell(number, state=optuna.trial.TrialState.FAIL)
-            say(f"  Failed: {points.reason(error)}")
+            say(f"  Failed: {reason(error)}")
             if len(ended) + 1 >= HOPELESS:
                 _check_some(study, folder)
         else:
+            found = validation(place)
             if found is None:
                 raise UserError(f"{usecase.name} records no validation figure with this data, so there is nothing to search by.")
             study.tell(number, found[1])

@@ -94,8 +94,7 @@ def fit(
     judge = _judge(accelerator, kept, validation, config, collate)
     path = run.checkpoint_dir(name) / "state.safetensors"
     best, progress = _resume(path, model, kept, optimizer)
-    if progress["epoch"]:
-        run.event("resumed", fit=name, epoch=progress["epoch"])
+    run.event("resumed" if progress["epoch"] else "begun", fit=name, epoch=progress["epoch"])
     total = config.epochs * len(loader)
     with _progress(accelerator, run, name, progress["epoch"] * len(loader), total) as (tell, end):
         while not progress["done"]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,8 @@ from shared.errors import UserError
 from shared.evaluation.classification import Ranked
 from shared.experiments import comparing, learning_curve, pages, points, power_law, tuning
 from shared.experiments.comparing import Compared
-from shared.files import read_json
-from shared.runs import Run
+from shared.files import read_json, write_json
+from shared.runs import Run, StillRunningError, state
 from shared.usecase import JudgedRows
 
 SHARES = np.array([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
@@ -241,6 +242,8 @@ def test_a_search_goes_on_past_trials_that_fail_and_tells_why(tmp_path: Path) ->
     assert found["best"]["gain"] == pytest.approx(0.2)
     assert "4 more failed" in found["conclusion"]
     assert "no room" in read_json(out / "trials" / "0001" / "run.json")["reason"]
+    ended = [read_json(out / "trials" / f"{number:04d}" / "run.json").get("ended") for number in range(6)]
+    assert all(ended)
     assert "in train" in (out / "trials" / "0001" / "events.jsonl").read_text()  # of the traceback
 
 
@@ -286,7 +289,39 @@ def test_a_trial_in_which_the_process_was_killed_twice_is_given_up(tmp_path: Pat
         with pytest.raises((asked, killed)):
             searched(out, *given, trials=3)
     found = searched(out, 0.6, trials=3)
-    assert [row.get("failed") for row in found["trials"]] == [None, f"MemoryError: {points.KILLED}", None]
+    assert [row.get("failed") for row in found["trials"]] == [None, f"RuntimeError: {points.KILLED}", None]
+
+
+def test_a_trial_that_another_process_is_at_work_on_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    with pytest.raises(KeyboardInterrupt):
+        searched(out, 0.5, KeyboardInterrupt(), trials=3)
+    live = held_by(out / "trials" / "0001", os.getppid())
+    with pytest.raises(StillRunningError, match="still going on"):
+        searched(out, 0.6, trials=3)
+    assert state(live)["state"] == "running"
+    assert (live / "checkpoints").is_dir()
+    held_by(live, os.getpid())
+    assert [row["value"] for row in searched(out, 0.6, 0.7, trials=3)["trials"]] == [0.5, 0.6, 0.7]
+
+
+def held_by(folder: Path, process: int) -> Path:
+    """The run, as if it were in that process and had checkpoints."""
+    write_json(folder / "run.json", {**state(folder), "pid": process})
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    return folder
+
+
+def test_a_point_that_another_process_is_at_work_on_is_no_failed_one(tmp_path: Path) -> None:
+    points.begin(learning_curve.KIND, Faulty.name, Knobs(), tmp_path / "curve")
+    usecase: Any = SimpleNamespace(name=Faulty.name, config=Knobs, widths=None, judged=None)
+    usecase.train = Faulty(0.5, KeyboardInterrupt(), 0.4, 0.4, 0.4).train
+    with pytest.raises(KeyboardInterrupt):
+        learning_curve.run(usecase, tmp_path / "curve", lambda _: None)
+    live = held_by(tmp_path / "curve" / "points" / "data-0.0625", os.getppid())
+    with pytest.raises(StillRunningError, match="still going on"):
+        learning_curve.run(usecase, tmp_path / "curve", lambda _: None)
+    assert state(live)["state"] == "running"
 
 
 def test_a_point_of_a_learning_curve_that_fails_by_a_defect_is_told_and_the_others_stand(

@@ -55,10 +55,40 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path: Path) -> None:
 
 def test_a_failed_run_is_resumed_only_when_named() -> None:
     run = Run.create("thing", RunConfig())
-    run.fail("the data is bad")
+    run.fail(UserError("the data is bad"))
+    assert state(run.folder)["reason"] == "the data is bad"
     with pytest.raises(UserError, match="no unfinished run"):
         unfinished("thing")
     assert unfinished("thing", run.folder) == run.folder
+
+
+def test_a_run_that_is_discarded_takes_away_only_what_was_made_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("USECASES_RUNS", "runs")
+    Path("mine").mkdir()
+    Path("runs").mkdir()
+    for out in (Path("mine"), Path("new/a/b"), None):
+        assert Run.create("thing", RunConfig(), out).discard()
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "mine", tmp_path / "runs"]
+    monkeypatch.chdir(tmp_path / "mine")
+    assert Run.create("thing", RunConfig(), Path()).discard()
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_run_is_discarded_also_where_folders_cannot_be_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.create("thing", RunConfig(), tmp_path / "new")
+    monkeypatch.setattr(Path, "rmdir", lambda _: (_ for _ in ()).throw(PermissionError("not yours")))
+    assert run.discard()
+    assert list(run.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("event", ["begun", "epoch", "validation"])
+def test_a_run_whose_training_has_begun_is_not_discarded(event: str) -> None:
+    run = Run.create("thing", RunConfig())
+    run.say("Reading")
+    run.event(event)
+    assert not run.discard()
+    assert (run.folder / "config.yaml").exists()
 
 
 def test_a_used_folder_is_not_written_to(tmp_path: Path) -> None:

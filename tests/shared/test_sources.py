@@ -226,3 +226,13 @@ def test_the_real_catalogue_is_complete_and_a_typo_is_answered() -> None:
         sources.get("movielens-1")
     with pytest.raises(UserError, match="Did you mean 'movielens-1m'"):
         sources.locate("movielens1m")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> list[Path]:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"nope\.csv'\. `usecases data list` lists named data sets\.$"):
+        sources.locate(str(tmp_path / "nope.csv"))
+    assert sources.near(tmp_path / "nope.csv") == ""

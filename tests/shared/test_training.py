@@ -141,6 +141,7 @@ def test_a_training_that_diverged_ends_with_an_error(tmp_path: Path) -> None:
         UserError, match=r"loss of net is not finite after epoch 1: lower its training\.learning_rate, which is 0\.02"
     ):
         train(Run(tmp_path, "t"), network(), overflows)
+    assert not Run(tmp_path, "t").discard()
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What is looked for, by the name of the label.
 FINDINGS = {"churn": "churn", "attrition": "churn", "exited": "churn", "default": "default", "fraud": "fraud"}
 ID = re.compile(r"(?:^|[\W_])(?i:id)$|[a-z0-9]I[dD]$")  # as a word by itself, which that of bid and amount_paid is not
-SLIPS = 100  # rows, of which one may have another's number
+SLIPS = 100  # rows, of which one may have no number, or another's
 FEWEST = 20  # findings, and others: of fewer nothing can be said
 
 
@@ -59,7 +59,7 @@ def identified(raw: Raw, named: Words, faults: Faults, excluded: Collection[str]
         mapping["transaction"] = mapping.pop("account")
     others = [name for name in table.columns if name not in mapping.values() and name not in excluded]
     ids = [str(name) for name in others if counts_rows(table[name])]
-    if "transaction" not in mapping and (single := [name for name in ids if table[name].is_unique]):
+    if "transaction" not in mapping and (single := [name for name in ids if table[name].nunique() == len(table)]):
         mapping["transaction"] = single[0]
     if ids:
         what = f"{', '.join(ids)} only number{'s' if len(ids) == 1 else ''} the {named.records}"
@@ -69,10 +69,14 @@ def identified(raw: Raw, named: Words, faults: Faults, excluded: Collection[str]
 
 
 def counts_rows(values: pd.Series) -> bool:
-    """Whether they number the rows: whole, none twice, and without gaps or under a name of ids; of many rows all but a few."""
+    """Whether they number the rows: whole, none missing or twice, and without gaps or under a name of ids.
+
+    Of `ENOUGH_ROWS` rows or more, one in `SLIPS` (but at least one) may be missing, or there twice.
+    """
     numbers = cleaning.numbers(values)
     few = max(1, len(values) // SLIPS) if len(values) >= ENOUGH_ROWS else 0
-    if len(values) < 2 or numbers.isna().any() or (numbers % 1 != 0).any() or numbers.duplicated().sum() > few:
+    slips = len(numbers) - numbers.nunique()
+    if len(values) < 2 or slips > few or (numbers.dropna() % 1 != 0).any():
         return False
     name = normal(str(values.name))
     named = name in ("", "index", "rownames", "row", "rownumber") or name.startswith("unnamed")

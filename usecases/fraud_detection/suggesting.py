@@ -255,7 +255,7 @@ def _ids(
         how = "its past counts" if timed else "it stays in one part of the split"
         assumed.add(ROLE + "account", account, f"{kinds[account]}: it comes again, and {how}")
     numbered = [name for name in table.columns if name not in (label, account) and plain_data.counts_rows(table[name])]
-    row = row or next((name for name in numbered if table[name].is_unique), None)
+    row = row or next((name for name in numbered if table[name].nunique() == len(table)), None)
     if row and row not in (label, account) and kinds[row].distinct == kinds[row].rows:
         assumed.add(ROLE + "transaction", row, "another value in every row: it names the row, and is no input")
     if timed and (other := named["counterparty"]):

@@ -234,6 +234,22 @@ def test_unique_whole_numbers_are_ids_under_a_name_of_ids_alone(names: tuple[str
     assert [plain_data.counts_rows(pd.Series([7, 1200, 31, 4], name=name)) for name in names] == [count] * len(names)
 
 
+@pytest.mark.parametrize(("rows", "slips"), [(49, 0), (50, 1), (199, 1), (200, 2)])
+@pytest.mark.parametrize("slip", [np.nan, 20.0])
+def test_of_many_rows_one_in_a_hundred_may_have_no_number_or_anothers(rows: int, slips: int, slip: float) -> None:
+    numbers = pd.Series(range(rows), name="n", dtype="float64")
+    assert plain_data.counts_rows(numbers.where(numbers >= slips, slip))
+    assert not plain_data.counts_rows(numbers.where(numbers >= slips + 1, slip))
+
+
+def test_numbers_of_rows_that_are_missing_in_one_are_no_input_and_no_id(tmp_path: Path) -> None:
+    table = make_table().assign(rownames=np.where(np.arange(600) == 7, np.nan, np.arange(600)))
+    table.to_csv(tmp_path / "a.csv", index=False)
+    loaded = data.load(configured(data={"source": str(tmp_path / "a.csv"), "columns": {"label": "member_state"}}))
+    assert "rownames" not in loaded.numeric
+    assert "transaction" not in loaded.mapping
+
+
 @pytest.mark.parametrize(
     ("kinds", "positive", "said"),
     [
