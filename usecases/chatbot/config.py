@@ -43,8 +43,8 @@ class Data(Section):
 class Split(Section):
     """Shares of each intent's utterances. A data set's own split is kept."""
 
-    validation: float = Field(0.2, ge=0, lt=1, description="share for choosing")
-    test: float = Field(0.2, ge=0, lt=1, description="share for judging")
+    validation: float = Field(0.15, ge=0, lt=1, description="share for choosing")
+    test: float = Field(0.1, ge=0, lt=1, description="share for judging")
 
 
 class Understanding(Section):
