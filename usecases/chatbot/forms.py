@@ -19,6 +19,7 @@ _KEEP = re.compile(r"\b(?:keep|leave)\s(?:it|this|that|them|everything|(?:the|my
 _FINE = r"^\W*(?:(?:yes|great|good|perfect|fine|ok|okay|please|so|then|now|right|alright|all right|thanks|and|just)\W+)*"
 _COMMON = set(re.findall(r"\w+", "what which would like your with that this please from arrived should send back does want tell"))
 LONGEST = 8  # words of a correction
+_COPULA = re.compile(r"\b(?:it's|it is|they're|they are|because|is|are|was|well|oh)\b", re.IGNORECASE)
 _YES_NO = Slot(type="yes_no", ask="")
 _TURNED = re.compile(r"\b(?:but|however|only|instead|rather|actually|make it|change|except|wait|no|not)\b|👎|❌", re.IGNORECASE)
 _RESERVED = re.compile(
@@ -85,13 +86,18 @@ def commands(text: str, form: str) -> bool:
 
 def own_words(found: dict[str, Entity], text: str, asked: str) -> dict[str, Entity]:
     """Without what is none of the customer's own words for the slot: a question, another slot's value that is called so ("the
-    postcode is 80331"), or a choice that one word names.
+    postcode is 80331") or that is all of the reply ("it's too small"), or a choice that one word names.
     """
     kept = {name: e for name, e in found.items() if name == asked or e.type != "choice" or " " in text[e.start : e.end].strip()}
     own, words = kept.get(asked), re.findall(r"\w+", text.lower())
     question = text.endswith("?") and (opens_as_question(text) or len(words) > LONGEST)
     called = (e for name, e in kept.items() if e.type not in ("choice", "text") and set(name.split("_")) & set(words))
-    if own and (question or any(own.start <= e.start < own.end for e in called)):
+    alone = (
+        e.type == "choice" and not re.search(r"\w", _COPULA.sub("", text[: e.start] + text[e.end :]))
+        for name, e in kept.items()
+        if name != asked
+    )
+    if own and (question or any(alone) or any(own.start <= e.start < own.end for e in called)):
         del kept[asked]
     return kept
 

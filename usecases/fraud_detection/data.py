@@ -366,4 +366,7 @@ def _kind(values: pd.Series, notation: Notation) -> str:
         return "numeric"
     given = values.dropna()
     sample = given.iloc[:: max(1, len(given) // 10_000)]
-    return "numeric" if cleaning.numbers(sample, notation).notna().mean() >= NUMBERS else "categorical"
+    if cleaning.numbers(sample, notation).notna().mean() >= NUMBERS:
+        return "numeric"
+    times = cleaning.seconds(sample, Faults(""), day_first=notation.day_first)
+    return "time" if times.notna().mean() >= NUMBERS else "categorical"

@@ -50,6 +50,12 @@ def test_a_wish_for_something_else_is_no_correction():
         assert reply.events == [{"cancels": "start_return"}]
 
 
+def test_a_reason_is_no_item():
+    slots = {"order_number": "FW-471208", "email": "jo@example.com"}
+    reply = talk("it's too small", state=State(form="start_return", slots=slots, asked="item"))
+    assert (reply.state.slots, reply.events) == ({**slots, "reason": "too_small"}, [{"asks": "item"}])
+
+
 def test_no_thanks_to_a_day_is_no_end():
     slots = {"shop": "munich"}
     reply = talk("no thank you, not tomorrow", state=State(form="book_appointment", slots=slots, asked="date"))

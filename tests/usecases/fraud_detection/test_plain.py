@@ -213,6 +213,16 @@ def test_odd_numbers_of_labels_are_told_with_how_many_there_are(ones: int, sever
     assert (told.severity, told.count, told.rows, told.column) == (severity, count, rows, "label")
 
 
+@pytest.mark.parametrize(("written", "day_first"), [("%d.%m.%Y", True), ("%Y-%m-%d", False)])
+def test_dates_are_told_to_be_no_inputs(written: str, day_first: bool, tmp_path: Path) -> None:
+    days = pd.date_range("2019-01-01", periods=600).strftime(written)
+    make_table().rename(columns={"member_state": "churn"}).assign(since=days).to_csv(tmp_path / "a.csv", index=False)
+    settings = {"source": str(tmp_path / "a.csv"), "day_first": day_first, "columns": {"time": "none"}}
+    loaded = data.load(configured(data=settings))
+    assert "since" not in (*loaded.numeric, *loaded.categorical)
+    assert any("since hold times" in str(finding) for finding in loaded.findings)
+
+
 def test_ids_are_no_inputs_and_an_amount_is_one(tmp_path: Path) -> None:
     table = make_table().rename(columns={"household": "customerID", "member_state": "churn"})
     table = table.assign(customerID=[f"{n}-X" for n in range(600)], Amount=7.0 + table["months"])
