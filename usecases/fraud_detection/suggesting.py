@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,15 +105,17 @@ def _notation(table: pd.DataFrame, kinds: dict[str, Kind], assumed: Assumed) -> 
     """How numbers and dates are written, where that is not the usual way; their columns are taken for what they are then."""
     for name in [name for name, kind in kinds.items() if kind.what == "text"]:
         values = table[name].dropna()
-        if cleaning.seconds(values, Faults(""), day_first=True).notna().mean() >= guessing.NEARLY_ALL:
+        when = cleaning.seconds(values, Faults(""), day_first=True)
+        if when.notna().mean() >= guessing.NEARLY_ALL:
             assumed.add("data.day_first", True, f"'{name}' has dates such as {values.iloc[0]}")
-            kinds[name] = Kind("time", len(table), len(values), values.nunique())
+            kinds[name] = Kind("time", len(table), len(values), values.nunique(), low=when.min(), high=when.max())
         elif (found := cleaning.notations(values)) and max(found.values()) >= guessing.NEARLY_ALL:
             best = max(found, key=lambda one: found[one])
             assumed.add("data.decimal", best.decimal, f"'{name}' has numbers such as {values.iloc[0]}")
             if best.thousands:
                 assumed.add("data.thousands", best.thousands, f"'{name}' has numbers such as {values.iloc[0]}")
-            kinds[name] = Kind("number", len(table), len(values), values.nunique())
+            numbers = cleaning.numbers(values, best)
+            kinds[name] = Kind("number", len(table), len(values), values.nunique(), low=numbers.min(), high=numbers.max())
 
 
 def _named(role: str, table: pd.DataFrame, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> Any:
@@ -127,7 +130,9 @@ def _named(role: str, table: pd.DataFrame, kinds: Mapping[str, Kind], given: Map
     if column == NONE and role != "label":
         return None
     if column not in table:
-        raise ask(f"There is no column '{column}' for the {role.replace('_', ' ')}.", ROLE + role, kinds, dict(kinds))
+        nearest_first = [*difflib.get_close_matches(str(column), kinds, n=1), *kinds]
+        what = f"There is no column '{column}' for the {role.replace('_', ' ')}."
+        raise ask(what, ROLE + role, dict.fromkeys(nearest_first), dict(kinds))
     return column
 
 

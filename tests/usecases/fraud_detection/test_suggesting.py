@@ -111,3 +111,13 @@ def test_numbers_and_dates_in_another_writing_are_told(tmp_path: Path) -> None:
     found = suggested(table, tmp_path)
     assert (found["data.decimal"], found["data.thousands"], found["data.day_first"]) == (",", ".", True)
     assert found["data.columns.time"] == "none"
+
+
+def test_a_mistyped_label_is_told_the_nearest_column_and_what_each_holds(tmp_path: Path) -> None:
+    days = pd.date_range("2019-01-01", periods=600).strftime("%d.%m.%Y")
+    table = make_table().rename(columns={"member_state": "churned"}).assign(since=days, paid=[f"{n},50" for n in range(1, 601)])
+    with pytest.raises(UserError) as told:
+        suggested(table, tmp_path, **{"data.columns.label": "churnd"})
+    assert str(told.value).endswith("for example data.columns.label=churned.")
+    assert "times from 2019-01-01 to 2020-08-22" in str(told.value)
+    assert "1.5 to 600.5" in str(told.value)
