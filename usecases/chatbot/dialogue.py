@@ -22,7 +22,7 @@ from usecases.chatbot.content import Desk, Form
 from usecases.chatbot.corpus import normalised
 from usecases.chatbot.masking import mask
 from usecases.chatbot.messages import Part, Reader, Reading, asks, requests, scores_of
-from usecases.chatbot.protocols import Actions, Library, Voice
+from usecases.chatbot.protocols import Actions, Entity, Library, Voice
 from usecases.chatbot.state import Pending, Reply, State
 
 CONTROLS = ("affirm", "deny", "cancel", "repeat")
@@ -181,12 +181,7 @@ class _Turn(Answering):
     def in_form(self, form: Form) -> None:
         """A message while a form is open: a value, a correction, yes or no, a digression, a stop, or nothing of use."""
         state, parts = self.state, self.reading.parts
-        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
-        if self.free(form):
-            found = forms.own_words(found, self.text, state.asked or "")
-            found = forms.meant(form, state.slots, self.text, self.today, self.desk.patterns) or found
-        if not found and (state.failed or (state.confirming and self.agreed() is False)):
-            found = forms.bare(form, self.text, self.today, self.desk.patterns)
+        found = self.named(form)
         people = next((part for part in parts if self.sure(part) and self.desk.intents[part.top].hands_over), None)
         short = len(self.text.split()) <= SHORT and (self.free(form) or not found)
         plain = people is not None and people.probability >= SWITCH and (requests(self.text) or short)
@@ -200,18 +195,8 @@ class _Turn(Answering):
         new = any(state.slots.get(name) != entity.value for name, entity in found.items())
         if replaced or (state.confirming and new and forms.changes(self.text)):
             others = []  # "could we make it the afternoon instead?"
-        if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
-            certain = forms.values(form, self.text, self.today, None, self.desk.patterns)  # "Great. It's Lindenallee 8"
-            found = {name: entity for name, entity in found.items() if name != state.asked or name in certain}
-        if others and all(self.desk.intents[part.top].says for part in others):  # "how are you today?" names no day
-            found = {name: entity for name, entity in found.items() if entity.type not in ("date", "choice")}
-        if others and asks(self.text):  # a choice that a question names is none that is made
-            found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
         doubted = forms.doubted(form, self.text)
-        if doubted in state.slots and all(
-            entity.type == "choice" and name not in (state.asked, doubted) for name, entity in found.items()
-        ):
-            found = {}  # "no, the other order" chooses no "other"
+        found = self.meant(form, found, others, doubted)
         given = replaced | {slot: entity.value for slot, entity in found.items() if state.slots.get(slot) != entity.value}
         switch = next((part for part in others if self.desk.intents[part.top].form), None)
         if self.stops(form, given):
@@ -240,6 +225,30 @@ class _Turn(Answering):
                 self.say(lost if state.lost == 1 else f"{lost} {replies.HUMAN_TOO}")
             if self.summary is None:
                 self.prompt(form)
+
+    def named(self, form: Form) -> dict[str, Entity]:
+        """What a message says for the form's slots, as far as words go."""
+        state = self.state
+        found = forms.values(form, self.text, self.today, state.asked, self.desk.patterns)
+        if self.free(form):
+            found = forms.own_words(found, self.text, state.asked or "")
+            found = forms.meant(form, state.slots, self.text, self.today, self.desk.patterns) or found
+        if not found and (state.failed or (state.confirming and self.agreed() is False)):
+            found = forms.bare(form, self.text, self.today, self.desk.patterns)
+        return found
+
+    def meant(self, form: Form, found: dict[str, Entity], others: Sequence[Part], doubted: str | None) -> dict[str, Entity]:
+        """Those values that are meant for the slots, where a message is also about `others`, or doubts a slot."""
+        state = self.state
+        if self.free(form) and (others or self.control("repeat", SWITCH) or self.stops(form, {})):
+            certain = forms.values(form, self.text, self.today, None, self.desk.patterns)  # "Great. It's Lindenallee 8"
+            found = {name: entity for name, entity in found.items() if name != state.asked or name in certain}
+        if others and all(self.desk.intents[part.top].says for part in others):  # "how are you today?" names no day
+            found = {name: entity for name, entity in found.items() if entity.type not in ("date", "choice")}
+        if others and asks(self.text):  # a choice that a question names is none that is made
+            found = {name: entity for name, entity in found.items() if entity.type != "choice" or name == state.asked}
+        generic = all(entity.type == "choice" and name not in (state.asked, doubted) for name, entity in found.items())
+        return {} if doubted in state.slots and generic else found  # "no, the other order" chooses no "other"
 
     def answer_beside(self, form: Form) -> None:
         """Answer what a message asks beside giving a value: "After lunch. Do I need to bring anything?"."""
